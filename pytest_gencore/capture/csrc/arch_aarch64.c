@@ -1,0 +1,148 @@
+/* arch_aarch64.c - registers and process creation on 64-bit ARM. */
+#include "gencore.h"
+
+#if defined(__aarch64__)
+
+#include <asm/sigcontext.h>
+#include <stddef.h>
+#include <ucontext.h>
+
+#include "raw.h"
+
+/* Positions in struct user_pt_regs (asm/ptrace.h), the order of NT_PRSTATUS: x0 to x30, then these. */
+enum { SP = 31, PC = 32, PSTATE = 33 };
+
+__asm__(
+    ".text\n"
+    ".p2align 4\n"
+    ".globl gencore_clone\n"
+    ".hidden gencore_clone\n"
+    ".type gencore_clone, %function\n"
+    "gencore_clone:\n"               /* x0 flags, x1 stack top, x2 function, x3 argument */
+    "    .cfi_startproc\n"
+    "    and x1, x1, #-16\n"
+    "    stp x2, x3, [x1, #-16]!\n"
+    "    mov x2, #0\n"
+    "    mov x3, #0\n"
+    "    mov x4, #0\n"
+    "    mov x8, #220\n"             /* SYS_clone */
+    "    svc #0\n"
+    "    cbz x0, 1f\n"
+    "    ret\n"
+    "1:\n"
+    "    .cfi_undefined x30\n"
+    "    mov x29, #0\n"
+    "    mov x30, #0\n"
+    "    ldp x1, x0, [sp], #16\n"
+    "    blr x1\n"
+    "    mov x8, #94\n"              /* SYS_exit_group */
+    "    svc #0\n"
+    "    brk #0\n"
+    "    .cfi_endproc\n"
+    ".size gencore_clone, . - gencore_clone\n"
+
+    ".p2align 4\n"
+    ".globl gencore_save_registers\n"
+    ".hidden gencore_save_registers\n"
+    ".type gencore_save_registers, %function\n"
+    "gencore_save_registers:\n"      /* x0: 34 registers, zeroed */
+    "    .cfi_startproc\n"
+    "    stp x19, x20, [x0, #152]\n"
+    "    stp x21, x22, [x0, #168]\n"
+    "    stp x23, x24, [x0, #184]\n"
+    "    stp x25, x26, [x0, #200]\n"
+    "    stp x27, x28, [x0, #216]\n"
+    "    stp x29, x30, [x0, #232]\n"
+    "    mov x1, sp\n"
+    "    stp x1, x30, [x0, #248]\n"  /* sp, and pc: where this call returns to */
+    "    ret\n"
+    "    .cfi_endproc\n"
+    ".size gencore_save_registers, . - gencore_save_registers\n");
+
+const unsigned long gencore_restorer_flag = 0; /* the vdso brings it */
+void (*const gencore_restorer)(void) = NULL;
+
+static void
+save_thread_pointer(struct gencore_thread *thread)
+{
+    __asm__ volatile("mrs %0, tpidr_el0" : "=r"(thread->tls));
+}
+
+uint64_t
+gencore_floating_point_size(void)
+{
+    return sizeof(struct fpsimd_context);
+}
+
+void
+gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t size)
+{
+    struct fpsimd_context *context = area;
+    uint64_t status, control;
+
+    save_thread_pointer(thread);
+    context->head.magic = FPSIMD_MAGIC;
+    context->head.size = sizeof(*context);
+    __asm__ volatile("mrs %0, fpsr\n\tmrs %1, fpcr" : "=r"(status), "=r"(control));
+    context->fpsr = (uint32_t)status;
+    context->fpcr = (uint32_t)control;
+    __asm__ volatile("stp q0, q1, [%0]\n\tstp q2, q3, [%0, #32]\n\t"
+                     "stp q4, q5, [%0, #64]\n\tstp q6, q7, [%0, #96]\n\t"
+                     "stp q8, q9, [%0, #128]\n\tstp q10, q11, [%0, #160]\n\t"
+                     "stp q12, q13, [%0, #192]\n\tstp q14, q15, [%0, #224]\n\t"
+                     "stp q16, q17, [%0, #256]\n\tstp q18, q19, [%0, #288]\n\t"
+                     "stp q20, q21, [%0, #320]\n\tstp q22, q23, [%0, #352]\n\t"
+                     "stp q24, q25, [%0, #384]\n\tstp q26, q27, [%0, #416]\n\t"
+                     "stp q28, q29, [%0, #448]\n\tstp q30, q31, [%0, #480]"
+                     :
+                     : "r"(context->vregs)
+                     : "memory");
+    thread->fp_address = (uint64_t)(uintptr_t)area;
+    thread->fp_size = size;
+}
+
+void
+gencore_registers_from_context(struct gencore_thread *thread, void *context)
+{
+    const ucontext_t *frame = context;
+    const struct sigcontext *machine = (const struct sigcontext *)&frame->uc_mcontext;
+    const uint8_t *record = machine->__reserved;
+    const uint8_t *end = machine->__reserved + sizeof(machine->__reserved);
+
+    for (unsigned int i = 0; i < 31; i++) {
+        ((volatile uint64_t *)thread->regs)[i] = machine->regs[i];
+    }
+    thread->regs[SP] = machine->sp;
+    thread->regs[PC] = machine->pc;
+    thread->regs[PSTATE] = machine->pstate;
+    save_thread_pointer(thread);
+    thread->sigmask = *(const gencore_sigset *)&frame->uc_sigmask;
+
+    /* A list of records, each with magic and size, ended by a zero one: asm/sigcontext.h. */
+    thread->fp_address = 0;
+    thread->fp_size = 0;
+    while (record + sizeof(struct _aarch64_ctx) <= end) {
+        const struct _aarch64_ctx *head = (const struct _aarch64_ctx *)record;
+
+        if (head->size == 0) {
+            break;
+        }
+        if (head->magic == FPSIMD_MAGIC) {
+            thread->fp_address = (uint64_t)(uintptr_t)record;
+            thread->fp_size = head->size;
+            break;
+        }
+        record += head->size;
+    }
+}
+
+void
+gencore_registers_from_position(struct gencore_thread *thread, uint64_t pc, uint64_t sp)
+{
+    thread->regs[PC] = pc;
+    thread->regs[SP] = sp;
+}
+
+#else
+typedef int gencore_not_this_architecture;
+#endif

@@ -1,0 +1,204 @@
+/* engine.c - what a capture needs, prepared once; one capture at a time. */
+#include <linux/futex.h>
+#include <linux/prctl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "frozen.h"
+#include "gencore.h"
+
+#define STACK_SIZE (64 * 1024)
+#define FIRST_CAPACITY 256u
+#define BUSY_WAIT_NS NANOSECONDS
+
+static struct {
+    int prepared;
+    uint32_t owner;              /* thread that captures; futex; 0: nobody */
+    void *floating_point;        /* of the calling thread */
+    uint64_t floating_point_size;
+    struct gencore_threads threads;
+    struct gencore_capture capture;
+} engine;
+
+static void *
+map_memory(size_t size)
+{
+    long address = raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return address < 0 && address > -4096 ? NULL : (void *)address;
+}
+
+int
+gencore_prepare(void)
+{
+    uint32_t page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+
+    if (engine.prepared) {
+        return 0;
+    }
+    for (int i = 0; i < GENCORE_STACKS; i++) {
+        char *stack = map_memory(STACK_SIZE + page_size);
+
+        if (!stack || raw3(SYS_mprotect, stack, page_size, PROT_NONE) < 0) {
+            return -ENOMEM; /* the lowest page stays a guard */
+        }
+        engine.capture.stack_tops[i] = stack + page_size + STACK_SIZE;
+    }
+    engine.floating_point_size = gencore_floating_point_size();
+    engine.floating_point = map_memory(engine.floating_point_size);
+    engine.threads.capacity = FIRST_CAPACITY;
+    engine.threads.slots = map_memory(FIRST_CAPACITY * sizeof(struct gencore_thread));
+    if (!engine.floating_point || !engine.threads.slots) {
+        return -ENOMEM;
+    }
+    engine.capture.threads = &engine.threads;
+    engine.capture.page_size = page_size;
+    engine.prepared = 1;
+    return 0;
+}
+
+/* Take the engine, waiting for another thread's capture; -EBUSY if that takes longer than a second. */
+static int
+take_engine(uint32_t tid)
+{
+    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + BUSY_WAIT_NS;
+    struct timespec pause = {0, 50 * 1000 * 1000};
+
+    for (;;) {
+        uint32_t owner = 0;
+
+        if (__atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            return 0;
+        }
+        if (owner == tid || frozen_now(CLOCK_MONOTONIC) > deadline) {
+            return -EBUSY;
+        }
+        (void)raw4(SYS_futex, &engine.owner, FUTEX_WAIT_PRIVATE, owner, &pause);
+    }
+}
+
+static void
+give_engine_back(void)
+{
+    __atomic_store_n(&engine.owner, 0, __ATOMIC_RELEASE);
+    (void)raw3(SYS_futex, &engine.owner, FUTEX_WAKE_PRIVATE, 1);
+}
+
+/* An empty table for `count` threads and as many again. The old one stays while a late thread is inside. */
+static int
+empty_table(struct gencore_threads *threads, uint32_t count)
+{
+    uint32_t capacity = threads->capacity;
+    uint32_t inside = __atomic_load_n(&threads->inside, __ATOMIC_ACQUIRE);
+
+    while (capacity < 4 * count) {
+        capacity *= 2;
+    }
+    if (capacity != threads->capacity || inside) {
+        struct gencore_thread *slots = map_memory(capacity * sizeof(*slots));
+
+        if (!slots) {
+            return -ENOMEM;
+        }
+        if (!inside) {
+            (void)raw2(SYS_munmap, threads->slots, threads->capacity * sizeof(*slots));
+        }
+        threads->slots = slots;
+        threads->capacity = capacity;
+    }
+    else {
+        for (uint32_t i = 0; i < capacity; i++) {
+            threads->slots[i] = (struct gencore_thread){0};
+        }
+    }
+    threads->used = 0;
+    threads->asked = 0;
+    threads->signal = 0;
+    __atomic_store_n(&threads->stopped, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&threads->epoch, threads->epoch + 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static int
+launch_with_table(struct gencore_capture *capture, uint32_t count)
+{
+    struct gencore_threads *threads = capture->threads;
+    struct gencore_action previous;
+    int error = empty_table(threads, count);
+
+    if (error < 0) {
+        capture->result.stage = GENCORE_STAGE_TABLE;
+        capture->result.error = -error;
+        return error;
+    }
+    if (capture->request->stop_threads) {
+        (void)gencore_arm(threads, &previous); /* without a free signal the others are not reached */
+    }
+    error = gencore_launch(capture);
+    gencore_disarm(threads, &previous);
+    return error;
+}
+
+static void
+describe_caller(struct gencore_capture *capture)
+{
+    struct gencore_record *record = &capture->record;
+
+    *record = (struct gencore_record){
+        .magic = {'G', 'E', 'N', 'C', 'O', 'R', 'E', '1'},
+        .record_size = sizeof(*record),
+        .thread_size = sizeof(struct gencore_thread),
+        .registers = GENCORE_REGISTERS,
+        .pid = capture->pid,
+        .tid = capture->tid,
+        .text_size = capture->request->text_size,
+        .core_filter = capture->request->core_filter,
+        .started_ns = frozen_now(CLOCK_REALTIME),
+    };
+    capture->calling.tid = capture->tid;
+    capture->calling.state = GENCORE_THREAD_CALLING;
+    (void)raw2(SYS_prctl, PR_GET_NAME, capture->calling.name);
+}
+
+int
+gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
+                struct gencore_result *result)
+{
+    struct gencore_capture *capture = &engine.capture;
+    gencore_sigset all = ~(gencore_sigset)0, before;
+    uint32_t tid = (uint32_t)raw0(SYS_gettid);
+    long count;
+    int error;
+
+    *result = (struct gencore_result){0};
+    if (!engine.prepared || take_engine(tid) < 0) {
+        result->stage = GENCORE_STAGE_BUSY;
+        result->error = EBUSY;
+        return -EBUSY;
+    }
+    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(gencore_sigset));
+
+    capture->plan = plan;
+    capture->request = request;
+    capture->result = (struct gencore_result){0};
+    capture->calling = (struct gencore_thread){0};
+    capture->pid = (int32_t)raw0(SYS_getpid);
+    capture->tid = (int32_t)tid;
+    capture->result.pid = capture->pid;
+    describe_caller(capture);
+    capture->calling.sigmask = before;
+    gencore_save_floating_point(&capture->calling, engine.floating_point, engine.floating_point_size);
+    gencore_save_registers(capture->calling.regs);
+
+    count = gencore_count_threads();
+    do {
+        error = launch_with_table(capture, count > 0 ? (uint32_t)count : 1);
+        count = 2 * (count > 0 ? count : 1);
+    } while (capture->result.stage == GENCORE_STAGE_TABLE && capture->result.error == ENOSPC);
+
+    *result = capture->result;
+    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
+    give_engine_back();
+    return error;
+}

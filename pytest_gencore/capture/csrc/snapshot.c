@@ -1,0 +1,221 @@
+/*
+ * snapshot.c - life of the snapshot: a frozen copy-on-write child of the captured process.
+ *
+ * It serves its memory to the collector through two pipes and, if asked to, dies of SIGSEGV so that the
+ * kernel writes a core. It ends when the collector does. It may run nothing but raw system calls: whatever
+ * lock another thread held when it was copied is held here for ever.
+ */
+#include <linux/prctl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "frozen.h"
+#include "gencore.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* the same number on every architecture */
+#endif
+
+#define REQUEST_FD 0
+#define REPLY_FD 1
+#define PIECE (1024 * 1024)
+
+/* Without close_range (before Linux 5.9) only what is open is closed: nofile may be a thousand million. */
+static void
+close_from_listing(unsigned int first)
+{
+    static _Alignas(8) char buffer[4096];
+    long directory = raw4(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    long size;
+    int closed;
+
+    if (directory < 0) {
+        return;
+    }
+    do {
+        closed = 0;
+        (void)raw3(SYS_lseek, directory, 0, 0);
+        while ((size = raw3(SYS_getdents64, directory, buffer, sizeof(buffer))) > 0) {
+            for (long at = 0; at < size;) {
+                const struct frozen_entry *entry = (const struct frozen_entry *)(buffer + at);
+                int32_t fd = frozen_entry_number(entry);
+
+                at += entry->size;
+                if (fd >= (int32_t)first && fd != directory && raw1(SYS_close, fd) == 0) {
+                    closed++;
+                }
+            }
+        }
+    } while (closed);
+    (void)raw1(SYS_close, directory);
+}
+
+void
+gencore_close_from(unsigned int first)
+{
+    if (raw3(SYS_close_range, first, ~0u, 0) < 0) {
+        close_from_listing(first);
+    }
+}
+
+static int32_t
+write_setting(const char *path, const char *text)
+{
+    long fd = raw4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+    long error;
+    size_t size = 0;
+
+    if (fd < 0) {
+        return (int32_t)-fd;
+    }
+    while (text[size]) {
+        size++;
+    }
+    error = frozen_write_all((int)fd, text, size);
+    (void)raw1(SYS_close, fd);
+    return (int32_t)-error;
+}
+
+static int32_t
+raise_limit(int resource)
+{
+    struct rlimit limit;
+    long error = raw4(SYS_prlimit64, 0, resource, NULL, &limit);
+
+    if (error == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        error = raw4(SYS_prlimit64, 0, resource, &limit, NULL);
+    }
+    return (int32_t)-error;
+}
+
+static void
+say_hello(const struct gencore_snapshot *snapshot)
+{
+    char filter[24];
+    struct frozen_text text = frozen_text_in(filter, sizeof(filter));
+    struct gencore_hello hello;
+
+    frozen_put_number(&text, snapshot->core_filter, 1);
+    hello.pid = (int32_t)raw0(SYS_getpid);
+    hello.filter_error = write_setting("/proc/self/coredump_filter", filter);
+    hello.oom_error = write_setting("/proc/self/oom_score_adj", "1000");
+    hello.limit_error = raise_limit(RLIMIT_CORE);
+    (void)raise_limit(RLIMIT_FSIZE);
+    hello.chdir_error = (int32_t)-raw1(SYS_fchdir, snapshot->work_fd);
+    hello.page_size = snapshot->page_size;
+    (void)frozen_write_all(REPLY_FD, &hello, sizeof(hello));
+}
+
+/* Send `size` bytes at `address`; what cannot be read even after mprotect goes out as zeros. */
+static uint64_t
+send_memory(uint64_t address, uint64_t size, uint32_t page_size)
+{
+    static const char zeros[4096];
+    uint64_t unreadable = 0, end = address + size;
+
+    while (address < end) {
+        uint64_t piece = end - address < PIECE ? end - address : PIECE;
+        uint64_t page_end = (address | (page_size - 1)) + 1;
+        long count = raw3(SYS_write, REPLY_FD, address, piece);
+
+        if (count > 0) {
+            address += (uint64_t)count;
+            continue;
+        }
+        if (count == -EINTR) {
+            continue;
+        }
+        if (count != -EFAULT) {
+            (void)raw1(SYS_exit_group, 1); /* the collector is gone */
+        }
+        /* A private copy: whoever protected this page will not see it readable. */
+        if (raw3(SYS_mprotect, page_end - page_size, page_size, PROT_READ) == 0) {
+            count = raw3(SYS_write, REPLY_FD, address, page_end < end ? page_end - address : end - address);
+            if (count > 0) {
+                address += (uint64_t)count;
+                continue;
+            }
+        }
+        unreadable++;
+        for (page_end = page_end < end ? page_end : end; address < page_end;) {
+            piece = page_end - address < sizeof(zeros) ? page_end - address : sizeof(zeros);
+            if (frozen_write_all(REPLY_FD, zeros, piece) < 0) {
+                (void)raw1(SYS_exit_group, 1);
+            }
+            address += piece;
+        }
+    }
+    return unreadable;
+}
+
+static void
+send_mincore(uint64_t address, uint64_t pages, uint32_t page_size)
+{
+    static unsigned char answer[16384];
+
+    while (pages) {
+        uint64_t piece = pages < sizeof(answer) ? pages : sizeof(answer);
+
+        if (raw3(SYS_mincore, address, piece * page_size, answer) < 0) {
+            for (uint64_t i = 0; i < piece; i++) {
+                ((volatile unsigned char *)answer)[i] = 0xff;
+            }
+        }
+        (void)frozen_write_all(REPLY_FD, answer, piece);
+        address += piece * page_size;
+        pages -= piece;
+    }
+}
+
+static void
+crash(void)
+{
+    gencore_sigset fault = 1ULL << (SIGSEGV - 1);
+    struct gencore_action action = {.handler = (void *)SIG_DFL};
+
+    (void)raw4(SYS_rt_sigaction, SIGSEGV, &action, NULL, sizeof(gencore_sigset));
+    (void)raw4(SYS_rt_sigprocmask, SIG_UNBLOCK, &fault, NULL, sizeof(gencore_sigset));
+    (void)raw3(SYS_tgkill, raw0(SYS_getpid), raw0(SYS_gettid), SIGSEGV);
+    (void)raw1(SYS_exit_group, 1); /* the first process of a PID namespace ignores it */
+}
+
+_Noreturn int
+gencore_snapshot_main(void *argument)
+{
+    const struct gencore_snapshot *snapshot = argument;
+    struct gencore_order order;
+    uint64_t unreadable = 0;
+
+    /* The collector is our parent: neither outlives the other. */
+    (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can be had. */
+    (void)raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
+    (void)raw3(SYS_dup3, snapshot->request_fd, REQUEST_FD, 0);
+    (void)raw3(SYS_dup3, snapshot->reply_fd, REPLY_FD, 0);
+    say_hello(snapshot);
+    gencore_close_from(2);
+
+    while (frozen_read_exactly(REQUEST_FD, &order, sizeof(order)) == 0) {
+        switch (order.command) {
+        case GENCORE_COMMAND_READ:
+            unreadable += send_memory(order.address, order.size, snapshot->page_size);
+            break;
+        case GENCORE_COMMAND_MINCORE:
+            send_mincore(order.address, order.size, snapshot->page_size);
+            break;
+        case GENCORE_COMMAND_UNREADABLE:
+            (void)frozen_write_all(REPLY_FD, &unreadable, sizeof(unreadable));
+            break;
+        case GENCORE_COMMAND_CRASH:
+            crash();
+            break;
+        default:
+            (void)raw1(SYS_exit_group, 2);
+        }
+    }
+    for (;;) {
+        (void)raw1(SYS_exit_group, 0);
+    }
+}

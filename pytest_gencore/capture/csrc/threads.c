@@ -1,0 +1,337 @@
+/*
+ * threads.c - stop the other threads, save their registers, let them go on.
+ *
+ * The way of garbage collectors: every thread gets a real-time signal; its handler saves the interrupted
+ * registers into the thread's own slot, answers, and sleeps on a futex until the snapshot has been taken.
+ * No ptrace. The stopping side runs in a helper that shares our memory but is another process.
+ */
+#include <linux/futex.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "frozen.h"
+#include "gencore.h"
+
+#define STOP_DEADLINE_NS (200 * 1000 * 1000LL) /* without any new answer */
+#define STOP_LIMIT_NS (10 * STOP_DEADLINE_NS)  /* with answers still coming in */
+#define LOOK_AFTER_NS (5 * 1000 * 1000LL)      /* silence, before asking the kernel why */
+#define PASSES_WITHOUT_NEWS 4                  /* listings that disagree with the thread count */
+
+/* The table of the capture under way, for the handler. One capture at a time: engine.c. */
+static struct gencore_threads *volatile current;
+
+static long
+futex_wait(uint32_t *word, uint32_t expected, int64_t nanoseconds)
+{
+    struct timespec timeout = {nanoseconds / NANOSECONDS, nanoseconds % NANOSECONDS};
+
+    return raw4(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, nanoseconds < 0 ? NULL : &timeout);
+}
+
+static void
+futex_wake_all(uint32_t *word)
+{
+    (void)raw3(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX);
+}
+
+/* Slot of `tid`, or the free slot where it would go. */
+static struct gencore_thread *
+slot_of(struct gencore_threads *threads, int32_t tid)
+{
+    uint32_t mask = threads->capacity - 1;
+    uint32_t at = (uint32_t)tid * 2654435761u & mask;
+
+    while (threads->slots[at].tid != 0 && threads->slots[at].tid != tid) {
+        at = (at + 1) & mask;
+    }
+    return &threads->slots[at];
+}
+
+static int
+change_state(struct gencore_thread *thread, uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&thread->state, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* In the stopped thread. Signal safe. A signal that comes too late finds no slot that waits for it. */
+static void
+on_stop_signal(int signal, siginfo_t *info, void *context)
+{
+    struct gencore_threads *threads = current;
+    struct gencore_thread *thread;
+    uint32_t epoch, released;
+
+    (void)signal;
+    (void)info;
+    if (!threads) {
+        return;
+    }
+    (void)__atomic_add_fetch(&threads->inside, 1, __ATOMIC_ACQ_REL);
+    epoch = __atomic_load_n(&threads->epoch, __ATOMIC_ACQUIRE);
+    thread = slot_of(threads, (int32_t)raw0(SYS_gettid));
+    if (thread->tid == 0 || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
+        goto leave;
+    }
+    gencore_registers_from_context(thread, context);
+    (void)raw2(SYS_prctl, PR_GET_NAME, thread->name);
+    if (!change_state(thread, GENCORE_THREAD_ASKED, GENCORE_THREAD_STOPPED)) {
+        goto leave; /* given up on meanwhile */
+    }
+    (void)__atomic_add_fetch(&threads->stopped, 1, __ATOMIC_ACQ_REL);
+    futex_wake_all(&threads->stopped);
+    /* Not "unequal": a thread that wakes late may find a later capture's epoch. */
+    while ((int32_t)((released = __atomic_load_n(&threads->released, __ATOMIC_ACQUIRE)) - epoch) < 0) {
+        (void)futex_wait(&threads->released, released, -1);
+    }
+leave:
+    (void)__atomic_sub_fetch(&threads->inside, 1, __ATOMIC_ACQ_REL);
+}
+
+int
+gencore_arm(struct gencore_threads *threads, struct gencore_action *previous)
+{
+    struct gencore_action action = {
+        .handler = (void *)on_stop_signal,
+        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | gencore_restorer_flag,
+        .restorer = gencore_restorer,
+        .mask = ~(gencore_sigset)0,
+    };
+
+    threads->signal = 0;
+    for (int signal = GENCORE_SIGNAL_COUNT; signal > GENCORE_SIGNAL_COUNT / 2 + 2; signal--) {
+        if (raw4(SYS_rt_sigaction, signal, NULL, previous, sizeof(gencore_sigset)) == 0
+            && previous->handler == (void *)SIG_DFL) {
+            current = threads;
+            if (raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
+                threads->signal = signal;
+                return 0;
+            }
+        }
+    }
+    return -EAGAIN;
+}
+
+void
+gencore_disarm(struct gencore_threads *threads, const struct gencore_action *previous)
+{
+    struct gencore_action ignore = {.handler = (void *)SIG_IGN};
+
+    if (!threads->signal) {
+        return;
+    }
+    /* A thread that blocks the signal has it pending. POSIX: ignoring a signal discards it, blocked or not;
+     * with the default action it would end the process as soon as the thread unblocks it. */
+    (void)raw4(SYS_rt_sigaction, threads->signal, &ignore, NULL, sizeof(gencore_sigset));
+    (void)raw4(SYS_rt_sigaction, threads->signal, previous, NULL, sizeof(gencore_sigset));
+}
+
+/* "/proc/PID/task/TID/file" */
+static void
+task_path(char *buffer, size_t size, int32_t pid, int32_t tid, const char *file)
+{
+    struct frozen_text text = frozen_text_in(buffer, size);
+
+    frozen_put(&text, "/proc/");
+    frozen_put_number(&text, (uint64_t)pid, 1);
+    frozen_put(&text, "/task");
+    if (tid) {
+        frozen_put(&text, "/");
+        frozen_put_number(&text, (uint64_t)tid, 1);
+        frozen_put(&text, file);
+    }
+}
+
+/* List the task directory once and signal who is new. New threads, or -errno; *listed: entries seen. */
+static long
+ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, int32_t tid, uint32_t *listed)
+{
+    static _Alignas(8) char buffer[32768]; /* one capture at a time */
+    long added = 0, size;
+
+    *listed = 0;
+    (void)raw3(SYS_lseek, directory, 0, 0);
+    while ((size = raw3(SYS_getdents64, directory, buffer, sizeof(buffer))) > 0) {
+        for (long at = 0; at < size;) {
+            const struct frozen_entry *entry = (const struct frozen_entry *)(buffer + at);
+            int32_t found = frozen_entry_number(entry);
+            struct gencore_thread *thread;
+
+            at += entry->size;
+            if (found <= 0) {
+                continue;
+            }
+            ++*listed;
+            if (found == tid) {
+                continue;
+            }
+            thread = slot_of(threads, found);
+            if (thread->tid == found) {
+                continue;
+            }
+            if (threads->used + 1 > threads->capacity / 2) {
+                return -ENOSPC;
+            }
+            thread->tid = found;
+            __atomic_store_n(&thread->state, GENCORE_THREAD_ASKED, __ATOMIC_RELEASE);
+            threads->used++;
+            threads->asked++;
+            if (raw3(SYS_tgkill, pid, found, threads->signal) < 0) {
+                thread->state = GENCORE_THREAD_GONE;
+                threads->asked--;
+            }
+            added++;
+        }
+    }
+    return size < 0 ? size : added;
+}
+
+/* Where a thread that was not reached is, from /proc/PID/task/TID/syscall: see proc(5). */
+static void
+describe_unreached(struct gencore_thread *thread, int32_t pid)
+{
+    char path[96], text[512];
+    const char *at = text;
+    uint64_t numbers[9];
+    int count = 0;
+    long size;
+
+    task_path(path, sizeof(path), pid, thread->tid, "/comm");
+    size = frozen_read_file(path, thread->name, sizeof(thread->name));
+    if (size > 0 && thread->name[size - 1] == '\n') {
+        thread->name[size - 1] = '\0';
+    }
+    task_path(path, sizeof(path), pid, thread->tid, "/syscall");
+    if (frozen_read_file(path, text, sizeof(text)) <= 0 || text[0] == 'r') {
+        return; /* not allowed, or "running" */
+    }
+    while (*at && *at != ' ') {
+        at++; /* the call's number, decimal, -1 if blocked outside a call */
+    }
+    while (*at == ' ') {
+        at++;
+    }
+    while (*at && *at != '\n' && count < 9) {
+        const char *before = at;
+
+        numbers[count] = frozen_hex(&at);
+        if (at == before) {
+            return;
+        }
+        count++;
+    }
+    if (count >= 2) {
+        gencore_registers_from_position(thread, numbers[count - 1], numbers[count - 2]);
+    }
+}
+
+/* After a silence: threads that ended or that block the signal will never answer. */
+static void
+look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
+{
+    uint64_t bit = 1ULL << (threads->signal - 1);
+
+    for (uint32_t i = 0; i < threads->capacity; i++) {
+        struct gencore_thread *thread = &threads->slots[i];
+        uint32_t verdict = last_look ? GENCORE_THREAD_SILENT : 0;
+        char path[96], status[4096];
+        const char *at;
+
+        if (thread->tid == 0 || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
+            continue;
+        }
+        task_path(path, sizeof(path), pid, thread->tid, "/status");
+        if (frozen_read_file(path, status, sizeof(status)) <= 0) {
+            verdict = GENCORE_THREAD_GONE;
+        }
+        else if ((at = frozen_find(status, "\nState:\t")) && (*at == 'Z' || *at == 'X')) {
+            verdict = GENCORE_THREAD_GONE;
+        }
+        else if ((at = frozen_find(status, "\nSigBlk:\t")) && (frozen_hex(&at) & bit)) {
+            verdict = GENCORE_THREAD_MASKED;
+        }
+        if (verdict && change_state(thread, GENCORE_THREAD_ASKED, verdict)) {
+            threads->asked--;
+            if (verdict != GENCORE_THREAD_GONE) {
+                describe_unreached(thread, pid);
+            }
+        }
+    }
+}
+
+static void
+wait_for_answers(struct gencore_threads *threads, int32_t pid, int64_t limit)
+{
+    uint32_t answers = __atomic_load_n(&threads->stopped, __ATOMIC_ACQUIRE);
+    int64_t last_answer = frozen_now(CLOCK_MONOTONIC);
+
+    while (answers < threads->asked) {
+        int64_t now;
+        uint32_t seen = answers;
+
+        (void)futex_wait(&threads->stopped, seen, LOOK_AFTER_NS);
+        answers = __atomic_load_n(&threads->stopped, __ATOMIC_ACQUIRE);
+        now = frozen_now(CLOCK_MONOTONIC);
+        if (answers != seen && now < limit) {
+            last_answer = now;
+            continue;
+        }
+        look_at_silent(threads, pid, now - last_answer >= STOP_DEADLINE_NS || now >= limit);
+        answers = __atomic_load_n(&threads->stopped, __ATOMIC_ACQUIRE);
+    }
+}
+
+int
+gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
+{
+    char path[64];
+    long directory;
+    int passes = 0;
+    int64_t limit = frozen_now(CLOCK_MONOTONIC) + STOP_LIMIT_NS;
+
+    task_path(path, sizeof(path), pid, 0, "");
+    directory = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (directory < 0) {
+        return (int)directory;
+    }
+    for (;;) {
+        struct stat status;
+        uint32_t listed;
+        long added = ask_new_threads(threads, directory, pid, tid, &listed);
+
+        if (added < 0) {
+            (void)raw1(SYS_close, directory);
+            return (int)added;
+        }
+        wait_for_answers(threads, pid, limit);
+        if (frozen_now(CLOCK_MONOTONIC) >= limit) {
+            break;
+        }
+        if (added > 0) {
+            continue;
+        }
+        /* A listing can pass over a thread while another one ends; the link count tells how many there are:
+         * 2 + threads, fs/proc/base.c proc_task_getattr(). */
+        if (raw2(SYS_fstat, directory, &status) < 0 || status.st_nlink == (nlink_t)listed + 2
+            || ++passes >= PASSES_WITHOUT_NEWS) {
+            break;
+        }
+    }
+    (void)raw1(SYS_close, directory);
+    return 0;
+}
+
+void
+gencore_release(struct gencore_threads *threads)
+{
+    __atomic_store_n(&threads->released, threads->epoch, __ATOMIC_RELEASE);
+    futex_wake_all(&threads->released);
+}
+
+long
+gencore_count_threads(void)
+{
+    struct stat status;
+    long error = raw4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &status, 0);
+
+    return error < 0 ? error : (long)status.st_nlink - 2;
+}

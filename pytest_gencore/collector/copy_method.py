@@ -1,0 +1,156 @@
+"""Method ``copy``: we write the core ourselves, from the memory that the snapshot serves.
+
+Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the kernel's ``fs/coredump.c`` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gencore.collector.cores import CoreStream, merge_extents
+from pytest_gencore.collector.pagemap import PageMap
+from pytest_gencore.corefile.constants import PF_R, PF_W, PF_X
+from pytest_gencore.corefile.segments import Segment
+from pytest_gencore.corefile.writer import lay_out_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.collector.procfs import Mapping
+    from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.corefile.machines import Machine
+
+_ANONYMOUS_PRIVATE, _ANONYMOUS_SHARED, _MAPPED_PRIVATE, _MAPPED_SHARED = 1, 2, 4, 8
+_ELF_HEADERS, _HUGETLB_PRIVATE, _HUGETLB_SHARED = 16, 32, 64
+"""Bits of ``coredump_filter``, see core(5)."""
+_IN_MEMORY_FILES = (b"/dev/shm/", b"/memfd:", b"/SYSV", b"/dev/zero")
+_MINCORE_PIECE = 1 << 20
+
+
+def build_core(
+    snapshot: Snapshot, machine: Machine, mappings: list[Mapping], notes: bytes, core_filter: int
+) -> CoreStream:
+    """Plan a core of the snapshot; reading it happens when its chunks are asked for."""
+    page_size = snapshot.hello.page_size
+    mappings = sorted(mappings, key=lambda mapping: mapping.start)
+    segments = [
+        Segment(
+            vaddr=mapping.start,
+            memsz=mapping.size,
+            filesz=_file_size(mapping, core_filter, page_size),
+            flags=_flags(mapping),
+        )
+        for mapping in mappings
+    ]
+    layout = lay_out_core(machine, notes, segments, page_size)
+    pages = PageMap(snapshot.pid, page_size)
+    try:
+        ranges = [
+            (segment, list(_contents(mapping, segment, snapshot, pages)))
+            for mapping, segment in zip(mappings, layout.segments, strict=True)
+            if segment.filesz
+        ]
+    finally:
+        pages.close()
+
+    def extents() -> Iterator[tuple[int, int]]:
+        yield 0, len(layout.header)
+        for segment, parts in ranges:
+            for start, end in parts:
+                yield segment.offset + start - segment.vaddr, end - start
+
+    def chunks() -> Iterator[bytes]:
+        yield layout.header
+        yield from snapshot.stream((start, end - start) for _, parts in ranges for start, end in parts)
+
+    return CoreStream(
+        size=layout.size,
+        extents=list(merge_extents(extents())),
+        chunks=chunks,
+        notices=_notices(mappings),
+    )
+
+
+def _flags(mapping: Mapping) -> int:
+    return PF_R * mapping.readable | PF_W * mapping.writable | PF_X * mapping.executable
+
+
+def _file_size(mapping: Mapping, core_filter: int, page_size: int) -> int:
+    """Return how many bytes of the mapping belong into the core."""
+    if mapping.is_special:
+        return mapping.size
+    if "dd" in mapping.flags or "io" in mapping.flags:
+        return 0
+    wanted = core_filter & _filter_bit(mapping)
+    if wanted or (core_filter & _ANONYMOUS_PRIVATE and _has_been_written(mapping)):
+        return mapping.size
+    if core_filter & _ELF_HEADERS and _may_start_elf(mapping):
+        return page_size
+    return 0
+
+
+def _filter_bit(mapping: Mapping) -> int:
+    if "ht" in mapping.flags:
+        return _HUGETLB_SHARED if mapping.shared else _HUGETLB_PRIVATE
+    if mapping.shared:
+        return _ANONYMOUS_SHARED if mapping.deleted else _MAPPED_SHARED
+    if mapping.is_file:
+        return _MAPPED_PRIVATE
+    # Never touched: the kernel has no anon_vma and writes nothing.
+    return _ANONYMOUS_PRIVATE if _has_been_written(mapping) else 0
+
+
+def _has_been_written(mapping: Mapping) -> bool:
+    """Tell whether a private mapping holds pages of its own."""
+    return not mapping.shared and bool(mapping.sizes.get("Anonymous", 0) or mapping.sizes.get("Swap", 0))
+
+
+def _may_start_elf(mapping: Mapping) -> bool:
+    return mapping.is_file and not mapping.shared and mapping.offset == 0 and mapping.readable
+
+
+def _contents(
+    mapping: Mapping, segment: Segment, snapshot: Snapshot, pages: PageMap
+) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the addresses whose bytes go into the core; the rest of the segment is a hole."""
+    end = segment.vaddr + segment.filesz
+    if mapping.path.startswith(b"[vvar"):
+        return  # the kernel's own pages, which no core has: PFN mappings
+    if mapping.is_special or "ht" in mapping.flags:
+        yield segment.vaddr, end
+    elif mapping.shared and mapping.path.startswith(_IN_MEMORY_FILES) and not mapping.sizes.get("Swap", 0):
+        yield from _pages_in_cache(segment, snapshot)
+    elif mapping.is_file or mapping.shared:
+        yield segment.vaddr, end
+    else:
+        yield from pages.ranges(segment.vaddr, end)
+
+
+def _pages_in_cache(segment: Segment, snapshot: Snapshot) -> Iterator[tuple[int, int]]:
+    """Yield what of a file in memory exists: reading its holes would fill them, in the live process too."""
+    page_size = snapshot.hello.page_size
+    open_at = None
+    total = segment.filesz // page_size
+    for first in range(0, total, _MINCORE_PIECE):
+        answer = snapshot.mincore(segment.vaddr + first * page_size, min(_MINCORE_PIECE, total - first))
+        for number, resident in enumerate(answer, first):
+            if resident:
+                open_at = number if open_at is None else open_at
+            elif open_at is not None:
+                yield segment.vaddr + open_at * page_size, segment.vaddr + number * page_size
+                open_at = None
+    if open_at is not None:
+        yield segment.vaddr + open_at * page_size, segment.vaddr + segment.filesz
+
+
+def _notices(mappings: list[Mapping]) -> list[str]:
+    shared = sum(1 for mapping in mappings if mapping.shared and mapping.writable)
+    wiped = sum(1 for mapping in mappings if "wf" in mapping.flags)
+    notices = []
+    if shared:
+        notices.append(
+            f"{shared} shared writable mappings were read after the fork: the process may have changed them"
+        )
+    if wiped:
+        notices.append(f"{wiped} mappings are zeros: MADV_WIPEONFORK")
+    return notices

@@ -1,0 +1,45 @@
+"""A core on its way into the archive: its size, its extents, its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class CoreStream:
+    """A core file that is read once, in order."""
+
+    size: int
+    """Apparent size, with holes."""
+    extents: Sequence[tuple[int, int]]
+    """(offset, length) of what is not a hole, sorted."""
+    chunks: Callable[[], Iterator[bytes]]
+    """The contents of the extents, one behind the other."""
+    notices: list[str] = field(default_factory=list)
+    """What is missing or doubtful, for the manifest."""
+    truncated: bool = False
+
+    @property
+    def data_size(self) -> int:
+        """Bytes that are read and compressed."""
+        return sum(length for _, length in self.extents)
+
+
+def merge_extents(extents: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join extents that touch; they come sorted by offset."""
+    current: tuple[int, int] | None = None
+    for offset, length in extents:
+        if not length:
+            continue
+        if current is not None and sum(current) == offset:
+            current = (current[0], current[1] + length)
+            continue
+        if current is not None:
+            yield current
+        current = (offset, length)
+    if current is not None:
+        yield current

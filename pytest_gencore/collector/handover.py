@@ -1,0 +1,131 @@
+"""What the capturing process hands over: ``struct gencore_record`` and its followers in csrc/gencore.h."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from pytest_gencore.errors import ArchiveError
+
+_MAGIC = b"GENCORE1"
+_RECORD = struct.Struct("<8sIIIIiiiiQQqqqq64s")
+_THREAD_HEAD = struct.Struct("<iI16sQQQQ")
+
+
+class ThreadState(IntEnum):
+    """``enum gencore_thread_state``: how far the stop of a thread got."""
+
+    STOPPED = 2
+    CALLING = 3
+    MASKED = 4
+    SILENT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRecord:
+    """One thread of the captured process."""
+
+    tid: int
+    state: ThreadState
+    name: str
+    fp_address: int
+    """Where its signal frame has the floating point area, 0 if nowhere."""
+    fp_size: int
+    tls: int
+    blocked: int
+    """Signals it blocks, signal 1 in bit 0."""
+    registers: tuple[int, ...]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the registers are its own at the time of the snapshot."""
+        return self.state in (ThreadState.STOPPED, ThreadState.CALLING)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Everything the collector is told."""
+
+    name: str
+    """Of the archive, without ``.tar.gz``."""
+    pid: int
+    tid: int
+    snapshot_pid: int
+    stop_signal: int
+    """The real-time signal that stopped the threads, 0 if they were not stopped."""
+    core_filter: int
+    started_ns: int
+    """Wall clock time of the capture."""
+    stop_ns: int
+    snapshot_ns: int
+    pause_ns: int
+    threads: tuple[ThreadRecord, ...]
+    """The capturing thread first."""
+    request: dict[str, Any]
+    """What ``CaptureEngine`` wrote."""
+
+    @property
+    def directory(self) -> Path:
+        """The artifact directory."""
+        return Path(str(self.request["directory"]))
+
+    @property
+    def run_folder(self) -> Path:
+        """The run's hidden folder in it."""
+        return self.directory / str(self.request["run_folder"])
+
+    @property
+    def work_directory(self) -> Path:
+        """The snapshot's working directory."""
+        return self.run_folder / self.name
+
+
+def parse_handover(data: bytes) -> Handover:
+    """Decode the hand-over; raises ArchiveError if the extension is of another version."""
+    (magic, record_size, thread_size, count, registers, *numbers, raw_name) = _RECORD.unpack_from(data)
+    expected_thread = _THREAD_HEAD.size + 8 * registers
+    if magic != _MAGIC or record_size != _RECORD.size or thread_size != expected_thread:
+        raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
+    pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *times = numbers
+    register_format = struct.Struct(f"<{registers}Q")
+    threads = []
+    offset = record_size
+    for _ in range(count):
+        head = _THREAD_HEAD.unpack_from(data, offset)
+        values = register_format.unpack_from(data, offset + _THREAD_HEAD.size)
+        threads.append(
+            ThreadRecord(
+                tid=head[0],
+                state=ThreadState(head[1]),
+                name=_text(head[2]),
+                fp_address=head[3],
+                fp_size=head[4],
+                tls=head[5],
+                blocked=head[6],
+                registers=values,
+            )
+        )
+        offset += thread_size
+    started_ns, stop_ns, snapshot_ns, pause_ns = times
+    return Handover(
+        name=_text(raw_name),
+        pid=pid,
+        tid=tid,
+        snapshot_pid=snapshot_pid,
+        stop_signal=stop_signal,
+        core_filter=core_filter,
+        started_ns=started_ns,
+        stop_ns=stop_ns,
+        snapshot_ns=snapshot_ns,
+        pause_ns=pause_ns,
+        threads=tuple(threads),
+        request=json.loads(data[offset : offset + text_size]),
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.partition(b"\0")[0].decode(errors="replace")

@@ -1,0 +1,70 @@
+"""The names under which the dynamic loader knows the libraries: what debuggers look for.
+
+A debugger reads them from the list that ``_r_debug`` of <link.h> begins. They are often links, such as
+``/lib/x86_64-linux-gnu/libz.so.1``, while mappings show the file itself.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_gencore.corefile.constants import PHDR_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.collector.procfs import Mapping
+    from pytest_gencore.collector.snapshot import Snapshot
+
+_AT_PHDR, _AT_PHNUM = 3, 5
+_PT_DYNAMIC, _PT_PHDR = 2, 6
+_DT_DEBUG = 21
+_PAIR = struct.Struct("<QQ")
+_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
+_LINK_MAP = struct.Struct("<QQQQ")
+"""``l_addr``, ``l_name``, ``l_ld``, ``l_next`` of ``struct link_map``."""
+_R_MAP_OFFSET = 8
+_LIBRARIES_LIMIT = 100_000
+_NAME_LIMIT = 4096
+
+
+def find_aliases(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> dict[bytes, bytes]:
+    """Return for each absolute name in the loader's list that is not the mapped path: name to path."""
+    files = [mapping for mapping in mappings if mapping.is_file]
+    aliases = {}
+    for name, dynamic in _loaded(snapshot, auxv):
+        if not name.startswith(b"/") or b"/../" in name:
+            continue
+        path = next((m.path for m in files if m.start <= dynamic < m.end), None)
+        if path is not None and path != name:
+            aliases[name] = path
+    return aliases
+
+
+def _loaded(snapshot: Snapshot, auxv: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield name and address of the dynamic section of everything in the list."""
+    debug = _debug_address(snapshot, dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16])))
+    if not debug:
+        return
+    (entry,) = struct.unpack("<Q", snapshot.read(debug + _R_MAP_OFFSET, 8))
+    for _ in range(_LIBRARIES_LIMIT):
+        if not entry:
+            return
+        _, name, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
+        yield snapshot.read(name, _NAME_LIMIT).partition(b"\0")[0], dynamic
+
+
+def _debug_address(snapshot: Snapshot, auxiliary: dict[int, int]) -> int:
+    """Return the address of ``_r_debug``, 0 in a static executable."""
+    table, count = auxiliary.get(_AT_PHDR, 0), auxiliary.get(_AT_PHNUM, 0)
+    if not table or not count:
+        return 0
+    headers = list(_PROGRAM_HEADER.iter_unpack(snapshot.read(table, count * PHDR_SIZE)))
+    bias = next((table - header[3] for header in headers if header[0] == _PT_PHDR), 0)
+    for header in headers:
+        if header[0] == _PT_DYNAMIC:
+            for tag, value in _PAIR.iter_unpack(snapshot.read(bias + header[3], header[6] // 16 * 16)):
+                if tag == _DT_DEBUG:
+                    return int(value)
+    return 0

@@ -1,0 +1,128 @@
+"""The collector's end of the snapshot: its memory through two pipes, its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_ORDER = struct.Struct("<QQQ")
+_HELLO = struct.Struct("<iiiiiI")
+_READ, _MINCORE, _UNREADABLE, _CRASH = 1, 2, 3, 4
+_PIECE = 1024 * 1024
+_ORDERS_AHEAD = 256
+"""Orders in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the snapshot says first: errno of each preparation, 0 if it worked."""
+
+    pid: int
+    filter_error: int
+    oom_error: int
+    limit_error: int
+    chdir_error: int
+    page_size: int
+
+
+class Snapshot:
+    """A frozen copy of the captured process; our child, and ours to end."""
+
+    def __init__(self, pid: int, request_fd: int, reply_fd: int) -> None:
+        """Take over the descriptors and wait for the snapshot's first words."""
+        self.pid = pid
+        self._request = request_fd
+        self._reply = reply_fd
+        self._pidfd = os.pidfd_open(pid)
+        self._status: int | None = None
+        os.set_inheritable(request_fd, False)
+        os.set_inheritable(reply_fd, False)
+        self.hello = Hello(*_HELLO.unpack(self._receive(_HELLO.size)))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return memory; pages that cannot be read are zeros."""
+        return b"".join(self.stream([(address, size)]))
+
+    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """Yield the memory of (address, size) ranges one behind the other, in pieces of up to a MiB."""
+        ahead: list[int] = []
+        source = iter(ranges)
+        while True:
+            while len(ahead) < _ORDERS_AHEAD:
+                order = next(source, None)
+                if order is None:
+                    break
+                self._send(_READ, *order)
+                ahead.append(order[1])
+            if not ahead:
+                return
+            for size in ahead:
+                yield from self._pieces(size)
+            ahead.clear()
+
+    def mincore(self, address: int, pages: int) -> bytes:
+        """Ask which pages are in memory: a byte for each, 0xff where mincore(2) failed."""
+        self._send(_MINCORE, address, pages)
+        return self._receive(pages)
+
+    def unreadable_pages(self) -> int:
+        """Return how many pages were zeros only because they could not be read."""
+        self._send(_UNREADABLE, 0, 0)
+        return int.from_bytes(self._receive(8), "little")
+
+    def crash(self, timeout: float) -> int:
+        """Let it die of SIGSEGV; return its wait status. Raises ArchiveError after ``timeout`` seconds."""
+        self._send(_CRASH, 0, 0)
+        if not self._has_ended(timeout):
+            message = f"the kernel did not finish the core within {timeout:.0f} s"
+            raise ArchiveError(message)
+        return self._reap()
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        if self._status is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._reap()
+        os.close(self._pidfd)
+
+    def _has_ended(self, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+    def _reap(self) -> int:
+        if self._status is None:
+            self._status = os.waitpid(self.pid, 0)[1]
+        return self._status
+
+    def _send(self, command: int, address: int, size: int) -> None:
+        try:
+            os.write(self._request, _ORDER.pack(command, address, size))
+        except BrokenPipeError:
+            self._raise_gone()
+
+    def _receive(self, size: int) -> bytes:
+        return b"".join(self._pieces(size))
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        while size:
+            piece = os.read(self._reply, min(size, _PIECE))
+            if not piece:
+                self._raise_gone()
+            size -= len(piece)
+            yield piece
+
+    def _raise_gone(self) -> None:
+        status = self._reap() if self._has_ended(1.0) else 0
+        cause = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
+        message = f"the snapshot ended before it was read ({cause})"
+        raise ArchiveError(message, help_text="out of memory?")

@@ -1,0 +1,45 @@
+"""Registers of aarch64: ``struct user_pt_regs`` and the records of a signal frame.
+
+The records, ``struct _aarch64_ctx`` and what follows it, are those of
+``arch/arm64/include/uapi/asm/sigcontext.h``: magic, size, contents, one behind the other, the last with
+magic 0.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from pytest_gencore.corefile.constants import NOTE_CORE, NOTE_LINUX, NT_ARM_TLS, NT_FPREGSET
+from pytest_gencore.corefile.notes import Note
+
+REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate")
+
+_RECORD = struct.Struct("<II")
+_FPSIMD_MAGIC: Final = 0x46508001
+_FPSIMD_SIZE: Final = 528
+_VECTORS_OFFSET: Final = 16
+"""Behind the record's head, ``fpsr`` and ``fpcr``; 32 registers of 16 bytes."""
+
+
+def floating_point_notes(area: bytes) -> list[Note]:
+    """Turn the records of a signal frame into NT_FPREGSET, a ``struct user_fpsimd_state`` of <asm/ptrace.h>.
+
+    Scalable vectors (SVE) are not kept: NT_FPREGSET holds their lower 128 bits.
+    """
+    offset = 0
+    while offset + _RECORD.size <= len(area):
+        magic, size = _RECORD.unpack_from(area, offset)
+        if size < _RECORD.size or offset + size > len(area):
+            return []
+        if magic == _FPSIMD_MAGIC and size >= _FPSIMD_SIZE:
+            record = area[offset : offset + _FPSIMD_SIZE]
+            state = record[_VECTORS_OFFSET:] + record[_RECORD.size : _VECTORS_OFFSET] + bytes(8)
+            return [Note(NOTE_CORE, NT_FPREGSET, state)]
+        offset += size
+    return []
+
+
+def tls_note(thread_pointer: int) -> Note:
+    """Build the note with TPIDR_EL0, without which debuggers find no thread-local variables."""
+    return Note(NOTE_LINUX, NT_ARM_TLS, struct.pack("<Q", thread_pointer))

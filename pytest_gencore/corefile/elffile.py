@@ -1,0 +1,31 @@
+"""Executables and libraries: the little that a collector needs to know about them, see elf(5)."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Final
+
+from pytest_gencore.corefile.constants import NOTE_GNU, NT_GNU_BUILD_ID, PT_NOTE
+from pytest_gencore.corefile.notes import CoreFormatError, parse_notes
+from pytest_gencore.corefile.reader import read_program_headers
+
+_NOTES_LIMIT: Final = 1 << 20
+
+
+def build_id_of(file: BinaryIO) -> str | None:
+    """Return the build ID in lower case hex; None if the file has none or is no 64-bit ELF file.
+
+    Only program headers are looked at: section headers may be stripped, broken or, in a mapped image, absent.
+    """
+    try:
+        _, _, headers = read_program_headers(file)
+    except CoreFormatError:
+        return None
+    for header in headers:
+        if header.type != PT_NOTE or header.filesz > _NOTES_LIMIT or header.offset >= 1 << 63:
+            continue
+        file.seek(header.offset)
+        data = file.read(header.filesz)
+        for note in parse_notes(data, align=8 if header.align == 8 else 4, allow_cut=True):
+            if (note.name, note.type) == (NOTE_GNU, NT_GNU_BUILD_ID):
+                return note.desc.hex()
+    return None

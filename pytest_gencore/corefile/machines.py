@@ -1,0 +1,63 @@
+"""What differs between the machines whose cores we read and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gencore.corefile import aarch64, x86_64
+from pytest_gencore.corefile.constants import EM_AARCH64, EM_X86_64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.corefile.notes import Note
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One 64-bit little-endian machine as its Linux cores describe it."""
+
+    name: str
+    """As ``platform.machine()`` has it."""
+    e_machine: int
+    registers: tuple[str, ...]
+    """The general registers in the order of ``pr_reg``, that is of ``struct user_regs_struct``."""
+    program_counter: str
+    stack_pointer: str
+    floating_point_notes: Callable[[bytes], list[Note]]
+    """Turn the floating point area of a signal frame into notes; an area that makes no sense gives none."""
+
+    @property
+    def prstatus_size(self) -> int:
+        """Size of ``struct elf_prstatus``: 112 bytes, the registers, ``pr_fpvalid`` and padding."""
+        return 112 + 8 * len(self.registers) + 8
+
+
+X86_64 = Machine(
+    name="x86_64",
+    e_machine=EM_X86_64,
+    registers=x86_64.REGISTERS,
+    program_counter="rip",
+    stack_pointer="rsp",
+    floating_point_notes=x86_64.floating_point_notes,
+)
+AARCH64 = Machine(
+    name="aarch64",
+    e_machine=EM_AARCH64,
+    registers=aarch64.REGISTERS,
+    program_counter="pc",
+    stack_pointer="sp",
+    floating_point_notes=aarch64.floating_point_notes,
+)
+MACHINES = (X86_64, AARCH64)
+
+
+def machine_for(name: str) -> Machine | None:
+    """Return the machine with this ``platform.machine()`` value, None if cores of it are unknown to us."""
+    return next((machine for machine in MACHINES if machine.name == name), None)
+
+
+def machine_by_elf(e_machine: int) -> Machine | None:
+    """Return the machine with this ``e_machine``, None if cores of it are unknown to us."""
+    return next((machine for machine in MACHINES if machine.e_machine == e_machine), None)

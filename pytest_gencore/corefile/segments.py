@@ -1,0 +1,20 @@
+"""Segments: the memory that a core holds, one PT_LOAD program header each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One PT_LOAD entry, see ``Elf64_Phdr`` in elf(5)."""
+
+    vaddr: int
+    memsz: int
+    """Size of the mapping in memory."""
+    filesz: int
+    """How much of it, from its start, the core holds."""
+    flags: int
+    """PF_R, PF_W and PF_X."""
+    offset: int = 0
+    """Where in the core the contents begin."""

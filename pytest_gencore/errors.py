@@ -1,0 +1,28 @@
+"""The errors of pytest-gencore: each says what happened and what would help."""
+
+from __future__ import annotations
+
+
+class GencoreError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    def __init__(self, message: str, *, help_text: str = "") -> None:
+        super().__init__(message)
+        self.help_text = help_text
+        """What the reader can do about it; empty if nothing is known."""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} ({self.help_text})" if self.help_text else message
+
+
+class UnavailableError(GencoreError):
+    """Captures cannot be made with this machine or this build."""
+
+
+class CaptureError(GencoreError):
+    """One capture failed; the captured process is unharmed."""
+
+
+class ArchiveError(GencoreError):
+    """The collector could not finish the archive of a snapshot."""

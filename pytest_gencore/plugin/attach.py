@@ -1,0 +1,88 @@
+"""Put what a capture gave onto the report and the item, in plain data that survives xdist."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from typing import TYPE_CHECKING, TypedDict
+
+from pytest_gencore.errors import GencoreError
+
+if TYPE_CHECKING:
+    import pytest
+
+SECTION = "gencore"
+PROPERTY = "gencore"
+
+
+class Attachment(TypedDict):
+    """One entry of ``report.gencore``."""
+
+    path: str
+    trigger: str
+    method: str
+    pid: int
+
+
+def attach_archive(
+    item: pytest.Item, report: pytest.TestReport, attachment: Attachment, *, html_path: str | None
+) -> None:
+    """Name the archive on the report and, for the reports of later phases, on the item.
+
+    junit reads the properties of the teardown report only, which copies those of the item.
+    """
+    report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
+    entry = (PROPERTY, attachment["path"])
+    for properties in (report.user_properties, item.user_properties):
+        if entry not in properties:
+            properties.append(entry)
+    report.sections.append((SECTION, describe_archive(attachment["path"])))
+    if html_path is not None:
+        link = make_html_link(attachment["path"], html_path)
+        report.extras = [*getattr(report, "extras", []), link]  # type: ignore[attr-defined]
+
+
+def attach_failure(report: pytest.TestReport, reason: str) -> None:
+    """Say on the report why it has no archive."""
+    report.gencore_failure = reason  # type: ignore[attr-defined]
+    report.sections.append((SECTION, describe_failure(reason)))
+
+
+def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
+    """Correct the section about an archive when more is known about it."""
+    old = (SECTION, describe_archive(path))
+    report.sections[:] = [(SECTION, text) if section == old else section for section in report.sections]
+
+
+def describe_archive(path: str) -> str:
+    """Return the line of the report section."""
+    return f"core archive: {path}"
+
+
+def describe_failure(reason: str) -> str:
+    """Return the line of the report section of a capture that failed."""
+    return f"no core archive: {reason}"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what happened and what would help, on one line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the text of a foreign exception can raise anything
+        text = ""
+    if isinstance(error, (GencoreError, OSError)):
+        return text
+    kind = type(error).__name__
+    return f"unexpected {kind}: {text}" if text else f"unexpected {kind}"
+
+
+def make_html_link(path: str, html_path: str) -> dict[str, str | None]:
+    """Return a link for pytest-html, which puts ``content`` into the page as it is."""
+    relative = os.path.relpath(path, os.path.dirname(html_path))  # noqa: PTH120 - pure, whatever a test patched
+    return {
+        "name": "core (tar.gz)",
+        "format_type": "url",
+        "content": urllib.parse.quote(relative),
+        "mime_type": None,
+        "extension": None,
+    }

@@ -1,0 +1,154 @@
+"""Attach archives in the junit file that pytest has written.
+
+Done on the finished file, because pytest has no interface for it (pytest issue 11470): ``system-out`` is
+written only if ``junit_logging`` says so, and some consumers understand only one of them in a test case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from pytest_gencore.plugin.attach import PROPERTY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Consumers read the tag with [^\[\]|]+ or stop at the second bar; XML holds no control characters.
+UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Archives:
+    """What became of the archives of a run, by file name, which is unique."""
+
+    finished: Mapping[str, Path]
+    failed: frozenset[str]
+
+
+def find_junit_path(option: str | None) -> Path | None:
+    """Return where ``--junitxml`` writes; call it before a test changes the directory."""
+    if not option:
+        return None
+    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(option))))  # noqa: PTH100, PTH111
+
+
+def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) -> list[str]:
+    """Attach finished archives to their test cases, remove the properties of failed ones.
+
+    Returns what was left out and why. An error (``OSError``, ``ElementTree.ParseError``) leaves the file alone.
+    """
+    path = Path(os.path.realpath(path))
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return [f"junit: {path} is not a regular file: no attachments in it"]
+    root = ET.parse(path).getroot()  # noqa: S314 - pytest wrote it in this run
+    problems: list[str] = []
+    changed = False
+    for case in root.iter("testcase"):
+        changed |= attach_to_case(case, archives, path, environ, problems)
+    if changed:
+        replace_file(path, serialize(root), status)
+    return list(dict.fromkeys(problems))
+
+
+def attach_to_case(
+    case: ET.Element,
+    archives: Archives,
+    junit_path: Path,
+    environ: Mapping[str, str],
+    problems: list[str],
+) -> bool:
+    """Attach to one test case; returns whether it was changed."""
+    changed = remove_failed(case, archives.failed)
+    tags = []
+    for value in iter_archives(case):
+        archive = archives.finished.get(PurePath(value).name)
+        if archive is None:
+            continue
+        shown = find_shown_path(archive, junit_path, environ)
+        if UNSAFE_IN_TAG.search(shown):
+            problems.append(f"junit: not attached, because of the characters in the path: {shown!r}")
+            continue
+        tags.append(f"[[ATTACHMENT|{shown}]]\n")
+    if tags:
+        append_output(case, "".join(dict.fromkeys(tags)))
+    return changed or bool(tags)
+
+
+def iter_archives(case: ET.Element) -> Iterator[str]:
+    """Yield the archives that a test case names."""
+    for entry in case.iterfind("properties/property"):
+        if entry.get("name") == PROPERTY:
+            yield entry.get("value", "")
+
+
+def remove_failed(case: ET.Element, failed: frozenset[str]) -> bool:
+    """Remove the properties of archives that do not exist; returns whether there was one."""
+    removed = False
+    for properties in case.findall("properties"):
+        for entry in list(properties):
+            if entry.get("name") == PROPERTY and PurePath(entry.get("value", "")).name in failed:
+                properties.remove(entry)
+                removed = True
+        if removed and len(properties) == 0:
+            case.remove(properties)
+    return removed
+
+
+def append_output(case: ET.Element, text: str) -> None:
+    """Append to the one ``system-out`` of a test case, made if there is none.
+
+    Several become one: GitLab fails on two, Azure reads only the first. Jenkins keeps the end of a long one.
+    """
+    outputs = case.findall("system-out")
+    if outputs:
+        output = outputs[0]
+        for other in outputs[1:]:
+            output.text = join_text(output.text or "", other.text or "")
+            case.remove(other)
+    else:
+        output = ET.SubElement(case, "system-out")
+    output.text = join_text(output.text or "", text)
+
+
+def join_text(first: str, second: str) -> str:
+    """Return both texts, the second one at the start of a line."""
+    return f"{first}\n{second}" if first and not first.endswith("\n") else first + second
+
+
+def find_shown_path(archive: Path, junit_path: Path, environ: Mapping[str, str]) -> str:
+    """Return the path as the consumer of the file wants it."""
+    project = environ.get("CI_PROJECT_DIR")
+    if environ.get("GITLAB_CI") and project:
+        return os.path.relpath(archive, project)
+    if environ.get("TF_BUILD"):
+        return os.path.relpath(archive, junit_path.parent)
+    return str(archive)
+
+
+def serialize(root: ET.Element) -> bytes:
+    """Return the file as pytest writes it."""
+    return ('<?xml version="1.0" encoding="utf-8"?>' + ET.tostring(root, encoding="unicode")).encode()
+
+
+def replace_file(path: Path, content: bytes, status: os.stat_result) -> None:
+    """Replace a file in one step; permissions and, where allowed, the owner stay."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            with contextlib.suppress(OSError):
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

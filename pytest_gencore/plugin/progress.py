@@ -1,0 +1,60 @@
+"""Show that archives are still being written at the end of a session."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from pytest_gencore.plugin.values import format_size
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_gencore.capture import Outcome
+
+CALLS_PER_HEARTBEAT = 60
+"""Progress is told twice a second; CI systems end jobs that say nothing for minutes."""
+
+
+class StatusLine:
+    """One line: rewritten on a terminal, else printed at the start, every 30 seconds and at the end."""
+
+    def __init__(self, reporter: pytest.TerminalReporter | None) -> None:
+        self._reporter = reporter
+        self._is_tty = reporter is not None and bool(reporter.isatty)
+        self._calls = 0
+
+    def show(self, outcomes: list[Outcome]) -> None:
+        """Show the state, if any capture is at work."""
+        if self._reporter is None or all(outcome.state != "working" for outcome in outcomes):
+            return
+        text = describe_progress(outcomes)
+        if self._calls == 0:
+            self._reporter.line("")  # the line of dots is still open
+        if self._is_tty:
+            columns = shutil.get_terminal_size().columns
+            self._reporter.rewrite(text[: columns - 1], bold=True, erase=True)
+        elif self._calls % CALLS_PER_HEARTBEAT == 0:
+            self._reporter.write_line(text)
+        self._calls += 1
+
+    def finish(self, text: str) -> None:
+        """Show the last state, if any was shown."""
+        if self._reporter is None or self._calls == 0:
+            return
+        if self._is_tty:
+            self._reporter.rewrite(text, bold=True, erase=True)
+            self._reporter.line("")
+        else:
+            self._reporter.write_line(text)
+
+
+def describe_progress(outcomes: list[Outcome]) -> str:
+    """Return how many archives are written and how much of the rest is read."""
+    working = [outcome for outcome in outcomes if outcome.state == "working"]
+    text = f"gencore: writing core archives, {len(outcomes) - len(working)} of {len(outcomes)} finished"
+    bytes_total = sum(outcome.bytes_total for outcome in working)
+    if bytes_total:
+        percent = min(100, 100 * sum(outcome.bytes_done for outcome in working) // bytes_total)
+        text += f", {percent} % of {format_size(bytes_total)} read"
+    return text

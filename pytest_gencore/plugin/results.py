@@ -1,0 +1,166 @@
+"""What the captures of a run came to, collected and shown in the controller or the only process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gencore.plugin import attach
+from pytest_gencore.plugin.junit import Archives
+from pytest_gencore.plugin.values import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pytest
+
+    from pytest_gencore.capture import Outcome
+
+MISSING = "the archive is not on this machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was captured, for people."""
+
+    nodeid: str | None
+    phase: str | None
+
+    def __str__(self) -> str:
+        name = self.nodeid or "(no test)"
+        return f"{name} ({self.phase})" if self.phase else name
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An archive that exists."""
+
+    path: Path
+    size_bytes: int
+    subject: Subject
+    note: str
+    """What is worth knowing about it, such as a truncated core."""
+
+
+class Results:
+    """Collects from reports, workers and the files on disk; makes the lines of the summary."""
+
+    def __init__(self, invocation_dir: Path, notes: Iterable[str]) -> None:
+        self.finished: list[Finished] = []
+        self.reports: list[pytest.TestReport] = []
+        """The reports with something of ours on them."""
+        self._invocation_dir = invocation_dir
+        self._notes = list(notes)
+        self._unavailable: list[str] = []
+        self._failures: dict[str, list[Subject]] = {}
+        self._failed_names: set[str] = set()
+        self._unfinished: list[Path] = []
+
+    def add_report(self, report: pytest.TestReport) -> None:
+        """Take notice of what a report says about captures."""
+        reason = getattr(report, "gencore_failure", "")
+        if reason:
+            self._add_failure(reason, Subject(report.nodeid, report.when))
+        if getattr(report, "gencore", None):
+            self.reports.append(report)
+
+    def add_unavailable(self, reason: str) -> None:
+        """Take notice that a process could not capture at all."""
+        if reason and reason not in self._unavailable:
+            self._unavailable.append(reason)
+
+    def add_note(self, note: str) -> None:
+        """Add a line to the summary, once."""
+        if note not in self._notes:
+            self._notes.append(note)
+
+    def settle(self, outcomes: Iterable[Outcome]) -> None:
+        """Take over the outcomes of the run; what reports name besides is looked for on disk."""
+        known = {}
+        for outcome in outcomes:
+            known[str(outcome.archive)] = outcome
+            self._add_outcome(outcome)
+        for report in self.reports:
+            for attachment in report.gencore:
+                path = attachment["path"]
+                if path not in known:
+                    self._add_named(Path(path), Subject(report.nodeid, report.when))
+                elif known[path].reason:
+                    attach.replace_section(report, path, describe_outcome(known[path]))
+
+    def make_archives(self) -> Archives:
+        """Return the archives as the junit file needs them; a hook may have moved one away since."""
+        finished = {entry.path.name: entry.path for entry in self.finished if entry.path.is_file()}
+        return Archives(finished=finished, failed=frozenset(self._failed_names))
+
+    def make_lines(self) -> list[str]:
+        """Return the lines of the summary; none if there is nothing to tell."""
+        return [
+            *self._make_count_lines(),
+            *(f"{self._shorten(entry.path)}  {describe_finished(entry)}" for entry in self.finished),
+            *self._make_failure_lines(),
+            *(f"still being written: {self._shorten(path)}" for path in self._unfinished),
+            *(f"no capture is possible: {reason}" for reason in self._unavailable),
+            *self._notes,
+        ]
+
+    def make_count_text(self) -> str:
+        """Return how many captures came to what."""
+        failed = sum(map(len, self._failures.values()))
+        counts = ((len(self.finished), "captured"), (failed, "failed"), (len(self._unfinished), "unfinished"))
+        return ", ".join(f"{count} {word}" for count, word in counts if count)
+
+    def _add_outcome(self, outcome: Outcome) -> None:
+        subject = Subject(outcome.nodeid, outcome.phase)
+        if outcome.state == "done":
+            self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, outcome.reason))
+        elif outcome.state == "failed":
+            self._failed_names.add(outcome.archive.name)
+            self._add_failure(outcome.reason, subject)
+        else:
+            self._unfinished.append(outcome.archive)
+
+    def _add_named(self, path: Path, subject: Subject) -> None:
+        if any(entry.path == path for entry in self.finished) or path.name in self._failed_names:
+            return
+        try:
+            size_bytes = path.stat().st_size
+        except OSError:
+            self._failed_names.add(path.name)
+            self._add_failure(f"{MISSING}: {path}", subject)
+        else:
+            self.finished.append(Finished(path, size_bytes, subject, ""))
+
+    def _add_failure(self, reason: str, subject: Subject) -> None:
+        subjects = self._failures.setdefault(reason, [])
+        if subject not in subjects:
+            subjects.append(subject)
+
+    def _make_count_lines(self) -> Iterator[str]:
+        text = self.make_count_text()
+        if text:
+            yield text
+
+    def _make_failure_lines(self) -> Iterator[str]:
+        for reason, subjects in self._failures.items():
+            yield f"failed: {reason}"
+            yield from (f"    {subject}" for subject in subjects)
+
+    def _shorten(self, path: Path) -> str:
+        relative = os.path.relpath(path, self._invocation_dir)
+        return str(path) if relative.startswith(os.pardir) else relative
+
+
+def describe_finished(entry: Finished) -> str:
+    """Return size, test and what is worth knowing."""
+    text = f"{format_size(entry.size_bytes)}  {entry.subject}"
+    return f"{text}  [{entry.note}]" if entry.note else text
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """Return the text of the report section at the end."""
+    if outcome.state == "failed":
+        return attach.describe_failure(outcome.reason)
+    return f"{attach.describe_archive(str(outcome.archive))}\nnote: {outcome.reason}"

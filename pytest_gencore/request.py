@@ -1,0 +1,88 @@
+"""Captures on request: the public functions."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    import os
+
+    from pytest_gencore.capture import Capture, Method, Run, Threads
+
+DEFAULT_DIRECTORY = "gencore-artifacts"
+
+
+def create_core(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    method: Method = "auto",
+    threads: Threads = "all",
+    core_filter: int = 0xFF,
+) -> Future[Path]:
+    """Make a core file of this process as it is now; the process goes on.
+
+    The snapshot is taken before this returns. The future's result is the finished core file in
+    ``directory`` (default: ``gencore-artifacts`` in the working directory), which belongs to the caller;
+    its exception is an ``ArchiveError``. ``core_filter`` are the bits of ``coredump_filter``, see core(5).
+    Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken.
+    """
+    return _request("core", directory, method, threads, core_filter)
+
+
+def collect_core(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    method: Method = "auto",
+    threads: Threads = "all",
+    core_filter: int = 0xFF,
+) -> Future[Path]:
+    """Make a ``.tar.gz`` with a core of this process and all that is needed to open it elsewhere.
+
+    As ``create_core``, but the future's result is the finished archive.
+    """
+    return _request("archive", directory, method, threads, core_filter)
+
+
+def _request(
+    product: Literal["archive", "core"],
+    directory: str | os.PathLike[str] | None,
+    method: Method,
+    threads: Threads,
+    core_filter: int,
+) -> Future[Path]:
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, new_run_id
+
+    folder = Path(DEFAULT_DIRECTORY if directory is None else directory).absolute()
+    run_id = new_run_id()
+    engine = CaptureEngine(folder, run_id)
+    capture = engine.capture(
+        CaptureRequest(
+            trigger="request", method=method, threads=threads, core_filter=core_filter, product=product
+        )
+    )
+    future: Future[Path] = Future()
+    future.set_running_or_notify_cancel()
+    waiter = threading.Thread(
+        target=_wait_for_result, args=(Run(folder, run_id), capture, future), name="gencore-wait", daemon=True
+    )
+    waiter.start()
+    return future
+
+
+def _wait_for_result(run: Run, capture: Capture, future: Future[Path]) -> None:
+    try:
+        (outcome,) = run.wait()
+        run.close()
+    except Exception as error:  # noqa: BLE001 - whoever waits for the future must learn of it
+        future.set_exception(error)
+        return
+    if outcome.state == "done":
+        future.set_result(outcome.archive)
+    else:
+        message = f"no {capture.archive.name}: {outcome.reason}"
+        future.set_exception(ArchiveError(message))

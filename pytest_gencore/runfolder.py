@@ -1,0 +1,81 @@
+"""The run's hidden folder in the artifact directory: where waiting processes and collectors meet.
+
+Collectors are nobody's children, so each leaves its state in a file that it keeps locked while it lives.
+Beside ``NAME.json`` (state) there are ``NAME.log`` (its standard error) and ``NAME/`` (the snapshot's working
+directory).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLOSED_MARK = "closed"
+"""A file in the folder: nobody waits any more, collectors remove their own traces."""
+_PREFIX = ".gencore-"
+
+
+def new_run_id() -> str:
+    """Return an id for a run that this process waits for; it tells collectors whether that still lives."""
+    return f"{os.getpid()}-{_birth_of(os.getpid())}-{uuid.uuid4().hex[:12]}"
+
+
+def run_folder_name(run_id: str) -> str:
+    """Return the name of the run's folder in the artifact directory."""
+    return f"{_PREFIX}{run_id}"
+
+
+def is_awaited(folder: Path) -> bool:
+    """Tell whether somebody still waits for the captures of this run."""
+    if (folder / CLOSED_MARK).exists():
+        return False
+    try:
+        pid, birth, _ = folder.name.removeprefix(_PREFIX).split("-")
+        return _birth_of(int(pid)) == int(birth)
+    except (ValueError, psutil.Error):
+        return False
+
+
+def is_locked(state_file: Path) -> bool:
+    """Tell whether the collector of this state file is alive."""
+    try:
+        descriptor = os.open(state_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def remove_traces(folder: Path, name: str) -> None:
+    """Remove what one capture used in the folder."""
+    shutil.rmtree(folder / name, ignore_errors=True)
+    for suffix in (".json", ".log"):
+        with contextlib.suppress(OSError):
+            (folder / f"{name}{suffix}").unlink()
+
+
+def remove_if_idle(folder: Path) -> None:
+    """Remove the folder if no capture uses it any more."""
+    with contextlib.suppress(OSError):
+        if all(entry.name == CLOSED_MARK for entry in folder.iterdir()):
+            (folder / CLOSED_MARK).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _birth_of(pid: int) -> int:
+    """Return when the process was created, in hundredths of a second; raises psutil.Error."""
+    return round(psutil.Process(pid).create_time() * 100)

@@ -1,0 +1,61 @@
+"""Run pytest on sample files as a user would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gencore_archives import read_manifest
+from sample_runs import FindArchives, RunGencore
+
+pytest_plugins = ["pytester"]
+
+SUPPORT = Path(__file__).parent / "support"
+FOREIGN_VARIABLES = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE")
+
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fake-engine", action="store_true", help="Replace the engine in all plugin tests, for speed")
+
+
+@pytest.fixture
+def run_gencore(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> RunGencore:
+    """Run pytest with the installed plugin in another process; an internal error or a crash is never right.
+
+    ``fake`` replaces the engine, see ``fake_capture``.
+    """
+    for name in FOREIGN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+
+    default = "done" if request.config.getoption("--fake-engine") else ""
+
+    def run(*args: str, fake: str = default, timeout: float = 120) -> pytest.RunResult:
+        if fake:
+            monkeypatch.setenv("FAKE_CAPTURE", fake)
+            args = ("-p", "fake_capture", *args)
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=timeout)
+        for output in (result.stdout, result.stderr):
+            output.no_fnmatch_line("*INTERNALERROR*")
+            output.no_fnmatch_line("*Fatal Python error*")
+        return result
+
+    return run
+
+
+@pytest.fixture
+def find_archives(pytester: pytest.Pytester) -> FindArchives:
+    """Return the archives of the default directory by what their manifests name: ``NODEID PHASE``."""
+
+    def find() -> dict[str, Path]:
+        paths = sorted((pytester.path / "gencore-artifacts").glob("*"))
+        assert not [path for path in paths if not path.name.endswith(".tar.gz")], "nothing else is left"
+        manifests = {path: read_manifest(path) for path in paths}
+        found = {f"{manifest['nodeid']} {manifest['phase']}": path for path, manifest in manifests.items()}
+        assert len(found) == len(paths), "one archive a test"
+        return found
+
+    return find

@@ -1,0 +1,103 @@
+"""A run that asks for nothing pays nothing and keeps nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from sample_runs import RunGencore
+
+WITNESS = """
+    import os, signal, sys, threading
+    import psutil, pytest
+
+    def look():
+        return {
+            "threads": threading.active_count(),
+            "children": len(psutil.Process().children()),
+            "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+            "mask": signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        }
+
+    BEFORE = look()
+
+    def pytest_sessionfinish(session):
+        if hasattr(session.config, "workerinput") or not session.config.getoption("dist", "no") == "no":
+            return
+        assert look() == BEFORE
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure():
+        with open(f"modules-{os.getpid()}.txt", "w") as file:
+            file.write("\\n".join(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
+def test_off(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        def test_ok(): pass
+        def test_bad(): assert 0
+        @pytest.mark.gencore(enabled=False)
+        def test_off(): assert 0
+        """
+    )
+    pytester.makeconftest(WITNESS)
+    result = run_gencore(*workers)
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.no_fnmatch_line("gencore: *")
+    result.stdout.no_fnmatch_line("*= gencore =*")
+    assert not (pytester.path / "gencore-artifacts").exists()
+    witnesses = list(pytester.path.glob("modules-*.txt"))
+    assert len(witnesses) == 1 + len(workers) * 2
+    for path in witnesses:
+        modules = path.read_text().split()
+        assert "pytest_gencore.plugin" in modules
+        assert [name for name in modules if name.startswith(("pytest_gencore.capture", "pytest_gencore.coll"))] == []
+
+
+def test_armed_and_passing_leaves_no_file(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    pytester.makepyfile(test_a="import pytest\n@pytest.mark.gencore\ndef test_ok(): pass")
+    before = set(pytester.path.iterdir())
+    run_gencore("--gencore-on-fail").assert_outcomes(passed=1)
+    assert {path.name for path in set(pytester.path.iterdir()) - before} <= {"__pycache__", "runpytest-0", "stdout", "stderr"}
+
+
+def test_import_of_the_plugin_is_cheap() -> None:
+    code = "import pytest, sys; before = set(sys.modules); import pytest_gencore.plugin; print(*(set(sys.modules) - before))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    foreign = {name for name in process.stdout.split() if not name.startswith("pytest_gencore")}
+    assert foreign == set()
+    assert "pytest_gencore.capture" not in process.stdout.split()
+
+
+def test_switched_off_by_name(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    pytester.makepyfile(test_a="import pytest\n@pytest.mark.gencore\ndef test_bad(): assert 0")
+    result = run_gencore("-p", "no:gencore")
+    result.assert_outcomes(failed=1)
+    assert not (pytester.path / "gencore-artifacts").exists()
+    result.stdout.no_fnmatch_line("*= gencore =*")
+
+
+def test_nested_configs_keep_their_own_state(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    pytester.makeconftest("pytest_plugins = ['pytester']")
+    pytester.makepyfile(
+        test_a="""
+        def test_outer(pytester):
+            pytester.makepyfile("def test_inner(): assert 0")
+            result = pytester.inline_run("--gencore-on-fail", "--gencore-dir=inner")
+            assert result.countoutcomes() == [0, 0, 1]
+            assert len(list((pytester.path / "inner").glob("*.tar.gz"))) == 1
+            result = pytester.inline_run()
+            assert result.countoutcomes() == [0, 0, 1]
+            assert not (pytester.path / "gencore-artifacts").exists()
+            assert 0, "the outer one is still armed"
+        """
+    )
+    result = run_gencore("--gencore-on-fail")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the outer one is still armed*"])
+    assert len(list((pytester.path / "gencore-artifacts").glob("*.tar.gz"))) == 1

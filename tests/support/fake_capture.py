@@ -1,0 +1,101 @@
+"""A pytest plugin that replaces the engine: captures are small files, their outcome is what the test wants.
+
+``FAKE_CAPTURE`` in the environment: ``done`` (default), ``failed`` (the collector fails), ``error`` (the capture
+raises), ``bug`` (it raises something unexpected), ``unavailable``, ``slow`` (done after three looks).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from pytest_gencore import capture
+from pytest_gencore.errors import CaptureError, UnavailableError
+
+MODE = os.environ.get("FAKE_CAPTURE", "done")
+
+
+class FakeEngine:
+    """Writes at once what the real one lets a collector write."""
+
+    def __init__(self, directory: Path, run_id: str) -> None:
+        if MODE == "unavailable":
+            raise UnavailableError("no extension", help_text="install a wheel")
+        self.directory = directory
+        self.state = directory / f".run-{run_id}"
+        self.count = 0
+
+    def capture(self, request: capture.CaptureRequest) -> capture.Capture:
+        if MODE == "error":
+            raise CaptureError("core_pattern is a pipe", help_text="use another machine")
+        if MODE == "bug":
+            raise ZeroDivisionError("oops")
+        self.count += 1
+        top = f"core_20260101.000000.{os.getpid()}.{self.count:03}"
+        archive = self.directory / f"{top}.tar.gz"
+        self.state.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"nodeid": request.nodeid, "phase": request.phase, "attempt": request.attempt, "failure": request.failure_text}).encode()
+        if MODE != "failed":
+            with tarfile.open(archive, "x:gz") as tar:
+                info = tarfile.TarInfo(f"{top}/gencore.json")
+                info.size = len(content)
+                tar.addfile(info, BytesIO(content))
+        facts = {"archive": str(archive), "nodeid": request.nodeid, "phase": request.phase}
+        (self.state / f"{top}.json").write_text(json.dumps(facts))
+        return capture.Capture(archive=archive, pid=os.getpid(), trigger=request.trigger, method=request.method)
+
+
+class FakeRun:
+    """Reads what FakeEngine left."""
+
+    def __init__(self, directory: Path, run_id: str) -> None:
+        self.state = directory / f".run-{run_id}"
+
+    def outcomes(self, *, working: bool = False) -> list[capture.Outcome]:
+        outcomes = []
+        for path in sorted(self.state.glob("*.json")):
+            facts = json.loads(path.read_text())
+            archive = Path(facts["archive"])
+            failed = MODE == "failed"
+            state = "working" if working else "failed" if failed else "done"
+            outcomes.append(
+                capture.Outcome(
+                    archive=archive,
+                    state=state,  # type: ignore[arg-type]
+                    reason="disk full" if failed else "",
+                    nodeid=facts["nodeid"],
+                    phase=facts["phase"],
+                    worker_id=None,
+                    trigger="failure",
+                    method="crash",
+                    size_bytes=0 if failed else archive.stat().st_size,
+                    bytes_done=0,
+                    bytes_total=1000,
+                )
+            )
+        return outcomes
+
+    def wait(
+        self,
+        *,
+        progress: Callable[[list[capture.Outcome]], None] | None = None,
+        timeout: float | None = None,
+    ) -> list[capture.Outcome]:
+        for _ in range(3 if MODE == "slow" else 0):
+            assert progress is not None
+            progress(self.outcomes(working=True))
+        return self.outcomes()
+
+    def close(self) -> None:
+        for path in self.state.glob("*.json"):
+            path.unlink()
+        if self.state.exists():
+            self.state.rmdir()
+
+
+capture.CaptureEngine = FakeEngine  # type: ignore[misc,assignment]
+capture.Run = FakeRun  # type: ignore[misc,assignment]

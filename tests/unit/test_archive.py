@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pytest
+
+from pytest_gencore.collector import archive as archive_module
+from pytest_gencore.collector.archive import ArchiveWriter, Compression
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MTIME = 1_700_000_000
+TOP = "core_20260101.120000.42.001"
+KIB = 1024
+MIB = KIB * KIB
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[ArchiveWriter]:
+    with path.open("wb") as file, ArchiveWriter(file, TOP, MTIME) as archive:
+        yield archive
+
+
+def untar(path: Path, where: Path) -> Path:
+    where.mkdir()
+    run = subprocess.run(["tar", "xzf", path, "-C", where], check=False, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    return where / TOP
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def either_compressor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    kind: str = request.param
+    if kind == "isal":
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    return kind
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "archive.tar.gz"
+
+
+def test_tar_and_tarfile_restore_what_was_added(either_compressor: str, path: Path, tmp_path: Path) -> None:
+    noise = os.urandom(3 * MIB + 7)
+    with writer(path) as archive:
+        archive.reserve_manifest(b"{}", 100)
+        archive.add_stream("core", len(noise), (noise[i : i + 70_000] for i in range(0, len(noise), 70_000)))
+        archive.add_bytes("/usr/lib/libexample.so.1", b"library", 0o755)
+        archive.add_bytes("empty", b"")
+
+    top = untar(path, tmp_path / "out")
+    assert (top / "core").read_bytes() == noise
+    assert (top / "usr/lib/libexample.so.1").read_bytes() == b"library"
+    assert (top / "usr/lib/libexample.so.1").stat().st_mode & 0o777 == 0o755
+    assert (top / "core").stat().st_mode & 0o777 == 0o600
+    assert (top / "empty").read_bytes() == b""
+
+    with tarfile.open(path) as tar:
+        names = [f"{TOP}/{name}" for name in ("gencore.json", "core", "usr/lib/libexample.so.1", "empty")]
+        assert tar.getnames() == names
+        assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in tar} == {(0, 0, "", "", MTIME)}
+        member = tar.extractfile(names[1])
+        assert member is not None
+        assert member.read() == noise
+
+
+def test_small_is_smaller_than_fast(tmp_path: Path) -> None:
+    data = Path(sys.executable).read_bytes()[: 4 * MIB]
+    sizes: dict[str, int] = {}
+    choices: tuple[Compression, ...] = ("fast", "small")
+    for compression in choices:
+        path = tmp_path / compression
+        with path.open("wb") as file, ArchiveWriter(file, TOP, MTIME, compression=compression) as archive:
+            archive.add_bytes("core", data)
+        sizes[compression] = path.stat().st_size
+        with tarfile.open(path) as tar:
+            assert read_member(tar, "core").read() == data
+
+    assert sizes["small"] < sizes["fast"]
+
+
+def test_tar_ends_at_a_record(path: Path) -> None:
+    with writer(path) as archive:
+        archive.reserve_manifest(b"{}", 0)
+        archive.add_bytes("file", b"contents")
+
+    assert len(gzip.decompress(path.read_bytes())) % tarfile.RECORDSIZE == 0
+
+
+def test_manifest_is_first_and_rewritten_in_place(path: Path, tmp_path: Path) -> None:
+    first = json.dumps({"state": "partial"}).encode()
+    last = json.dumps({"state": "complete", "text": "x" * 150_000}).encode()
+    with path.open("wb") as file:
+        archive = ArchiveWriter(file, TOP, MTIME)
+        archive.reserve_manifest(first, 200_000)
+        archive.add_bytes("core", b"core")
+        archive.close()
+        file.flush()
+        before = path.stat().st_size
+        assert archive.bytes_out == before
+        with tarfile.open(path) as tar:
+            assert json.load(read_member(tar, "gencore.json")) == {"state": "partial"}
+
+        archive.rewrite_manifest(last)
+
+    assert path.stat().st_size == before
+    top = untar(path, tmp_path / "out")
+    assert json.loads((top / "gencore.json").read_bytes())["state"] == "complete"
+    assert (top / "core").read_bytes() == b"core"
+    with tarfile.open(path) as tar:
+        assert tar.next() is not None
+        assert tar.getnames()[0] == f"{TOP}/gencore.json"
+
+
+def read_member(tar: tarfile.TarFile, name: str) -> io.BufferedReader:
+    member = tar.extractfile(f"{TOP}/{name}")
+    assert isinstance(member, io.BufferedReader)
+    return member
+
+
+def test_manifest_that_outgrows_its_room_is_refused(path: Path) -> None:
+    with writer(path) as archive:
+        archive.reserve_manifest(b"{}", 10)
+        with pytest.raises(ArchiveError, match="room"):
+            archive.rewrite_manifest(b" " * 2000)
+
+    with tarfile.open(path) as tar:
+        assert read_member(tar, "gencore.json").read().strip() == b"{}"
+
+
+def test_manifest_must_come_first(path: Path) -> None:
+    with writer(path) as archive:
+        archive.add_bytes("core", b"")
+        with pytest.raises(ValueError, match="first"):
+            archive.reserve_manifest(b"{}", 0)
+
+
+def test_short_stream_is_filled_and_reported(path: Path) -> None:
+    with writer(path) as archive:
+        missing = archive.add_stream("short", 1000, iter([b"abc", bytearray(b"def")]))
+        archive.add_bytes("next", b"next")
+
+    assert missing == 994
+    with tarfile.open(path) as tar:
+        assert read_member(tar, "short").read() == b"abcdef" + bytes(994)
+        assert read_member(tar, "next").read() == b"next"
+
+
+def test_long_stream_is_an_error_and_the_archive_stays_readable(path: Path) -> None:
+    with writer(path) as archive:
+        with pytest.raises(ArchiveError, match="larger than the 5 bytes"):
+            archive.add_stream("long", 5, iter([b"abc", b"defgh", b"never read"]))
+        archive.add_bytes("next", b"next")
+
+    with tarfile.open(path) as tar:
+        assert read_member(tar, "long").read() == b"abcde"
+        assert read_member(tar, "next").read() == b"next"
+
+
+def test_error_of_the_source_is_passed_on_and_the_archive_stays_readable(path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"abc"
+        raise OSError(errno.EIO, "disk")
+
+    with writer(path) as archive:
+        with pytest.raises(OSError, match="disk"):
+            archive.add_stream("broken", 2000, broken())
+        archive.add_bytes("next", b"next")
+
+    with tarfile.open(path) as tar:
+        assert read_member(tar, "broken").read() == b"abc" + bytes(1997)
+        assert read_member(tar, "next").read() == b"next"
+
+
+def test_names_that_are_not_utf8_survive(path: Path) -> None:
+    name = os.fsdecode(b"lib/\xff\xfe-\xc3\xa9.so")
+    long_name = "d" * 150 + "/" + "f" * 200
+    with writer(path) as archive:
+        archive.add_bytes(name, b"1")
+        archive.add_bytes(long_name, b"2")
+
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == [f"{TOP}/{name}", f"{TOP}/{long_name}"]
+    listing = subprocess.run(
+        ["tar", "tzf", path, "--quoting-style=literal"], capture_output=True, check=True
+    ).stdout
+    assert os.fsencode(name) in listing
+    assert long_name.encode() in listing
+
+
+def test_name_that_leaves_the_folder_is_refused(path: Path) -> None:
+    with writer(path) as archive, pytest.raises(ArchiveError, match="leave"):
+        archive.add_bytes("../../etc/passwd", b"")
+
+
+SPARSE_CASES: list[tuple[int, list[tuple[int, int]]]] = [
+    (0, []),
+    (5 * MIB, []),
+    (4096, [(0, 4096)]),
+    (8 * MIB, [(0, 4096), (MIB, 2 * 4096), (8 * MIB - 4096, 4096)]),
+    (8 * MIB, [(MIB, 4096)]),
+    (MIB + 100, [(4096, 4096), (MIB, 100)]),
+    (20 << 30, [(0, 4096), (10 << 30, 4096), ((20 << 30) - 4096, 4096)]),
+]
+
+
+def contents_of(extents: Sequence[tuple[int, int]]) -> list[bytes]:
+    return [bytes([65 + index]) * length for index, (_, length) in enumerate(extents)]
+
+
+def check_sparse(path: Path, real_size: int, extents: Sequence[tuple[int, int]]) -> None:
+    status = path.stat()
+    assert status.st_size == real_size
+    if real_size > MIB:
+        assert status.st_blocks * 512 <= sum(length for _, length in extents) + 256 * KIB
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        for (offset, length), data in zip(extents, contents_of(extents), strict=True):
+            assert os.pread(descriptor, length, offset) == data
+            assert os.pread(descriptor, 1, offset + length) in {b"", b"\0"}
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(("real_size", "extents"), SPARSE_CASES)
+def test_holes_are_restored(
+    path: Path, tmp_path: Path, real_size: int, extents: list[tuple[int, int]]
+) -> None:
+    with writer(path) as archive:
+        missing = archive.add_sparse("core", real_size, extents, iter(contents_of(extents)))
+        archive.add_bytes("next", b"next")
+
+    assert missing == 0
+    assert path.stat().st_size < 64 * KIB
+    top = untar(path, tmp_path / "gnu")
+    check_sparse(top / "core", real_size, extents)
+    assert (top / "next").read_bytes() == b"next"
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == [f"{TOP}/core", f"{TOP}/next"]
+        tar.extractall(tmp_path / "python", filter="fully_trusted")
+    check_sparse(tmp_path / "python" / TOP / "core", real_size, extents)
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        [(0, 100), (4096, 100)],  # the first ends within a block
+        [(4096, 4096), (0, 4096)],
+        [(0, 8192), (4096, 4096)],
+        [(0, 0)],
+        [(0, MIB + 512)],
+    ],
+)
+def test_bad_extents_are_refused(path: Path, extents: list[tuple[int, int]]) -> None:
+    with writer(path) as archive, pytest.raises(ValueError, match="extent"):
+        archive.add_sparse("core", MIB, extents, iter(()))
+
+
+def test_sparse_member_with_missing_contents_is_filled(path: Path, tmp_path: Path) -> None:
+    with writer(path) as archive:
+        missing = archive.add_sparse("core", MIB, [(4096, 8192)], iter([b"x" * 100]))
+        archive.add_bytes("next", b"next")
+
+    assert missing == 8092
+    top = untar(path, tmp_path / "out")
+    assert (top / "core").read_bytes() == bytes(4096) + b"x" * 100 + bytes(MIB - 4196)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_headers_of_more_than_8_gib_are_read_by_tar_and_tarfile(tmp_path: Path, sparse: bool) -> None:
+    """An uncompressed tar whose contents are a hole: the same headers, without 9 GiB of compression."""
+    size = 9 << 30
+    with (tmp_path / "unused").open("wb") as unused:
+        archive = ArchiveWriter(unused, TOP, MTIME)
+        attributes = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": f"{TOP}/core",
+            "GNU.sparse.realsize": str(1 << 40),
+        }
+        header = archive._header("core", size, attributes=attributes if sparse else None)
+        following = archive._header("next", 0)
+        archive.abort()
+    path = tmp_path / "large.tar"
+    with path.open("wb") as file:
+        file.write(header)
+        file.write(f"2\n0\n{size - 512}\n{1 << 40}\n0\n".encode())
+        file.seek(len(header) + size)
+        file.write(following + bytes(1024))
+
+    real_size = 1 << 40 if sparse else size
+    with tarfile.open(path) as tar:
+        assert [(m.name, m.size) for m in tar] == [(f"{TOP}/core", real_size), (f"{TOP}/next", 0)]
+    listing = subprocess.run(["tar", "tvf", path], capture_output=True, text=True, check=True)
+    assert listing.stderr == ""
+    assert str(real_size) in listing.stdout
+    assert f"{TOP}/next" in listing.stdout
+
+
+def test_progress_counts_what_went_in(path: Path) -> None:
+    seen: list[int] = []
+    with (
+        path.open("wb") as file,
+        ArchiveWriter(file, TOP, MTIME, on_progress=seen.append) as archive,
+    ):
+        archive.add_stream("core", 4 * MIB, iter([bytes(MIB)] * 4))
+
+    assert seen == sorted(seen)
+    assert len(seen) > 4
+    assert seen[-1] >= 4 * MIB
+
+
+def test_buffer_may_be_used_again(path: Path) -> None:
+    """A reader that fills one buffer over and over, as readinto does."""
+    buffer = bytearray(100_000)
+
+    def chunks() -> Iterator[memoryview]:
+        for number in range(50):
+            buffer[:] = bytes([number]) * len(buffer)
+            yield memoryview(buffer)
+
+    with writer(path) as archive:
+        archive.add_stream("core", 50 * len(buffer), chunks())
+
+    with tarfile.open(path) as tar:
+        expected = b"".join(bytes([number]) * len(buffer) for number in range(50))
+        assert read_member(tar, "core").read() == expected
+
+
+@contextmanager
+def small_file_system(where: Path, size: int) -> Iterator[Path]:
+    where.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "gencore-test", where],
+        check=False,
+        capture_output=True,
+    )
+    if mount.returncode:
+        pytest.skip("cannot mount a small file system")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where], check=True)
+
+
+def add_until_full(file: BinaryIO) -> None:
+    with ArchiveWriter(file, TOP, MTIME) as archive:
+        archive.reserve_manifest(b"{}", 0)
+        noise = os.urandom(MIB)
+        archive.add_stream("core", 64 * MIB, iter([noise] * 64))
+
+
+def test_full_disk_is_an_oserror(tmp_path: Path, either_compressor: str) -> None:
+    with (
+        small_file_system(tmp_path / "small", 4 * MIB) as where,
+        (where / "archive").open("wb") as file,
+        pytest.raises(OSError, match="No space") as caught,
+    ):
+        add_until_full(file)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_full_disk_at_the_last_block_is_an_oserror() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        ArchiveWriter(file, TOP, MTIME).close()
+
+
+def test_no_thread_is_left(path: Path) -> None:
+    with writer(path) as archive:
+        thread = archive._output._thread
+    assert thread is not None
+    assert not thread.is_alive()
+
+    with path.open("wb") as file:
+        archive = ArchiveWriter(file, TOP, MTIME)
+        thread = archive._output._thread
+        archive.abort()
+        archive.abort()
+    assert thread is not None
+    assert not thread.is_alive()
+
+
+def test_stored_gzip_is_what_gzip_reads() -> None:
+    for size in (0, 1, 0xFFFF, 0x10000, 200_000):
+        data = os.urandom(size)
+        assert gzip.decompress(archive_module._stored_gzip(data)) == data

@@ -1,0 +1,218 @@
+"""Every setting from every source, alone and against every other source."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gencore.plugin import options, values
+from pytest_gencore.plugin.options import apply_marker, read_marker, resolve_settings
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setting, and what each source says."""
+
+    name: str
+    default: object
+    ini: tuple[str, object]
+    command_line: tuple[str, object]
+    marker: object = None
+
+
+CASES = [
+    Case("method", "auto", ("crash", "crash"), ("copy", "copy"), "crash"),
+    Case("threads", "all", ("calling", "calling"), ("all", "all"), "calling"),
+    Case("filter", 0xFF, ("0x33", 0x33), ("1", 1)),
+    Case("timeout", None, ("2.5", 2.5), ("7", 7.0), 9),
+    Case("max_cores", 10, ("0", 0), ("3", 3)),
+    Case("max_size", 4 * 1024**3, ("2MiB", 2 * 1024**2), ("500MB", 500_000_000)),
+]
+BOOLS = (False, True)
+PRODUCT = [
+    pytest.param(case, *sources, id=f"{case.name}-{sources}")
+    for case in CASES
+    for sources in itertools.product(BOOLS, BOOLS, BOOLS if case.marker else (False,))
+]
+
+
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what other plugins do while configuring out of these tests."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+def configure(pytester: pytest.Pytester, *args: str, ini: str = "") -> pytest.Config:
+    """Return a config made of command line and ini file."""
+    pytester.makeini(f"[pytest]\n{ini}")
+    return pytester.parseconfig("-p", "pytest_gencore.plugin", *args)
+
+
+def flag(name: str) -> str:
+    return "--gencore-" + name.replace("_", "-")
+
+
+@pytest.mark.parametrize(("case", "in_ini", "in_command_line", "in_marker"), PRODUCT)
+def test_precedence(
+    pytester: pytest.Pytester, case: Case, *, in_ini: bool, in_command_line: bool, in_marker: bool
+) -> None:
+    ini = f"gencore_{case.name} = {case.ini[0]}" if in_ini else ""
+    args = [f"{flag(case.name)}={case.command_line[0]}"] if in_command_line else []
+    settings = resolve_settings(configure(pytester, *args, ini=ini))
+    if in_marker:
+        item = pytester.getitem("import pytest\ndef test_func(): pass")
+        item.add_marker(pytest.mark.gencore(**{case.name: case.marker}))
+        settings = apply_marker(settings, read_marker(item))
+    expected = (
+        case.marker
+        if in_marker
+        else case.command_line[1]
+        if in_command_line
+        else case.ini[1]
+        if in_ini
+        else case.default
+    )
+    assert getattr(settings, case.name) == expected
+
+
+@pytest.mark.parametrize(("in_ini", "in_command_line"), list(itertools.product((None, False, True), BOOLS)))
+@pytest.mark.parametrize("in_marker", [None, False, True])
+def test_precedence_of_on_fail(
+    pytester: pytest.Pytester, in_ini: bool | None, in_command_line: bool, in_marker: bool | None
+) -> None:
+    ini = "" if in_ini is None else f"gencore_on_fail = {in_ini}"
+    settings = resolve_settings(configure(pytester, *["--gencore-on-fail"] * in_command_line, ini=ini))
+    if in_marker is not None:
+        item = pytester.getitem("def test_func(): pass")
+        item.add_marker(pytest.mark.gencore(enabled=in_marker))
+        settings = apply_marker(settings, read_marker(item))
+    assert settings.on_fail is (in_marker if in_marker is not None else in_command_line or bool(in_ini))
+
+
+@pytest.mark.parametrize("where", ["default", "ini", "command line", "absolute"])
+def test_directory_is_relative_to_its_source(pytester: pytest.Pytester, where: str) -> None:
+    below = pytester.mkdir("below")
+    ini = "gencore_dir = cores" if where == "ini" else ""
+    args = {"command line": ["--gencore-dir=cores"], "absolute": ["--gencore-dir=/x/y"]}.get(where, [])
+    pytester.makeini(f"[pytest]\n{ini}")
+    root = pytester.path
+    pytester.chdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(below)
+        settings = resolve_settings(pytester.parseconfig("-p", "pytest_gencore.plugin", *args, "-c", str(root / "tox.ini")))
+    expected = {
+        "default": root / "gencore-artifacts",
+        "ini": root / "cores",
+        "command line": below / "cores",
+        "absolute": Path("/x/y"),
+    }
+    assert settings.dir == expected[where]
+    assert settings.dir.is_absolute()
+
+
+BAD = [
+    ("method", "gdb"),
+    ("threads", "some"),
+    ("filter", "0x1000"),
+    ("filter", "-1"),
+    ("filter", "all"),
+    ("timeout", "0"),
+    ("timeout", "-1"),
+    ("timeout", "nan"),
+    ("timeout", "inf"),
+    ("timeout", "soon"),
+    ("max_cores", "-1"),
+    ("max_cores", "many"),
+    ("max_size", "0"),
+    ("max_size", "4 elephants"),
+    ("max_size", "-1MB"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), [*BAD, ("dir", " ")])
+def test_bad_value_on_the_command_line_names_it(pytester: pytest.Pytester, name: str, text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=f"from command line {flag(name)}"):
+        resolve_settings(configure(pytester, f"{flag(name)}={text}"))
+
+
+@pytest.mark.parametrize(("name", "text"), BAD)
+def test_bad_value_in_ini_names_it(pytester: pytest.Pytester, name: str, text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=f"from ini gencore_{name}"):
+        resolve_settings(configure(pytester, ini=f"gencore_{name} = {text}"))
+
+
+def test_bad_bool_in_ini_names_it(pytester: pytest.Pytester) -> None:
+    with pytest.raises(pytest.UsageError, match="from ini gencore_on_fail"):
+        resolve_settings(configure(pytester, ini="gencore_on_fail = maybe"))
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"method": "gdb"},
+        {"method": ["crash"]},
+        {"threads": "some"},
+        {"timeout": 0},
+        {"timeout": "5"},
+        {"timeout": True},
+        {"enabled": "no"},
+        {"enabled": None},
+        {"on_fail": True},
+    ],
+)
+def test_bad_marker_names_the_test(pytester: pytest.Pytester, keywords: dict[str, Any]) -> None:
+    item = pytester.getitem("def test_func(): pass")
+    item.add_marker(pytest.mark.gencore(**keywords))
+    with pytest.raises(pytest.UsageError, match=r"from marker on test .*::test_func"):
+        read_marker(item)
+
+
+def test_marker_takes_no_positional_arguments(pytester: pytest.Pytester) -> None:
+    item = pytester.getitem("def test_func(): pass")
+    item.add_marker(pytest.mark.gencore("crash"))
+    with pytest.raises(pytest.UsageError, match=r"positional .*from marker on test .*::test_func"):
+        read_marker(item)
+
+
+def test_markers_merge_with_the_nearest_first(pytester: pytest.Pytester) -> None:
+    item = pytester.getitem("def test_func(): pass")
+    item.add_marker(pytest.mark.gencore(enabled=False, method="crash", timeout=5))
+    item.add_marker(pytest.mark.gencore(method="copy"), append=False)
+    assert read_marker(item) == options.Marker(enabled=True, method="copy", timeout=5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("1", 1), ("1B", 1), ("2 kB", 2000), ("1K", 1024), ("1.5KiB", 1536), ("4gib", 4 * 1024**3), ("1T", 1024**4)],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert values.parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 1024**4, "5.0 TiB")]
+)
+def test_format_size(size_bytes: int, text: str) -> None:
+    assert values.format_size(size_bytes) == text
+
+
+def test_only_what_is_set_and_not_in_force_is_noted(pytester: pytest.Pytester) -> None:
+    config = configure(pytester, "--gencore-max-cores=5", "--gencore-method=copy", ini="gencore_max_size = 1GiB")
+    notes = resolve_settings(config).notes
+    assert len(notes) == 2
+    assert "--gencore-max-cores is not in force" in notes[0]
+    assert "ini gencore_max_size is not in force" in notes[1]
+    assert resolve_settings(configure(pytester)).notes == ()
+
+
+def test_every_option_has_an_ini_twin_and_help(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("-p", "pytest_gencore.plugin", "--help")
+    result.stdout.fnmatch_lines(["core dumps of failing tests:"])
+    text = result.stdout.str()
+    for name in ("on_fail", *(option.name for option in options.TABLE)):
+        assert flag(name) in text
+        assert f"gencore_{name} (" in text
