@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
-from sample_runs import FindArchives, RunGencore
+
+if TYPE_CHECKING:
+    from sample_runs import FindArchives, RunGencore
 
 pytest_plugins = ["pytester"]
 
@@ -14,9 +17,10 @@ SUPPORT = Path(__file__).parent / "support"
 FOREIGN_VARIABLES = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE")
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fake-engine", action="store_true", help="Replace the engine in all plugin tests, for speed")
+    parser.addoption(
+        "--fake-engine", action="store_true", help="Replace the engine in all plugin tests, for speed"
+    )
 
 
 @pytest.fixture

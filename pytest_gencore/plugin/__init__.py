@@ -36,7 +36,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and the role object of this process."""
-    from pytest_gencore.plugin.session import NAME, make_session  # noqa: PLC0415 - cheap import
+    from pytest_gencore.plugin.session import NAME, make_session
 
     config.addinivalue_line("markers", MARKER_HELP)
     session = make_session(config, resolve_settings(config))
@@ -61,7 +61,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.fixture
 def gencore(request: pytest.FixtureRequest) -> Iterator[Gencore]:
     """Make cores and archives of the running test: ``create_core()``, ``collect_core()``."""
-    from pytest_gencore.plugin.fixture import use_gencore  # noqa: PLC0415 - off is free
+    from pytest_gencore.plugin.fixture import use_gencore
 
     settings = request.config.stash[SESSION_KEY].settings
     yield from use_gencore(apply_marker(settings, read_marker(request.node)), request.node)

@@ -14,6 +14,8 @@ from pytest_gencore.plugin import attach, decision
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gencore.capture import CaptureEngine
 
 ERROR_KEY = pytest.StashKey[BaseException | None]()
@@ -34,13 +36,18 @@ class Capturer:
     """Captures tests of this process; never changes a verdict."""
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, *, run_id: str, worker_id: str | None
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        *,
+        get_run_id: Callable[[], str],
+        worker_id: str | None,
     ) -> None:
         self.settings = settings
         self.unavailable = ""
         """Why nothing can be captured; empty if it can, or if nobody asked yet."""
         self._config = config
-        self._run_id = run_id
+        self._get_run_id = get_run_id
         self._worker_id = worker_id
         self._engine: CaptureEngine | None = None
         self._html_path = find_html_path(config)
@@ -54,10 +61,10 @@ class Capturer:
         """Prepare captures, while nothing is patched by a test yet."""
         if self.is_armed:
             return
-        from pytest_gencore.capture import CaptureEngine  # noqa: PLC0415 - off is free
-
         try:
-            self._engine = CaptureEngine(self.settings.dir, self._run_id)
+            from pytest_gencore.capture import CaptureEngine
+
+            self._engine = CaptureEngine(self.settings.dir, self._get_run_id())
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = attach.describe_error(error)
 
@@ -98,7 +105,7 @@ class Capturer:
         self.arm()
         if self._engine is None:
             return
-        from pytest_gencore.capture import CaptureRequest  # noqa: PLC0415 - off is free
+        from pytest_gencore.capture import CaptureRequest
 
         settings = self.settings_for(item)
         request = CaptureRequest(

@@ -43,7 +43,7 @@ def find_junit_path(option: str | None) -> Path | None:
 def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) -> list[str]:
     """Attach finished archives to their test cases, remove the properties of failed ones.
 
-    Returns what was left out and why. An error (``OSError``, ``ElementTree.ParseError``) leaves the file alone.
+    Returns what was left out and why. An error (``OSError``, ``ParseError``) leaves the file alone.
     """
     path = Path(os.path.realpath(path))
     status = path.stat()

@@ -40,12 +40,20 @@ WORKER_KEY = "gencore"
 class Session:
     """What all roles do."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, run_id: str) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, *, run_id: str = "") -> None:
         self.config = config
         self.settings = settings
-        self.run_id = run_id
+        self._run_id = run_id
         self.marker_sets_timeout = False
         self.wants_engine = settings.on_fail
+
+    def get_run_id(self) -> str:
+        """Return the id that all processes of this run share; made at first use, by the one that waits."""
+        if not self._run_id:
+            from pytest_gencore.runfolder import new_run_id
+
+            self._run_id = new_run_id()
+        return self._run_id
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -69,11 +77,10 @@ class CapturingSession(Session):
     """A process that runs tests."""
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, run_id: str, worker_id: str | None = None
+        self, config: pytest.Config, settings: Settings, *, run_id: str = "", worker_id: str | None = None
     ) -> None:
-        super().__init__(config, settings, run_id)
-        self.pid = os.getpid()
-        self.capturer = Capturer(config, settings, run_id=run_id, worker_id=worker_id)
+        super().__init__(config, settings, run_id=run_id)
+        self.capturer = Capturer(config, settings, get_run_id=self.get_run_id, worker_id=worker_id)
         if settings.on_fail:
             self.capturer.arm()
 
@@ -100,8 +107,8 @@ class CapturingSession(Session):
 class ShowingSession(Session):
     """A process that shows results and writes files about them."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, run_id: str) -> None:
-        super().__init__(config, settings, run_id)
+    def __init__(self, config: pytest.Config, settings: Settings, *, run_id: str = "") -> None:
+        super().__init__(config, settings, run_id=run_id)
         self.results = Results(config.invocation_params.dir, settings.notes)
         self._junit_path = junit.find_junit_path(config.getoption("xmlpath", None))
         self._is_shown = False
@@ -163,9 +170,9 @@ class ShowingSession(Session):
                 reporter.line(line)
 
     def _finish(self) -> None:
-        from pytest_gencore.capture import Run  # noqa: PLC0415 - off is free
+        from pytest_gencore.capture import Run
 
-        run = Run(self.settings.dir, self.run_id)
+        run = Run(self.settings.dir, self.get_run_id())
         status_line = StatusLine(self.config.pluginmanager.get_plugin("terminalreporter"))
         try:
             outcomes = run.wait(progress=status_line.show)
@@ -214,10 +221,10 @@ class LocalSession(CapturingSession, ShowingSession):
 class ControllerSession(ShowingSession):
     """The controller of an xdist run; it runs no tests."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, run_id: str) -> None:
-        super().__init__(config, settings, run_id)
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        super().__init__(config, settings)
         self._worker_died = False
-        self._probe = Capturer(config, settings, run_id=run_id, worker_id=None)
+        self._probe = Capturer(config, settings, get_run_id=self.get_run_id, worker_id=None)
 
     def find_unavailable(self) -> str:
         """Try on behalf of the workers, which say it only when they end."""
@@ -232,7 +239,7 @@ class ControllerSession(ShowingSession):
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker what is resolved here."""
-        node.workerinput[WORKER_KEY] = {"directory": str(self.settings.dir), "run_id": self.run_id}
+        node.workerinput[WORKER_KEY] = {"directory": str(self.settings.dir), "run_id": self.get_run_id()}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -273,17 +280,14 @@ def make_session(config: pytest.Config, settings: Settings) -> Session:
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
         return make_worker(config, settings, worker_input)
-    import uuid  # noqa: PLC0415 - not on every import of the plugin
-
-    run_id = uuid.uuid4().hex
     is_distributed = config.pluginmanager.hasplugin("xdist") and config.getoption("dist", "no") != "no"
-    return (ControllerSession if is_distributed else LocalSession)(config, settings, run_id)
+    return (ControllerSession if is_distributed else LocalSession)(config, settings)
 
 
 def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[str, Any]) -> Session:
     """Return the role of a worker, with what the controller resolved."""
     ours = worker_input.get(WORKER_KEY)
     if ours is None:
-        return Session(config, settings, "")  # a controller without this plugin
+        return Session(config, settings)  # a controller without this plugin
     settings = dataclasses.replace(settings, dir=Path(ours["directory"]))
-    return WorkerSession(config, settings, ours["run_id"], worker_input["workerid"])
+    return WorkerSession(config, settings, run_id=ours["run_id"], worker_id=worker_input["workerid"])

@@ -6,11 +6,14 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_member
 from junit_file import Case, read_junit
-from sample_runs import FindArchives, RunGencore
+
+if TYPE_CHECKING:
+    from sample_runs import FindArchives, RunGencore
 
 SAMPLE = """
     import pytest
@@ -29,7 +32,11 @@ def read_cases(pytester: pytest.Pytester) -> dict[str, Case]:
 @pytest.mark.parametrize("logging", ["no", "system-out", "log", "out-err", "all"])
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_junit_has_exactly_the_failing_cases(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, logging: str, workers: list[str]
+    pytester: pytest.Pytester,
+    run_gencore: RunGencore,
+    find_archives: FindArchives,
+    logging: str,
+    workers: list[str],
 ) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--gencore-on-fail", "--junitxml=j.xml", f"-ojunit_logging={logging}", *workers)
@@ -44,7 +51,9 @@ def test_junit_has_exactly_the_failing_cases(
         assert cases[name].output.splitlines()[-1] == f"[[ATTACHMENT|{path}]]"
 
 
-def test_junit_of_every_phase(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives) -> None:
+def test_junit_of_every_phase(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
     pytester.makepyfile(
         test_a="""
         import pytest
@@ -72,7 +81,9 @@ def test_junit_of_every_phase(pytester: pytest.Pytester, run_gencore: RunGencore
 
 
 def test_junit_of_reruns(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
-    pytester.makepyfile(test_a="attempts = []\ndef test_x():\n    attempts.append(0)\n    assert len(attempts) > 1")
+    pytester.makepyfile(
+        test_a="attempts = []\ndef test_x():\n    attempts.append(0)\n    assert len(attempts) > 1"
+    )
     result = run_gencore("--gencore-on-fail", "--reruns=1", "--junitxml=j.xml")
     assert result.ret == 0
     assert [len(case.attachments) for case in read_junit(pytester.path / "j.xml")] == [1, 1]
@@ -122,7 +133,9 @@ def test_junit_permissions_and_link_stay(pytester: pytest.Pytester, run_gencore:
     assert list(pytester.path.glob(".j.xml*")) == list(pytester.path.glob(".target.xml*")) == []
 
 
-def test_reports_hold_plain_data(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives) -> None:
+def test_reports_hold_plain_data(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeconftest(
         """
@@ -135,7 +148,9 @@ def test_reports_hold_plain_data(pytester: pytest.Pytester, run_gencore: RunGenc
     )
     run_gencore("--gencore-on-fail")
     lines = (pytester.path / "reports.jsonl").read_text().splitlines()
-    reports = {(nodeid, when): (entries, properties) for nodeid, when, entries, properties in map(json.loads, lines)}
+    reports = {
+        (nodeid, when): (entries, properties) for nodeid, when, entries, properties in map(json.loads, lines)
+    }
     archive = str(find_archives()["test_a.py::test_bad call"])
     entries, properties = reports["test_a.py::test_bad", "call"]
     assert [set(entry) for entry in entries] == [{"path", "trigger", "method", "pid"}]
@@ -172,7 +187,10 @@ def test_nothing_to_tell(pytester: pytest.Pytester, run_gencore: RunGencore) -> 
 
 
 def test_failure_text_has_locals(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, request: pytest.FixtureRequest
+    pytester: pytest.Pytester,
+    run_gencore: RunGencore,
+    find_archives: FindArchives,
+    request: pytest.FixtureRequest,
 ) -> None:
     if request.config.getoption("--fake-engine"):
         pytest.skip("needs the real engine")
@@ -192,7 +210,11 @@ def test_options_without_effect_are_told_in_header_and_summary(
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*warnings summary*")
     lines = result.stdout.lines
-    for name in ("command line --gencore-timeout", "command line --gencore-max-cores", "ini gencore_max_size"):
+    for name in (
+        "command line --gencore-timeout",
+        "command line --gencore-max-cores",
+        "ini gencore_max_size",
+    ):
         assert len([line for line in lines if line.startswith(f"gencore: {name} is not in force")]) == 1
         assert len([line for line in lines if line.startswith(f"{name} is not in force")]) == 1
     result.stdout.fnmatch_lines(["timeout of the gencore marker is not in force*"])
@@ -220,7 +242,9 @@ def test_html_link(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
-def test_capture_that_fails_says_why(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
+def test_capture_that_fails_says_why(
+    pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]
+) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--gencore-on-fail", *workers, fake="error")
     result.assert_outcomes(passed=1, failed=2)
@@ -252,7 +276,9 @@ def test_collector_that_fails_corrects_everything(
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
-def test_capture_is_impossible(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
+def test_capture_is_impossible(
+    pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]
+) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--gencore-on-fail", *workers, fake="unavailable")
     result.assert_outcomes(passed=1, failed=2)
@@ -266,13 +292,18 @@ def test_waiting_is_shown(pytester: pytest.Pytester, run_gencore: RunGencore) ->
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--gencore-on-fail", fake="slow")
     lines = result.stdout.lines
-    assert len([line for line in lines if line.startswith("gencore: writing core archives, 0 of 2 finished")]) == 1
+    assert (
+        len([line for line in lines if line.startswith("gencore: writing core archives, 0 of 2 finished")])
+        == 1
+    )
     assert "gencore: 2 captured" in lines
 
 
 def test_internal_error_of_another_plugin(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
-    pytester.makeconftest("def pytest_runtest_logfinish(nodeid):\n    if 'bad' in nodeid: raise RuntimeError('other')")
+    pytester.makeconftest(
+        "def pytest_runtest_logfinish(nodeid):\n    if 'bad' in nodeid: raise RuntimeError('other')"
+    )
     with pytest.raises(pytest.fail.Exception):
         run_gencore("--gencore-on-fail", fake="done")
     output = (pytester.path / "stdout").read_text() if (pytester.path / "stdout").exists() else ""
@@ -296,7 +327,9 @@ def test_broken_junit_file(pytester: pytest.Pytester, run_gencore: RunGencore) -
     assert (pytester.path / "j.xml").read_text() == "<broken"
 
 
-def test_relative_directory_is_that_of_the_invocation(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+def test_relative_directory_is_that_of_the_invocation(
+    pytester: pytest.Pytester, run_gencore: RunGencore
+) -> None:
     below = pytester.mkdir("below")
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeini("[pytest]")

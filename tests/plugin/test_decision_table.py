@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
-from sample_runs import FindArchives, RunGencore
+
+if TYPE_CHECKING:
+    from sample_runs import FindArchives, RunGencore
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,12 @@ ROWS = [
         {"xfailed": 2},
     ),
     Row("xpass", "import pytest\n@pytest.mark.xfail\ndef test_x(): pass", [], {"xpassed": 1}),
-    Row("xpass_strict", "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_x(): pass", [], {"failed": 1}),
+    Row(
+        "xpass_strict",
+        "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_x(): pass",
+        [],
+        {"failed": 1},
+    ),
     Row(
         "xfail_raises_other",
         "import pytest\n@pytest.mark.xfail(raises=KeyError)\ndef test_x(): raise ValueError",
@@ -209,17 +217,25 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_row(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, row: Row) -> None:
+def test_row(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, row: Row
+) -> None:
     pytester.makepyfile(test_rows=row.source)
     result = run_gencore("--gencore-on-fail", *row.args)
-    outcomes = {name: count for name, count in result.parseoutcomes().items() if name not in ("warning", "warnings", "rerun")}
+    outcomes = {
+        name: count
+        for name, count in result.parseoutcomes().items()
+        if name not in ("warning", "warnings", "rerun")
+    }
     outcomes = {"errors" if name == "error" else name: count for name, count in outcomes.items()}
     assert outcomes == row.outcomes
     assert sorted(find_archives()) == sorted(f"test_rows.py::{entry}" for entry in row.captured)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has exception groups since 3.11")
-def test_exception_group(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives) -> None:
+def test_exception_group(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
     pytester.makepyfile(test_rows="def test_x(): raise ExceptionGroup('all', [ValueError()])")
     run_gencore("--gencore-on-fail")
     assert list(find_archives()) == ["test_rows.py::test_x call"]
@@ -279,7 +295,9 @@ def test_first_failing_subtest(
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9, 0), reason="pytest has subtests since 9.0")
-def test_exit_in_a_subtest(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives) -> None:
+def test_exit_in_a_subtest(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
     pytester.makepyfile(
         test_rows="""
         import pytest
@@ -309,7 +327,9 @@ def test_only_marked_tests_without_the_option(
     assert list(find_archives()) == ["test_rows.py::test_marked call"]
 
 
-def test_marker_switches_off(pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives) -> None:
+def test_marker_switches_off(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
     pytester.makepyfile(
         test_rows="""
         import pytest
@@ -352,4 +372,6 @@ def test_bad_marker_added_while_running_is_a_failed_capture(
     )
     result = run_gencore()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["no core archive: *unknown keyword 'methd'*", "failed: *unknown keyword 'methd'*"])
+    result.stdout.fnmatch_lines(
+        ["no core archive: *unknown keyword 'methd'*", "failed: *unknown keyword 'methd'*"]
+    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
-from sample_runs import FindArchives, RunGencore
+
+if TYPE_CHECKING:
+    from sample_runs import FindArchives, RunGencore
 
 SAMPLE = "def test_ok(): pass\ndef test_bad(): assert 0\ndef test_worse(): raise ValueError"
 
@@ -15,7 +18,10 @@ def test_should_capture_overrides_in_both_directions(
 ) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeconftest(
-        "def pytest_gencore_should_capture(item, report):\n    return {'test_bad': False, 'test_ok': True}.get(item.name)"
+        """
+        def pytest_gencore_should_capture(item, report):
+            return {"test_bad": False, "test_ok": True}.get(item.name)
+        """
     )
     run_gencore("--gencore-on-fail")
     assert list(find_archives()) == ["test_a.py::test_worse call"]
@@ -55,7 +61,9 @@ def test_should_capture_is_asked_for_failed_reports_once_captured_not_again(
     assert (pytester.path / "asked.txt").read_text().splitlines() == ["test_x call failed"]
 
 
-def test_should_capture_that_raises_is_a_failed_capture(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+def test_should_capture_that_raises_is_a_failed_capture(
+    pytester: pytest.Pytester, run_gencore: RunGencore
+) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeconftest("def pytest_gencore_should_capture(item):\n    raise RuntimeError('mistake')")
     result = run_gencore("--gencore-on-fail")
@@ -89,11 +97,17 @@ def test_captured_that_raises_is_noted(pytester: pytest.Pytester, run_gencore: R
     pytester.makeconftest("def pytest_gencore_captured():\n    raise RuntimeError('mistake')")
     result = run_gencore("--gencore-on-fail")
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["2 captured", "hook pytest_gencore_captured failed: unexpected RuntimeError: mistake"])
+    result.stdout.fnmatch_lines(
+        ["2 captured", "hook pytest_gencore_captured failed: unexpected RuntimeError: mistake"]
+    )
 
 
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
-def test_fixture(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
+def test_fixture(
+    pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str], request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--fake-engine"):
+        pytest.skip("needs the real engine")
     pytester.makepyfile(
         test_a="""
         def test_ok(gencore):

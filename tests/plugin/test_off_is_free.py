@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
-from sample_runs import RunGencore
+
+if TYPE_CHECKING:
+    from sample_runs import RunGencore
 
 WITNESS = """
     import os, signal, sys, threading
@@ -22,15 +25,13 @@ WITNESS = """
 
     BEFORE = look()
 
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(session):
+        with open(f"modules-{os.getpid()}.txt", "w") as file:
+            file.write("\\n".join(sys.modules))
         if hasattr(session.config, "workerinput") or not session.config.getoption("dist", "no") == "no":
             return
         assert look() == BEFORE
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_unconfigure():
-        with open(f"modules-{os.getpid()}.txt", "w") as file:
-            file.write("\\n".join(sys.modules))
 """
 
 
@@ -46,7 +47,7 @@ def test_off(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[s
         """
     )
     pytester.makeconftest(WITNESS)
-    result = run_gencore(*workers)
+    result = run_gencore(*workers, "-p", "no:rerunfailures", fake="")  # that one has a thread
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.no_fnmatch_line("gencore: *")
     result.stdout.no_fnmatch_line("*= gencore =*")
@@ -56,20 +57,32 @@ def test_off(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[s
     for path in witnesses:
         modules = path.read_text().split()
         assert "pytest_gencore.plugin" in modules
-        assert [name for name in modules if name.startswith(("pytest_gencore.capture", "pytest_gencore.coll"))] == []
+        assert [
+            name for name in modules if name.startswith(("pytest_gencore.capture", "pytest_gencore.coll"))
+        ] == []
 
 
 def test_armed_and_passing_leaves_no_file(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a="import pytest\n@pytest.mark.gencore\ndef test_ok(): pass")
     before = set(pytester.path.iterdir())
     run_gencore("--gencore-on-fail").assert_outcomes(passed=1)
-    assert {path.name for path in set(pytester.path.iterdir()) - before} <= {"__pycache__", "runpytest-0", "stdout", "stderr"}
+    assert {path.name for path in set(pytester.path.iterdir()) - before} <= {
+        "__pycache__",
+        "runpytest-0",
+        "runpytest-current",
+        "stdout",
+        "stderr",
+    }
 
 
 def test_import_of_the_plugin_is_cheap() -> None:
-    code = "import pytest, sys; before = set(sys.modules); import pytest_gencore.plugin; print(*(set(sys.modules) - before))"
+    code = (
+        "import pytest, sys; old = {*sys.modules}; import pytest_gencore.plugin; print(*{*sys.modules} - old)"
+    )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    foreign = {name for name in process.stdout.split() if not name.startswith("pytest_gencore")}
+    foreign = {
+        name for name in process.stdout.split() if not name.startswith(("pytest_gencore", "concurrent"))
+    }
     assert foreign == set()
     assert "pytest_gencore.capture" not in process.stdout.split()
 

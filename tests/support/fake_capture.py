@@ -1,7 +1,7 @@
 """A pytest plugin that replaces the engine: captures are small files, their outcome is what the test wants.
 
-``FAKE_CAPTURE`` in the environment: ``done`` (default), ``failed`` (the collector fails), ``error`` (the capture
-raises), ``bug`` (it raises something unexpected), ``unavailable``, ``slow`` (done after three looks).
+``FAKE_CAPTURE`` in the environment: ``done`` (default), ``failed`` (the collector fails), ``error`` (the
+capture raises), ``bug`` (it raises something unexpected), ``unavailable``, ``slow`` (done after three looks).
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODE = os.environ.get("FAKE_CAPTURE", "done")
 
@@ -38,7 +41,14 @@ class FakeEngine:
         top = f"core_20260101.000000.{os.getpid()}.{self.count:03}"
         archive = self.directory / f"{top}.tar.gz"
         self.state.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"nodeid": request.nodeid, "phase": request.phase, "attempt": request.attempt, "failure": request.failure_text}).encode()
+        content = json.dumps(
+            {
+                "nodeid": request.nodeid,
+                "phase": request.phase,
+                "attempt": request.attempt,
+                "failure": request.failure_text,
+            }
+        ).encode()
         if MODE != "failed":
             with tarfile.open(archive, "x:gz") as tar:
                 info = tarfile.TarInfo(f"{top}/gencore.json")
@@ -46,7 +56,9 @@ class FakeEngine:
                 tar.addfile(info, BytesIO(content))
         facts = {"archive": str(archive), "nodeid": request.nodeid, "phase": request.phase}
         (self.state / f"{top}.json").write_text(json.dumps(facts))
-        return capture.Capture(archive=archive, pid=os.getpid(), trigger=request.trigger, method=request.method)
+        return capture.Capture(
+            archive=archive, pid=os.getpid(), trigger=request.trigger, method=request.method
+        )
 
 
 class FakeRun:

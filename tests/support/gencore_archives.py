@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tarfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read_manifest(archive: Path) -> dict[str, Any]:

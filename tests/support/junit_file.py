@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lxml import etree
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 XUNIT2 = b"""\
 <xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
@@ -98,8 +101,12 @@ def read_case(element: etree._Element) -> Case:
         name=element.get("name") or "",
         results=tuple(str(child.tag) for child in element if child.tag in ("failure", "error", "skipped")),
         archives=tuple(
-            entry.get("value") or "" for entry in element.iterfind("properties/property") if entry.get("name") == "gencore"
+            entry.get("value") or ""
+            for entry in element.iterfind("properties/property")
+            if entry.get("name") == "gencore"
         ),
         output=output,
-        attachments=tuple(line[len(start) : -len(end)] for line in lines if line.startswith(start) and line.endswith(end)),
+        attachments=tuple(
+            line[len(start) : -len(end)] for line in lines if line.startswith(start) and line.endswith(end)
+        ),
     )

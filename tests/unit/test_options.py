@@ -103,7 +103,9 @@ def test_directory_is_relative_to_its_source(pytester: pytest.Pytester, where: s
     pytester.chdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(below)
-        settings = resolve_settings(pytester.parseconfig("-p", "pytest_gencore.plugin", *args, "-c", str(root / "tox.ini")))
+        settings = resolve_settings(
+            pytester.parseconfig("-p", "pytest_gencore.plugin", *args, "-c", str(root / "tox.ini"))
+        )
     expected = {
         "default": root / "gencore-artifacts",
         "ini": root / "cores",
@@ -187,7 +189,15 @@ def test_markers_merge_with_the_nearest_first(pytester: pytest.Pytester) -> None
 
 @pytest.mark.parametrize(
     ("text", "size_bytes"),
-    [("1", 1), ("1B", 1), ("2 kB", 2000), ("1K", 1024), ("1.5KiB", 1536), ("4gib", 4 * 1024**3), ("1T", 1024**4)],
+    [
+        ("1", 1),
+        ("1B", 1),
+        ("2 kB", 2000),
+        ("1K", 1024),
+        ("1.5KiB", 1536),
+        ("4gib", 4 * 1024**3),
+        ("1T", 1024**4),
+    ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
     assert values.parse_size(text) == size_bytes
@@ -201,7 +211,9 @@ def test_format_size(size_bytes: int, text: str) -> None:
 
 
 def test_only_what_is_set_and_not_in_force_is_noted(pytester: pytest.Pytester) -> None:
-    config = configure(pytester, "--gencore-max-cores=5", "--gencore-method=copy", ini="gencore_max_size = 1GiB")
+    config = configure(
+        pytester, "--gencore-max-cores=5", "--gencore-method=copy", ini="gencore_max_size = 1GiB"
+    )
     notes = resolve_settings(config).notes
     assert len(notes) == 2
     assert "--gencore-max-cores is not in force" in notes[0]

@@ -1,0 +1,156 @@
+"""Tests whose patches and damage are still in place when they are captured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from gencore_archives import read_manifest
+
+if TYPE_CHECKING:
+    from sample_runs import FindArchives, RunGencore
+
+PATCHED = [
+    "os.fork",
+    "os.getpid",
+    "os.open",
+    "os.write",
+    "os.mkdir",
+    "os.path.exists",
+    "os.path.join",
+    "builtins.open",
+    "io.open",
+    "subprocess.Popen",
+    "time.time",
+    "time.monotonic",
+    "time.localtime",
+    "threading.Thread.start",
+    "json.dumps",
+    "json.loads",
+    "pathlib.Path.open",
+    "pathlib.Path.mkdir",
+    "pathlib.Path.__str__",
+    "socket.socket",
+    "tempfile.mkdtemp",
+    "uuid.uuid4",
+]
+
+SAMPLES = {
+    "freezegun": """
+        import freezegun, pytest
+        @pytest.fixture(autouse=True)
+        def frozen():
+            with freezegun.freeze_time("1999-01-01"):
+                yield
+        def test_x(): assert 0
+    """,
+    "pyfakefs": """
+        def test_x(fs):
+            fs.create_file("/only/this")
+            assert 0
+    """,
+    "changed_cwd": """
+        import os
+        def test_x(tmp_path):
+            os.chdir(tmp_path)
+            assert 0
+    """,
+    "deleted_cwd": """
+        import os
+        def test_x(tmp_path, monkeypatch):
+            gone = tmp_path / "gone"
+            gone.mkdir()
+            monkeypatch.chdir(gone)
+            gone.rmdir()
+            assert 0
+    """,
+    "closed_stderr": """
+        import os, sys
+        def test_x():
+            os.close(2)
+            assert 0
+    """,
+    "closed_sys_stderr": """
+        import io, sys
+        def test_x(monkeypatch):
+            stream = io.StringIO()
+            stream.close()
+            monkeypatch.setattr(sys, "stderr", stream)
+            assert 0
+    """,
+    "empty_environment": """
+        import os
+        def test_x(monkeypatch):
+            for name in list(os.environ):
+                monkeypatch.delenv(name)
+            assert 0
+    """,
+    "empty_sys_path": """
+        import sys
+        def test_x(monkeypatch):
+            monkeypatch.setattr(sys, "path", [])
+            monkeypatch.setattr(sys, "executable", "/nowhere")
+            assert 0
+    """,
+    "hostile_locals": """
+        class Hostile:
+            def __repr__(self): raise SystemExit(5)
+            def __str__(self): raise KeyError
+        def test_x():
+            local = Hostile()
+            assert 0
+    """,
+    "hostile_error": """
+        class HostileError(Exception):
+            def __repr__(self): raise ValueError("repr")
+            def __str__(self): raise ValueError("str")
+        def test_x(): raise HostileError
+    """,
+    "alarm": """
+        import signal
+        def test_x():
+            def handler(*args): raise RuntimeError("alarm")
+            signal.signal(signal.SIGALRM, handler)
+            try:
+                assert 0
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 3600)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_patched(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, name: str
+) -> None:
+    pytester.makepyfile(
+        test_a=f"""
+        import pytest
+        @pytest.fixture
+        def patched():
+            with pytest.MonkeyPatch.context() as patch:
+                def broken(*args, **kwargs): raise RuntimeError("patched")
+                import socket, subprocess, tempfile, uuid
+                patch.setattr({name!r}, broken)
+                yield
+        def test_x(patched): assert 0
+        """
+    )
+    # Plain: pytest itself asks some of these functions when it makes its own report.
+    result = run_gencore("--gencore-on-fail", "--tb=native")
+    if result.parseoutcomes() != {"failed": 1}:
+        pytest.skip("pytest itself needs the function")
+    assert list(find_archives()) == ["test_a.py::test_x call"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_damaged(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, sample: str
+) -> None:
+    pytester.makepyfile(test_a=SAMPLES[sample])
+    result = run_gencore("--gencore-on-fail")
+    result.assert_outcomes(failed=1)
+    (archive,) = find_archives().values()
+    assert read_manifest(archive)["nodeid"] == "test_a.py::test_x"
+    assert ".1999" not in archive.name
+    result.stdout.fnmatch_lines(["1 captured"])
