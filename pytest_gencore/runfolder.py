@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CLOSED_MARK = "closed"
 """A file in the folder: nobody waits any more, collectors remove their own traces."""
+NO_CORE_MARK = "no-core"
+"""A file in the folder: the kernel wrote no core although it should have; later captures use method copy."""
+_MARKS = frozenset({CLOSED_MARK, NO_CORE_MARK})
 _PREFIX = ".gencore-"
 
 
@@ -71,8 +74,9 @@ def remove_traces(folder: Path, name: str) -> None:
 def remove_if_idle(folder: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
-        if all(entry.name == CLOSED_MARK for entry in folder.iterdir()):
-            (folder / CLOSED_MARK).unlink(missing_ok=True)
+        if all(entry.name in _MARKS for entry in folder.iterdir()):
+            for mark in _MARKS:
+                (folder / mark).unlink(missing_ok=True)
             folder.rmdir()
 
 

@@ -61,12 +61,13 @@ class CaptureEngine:
             message = f"the artifact directory must be absolute: {directory}"
             raise ValueError(message)
         self._native = _load_extension()
+        command = _collector_command()
         self._directory = directory
         self._messages = {"directory": str(directory), "executable": sys.executable}
         self._encode = json.JSONEncoder(ensure_ascii=True).encode
         self._constants = _describe_process(directory, run_folder_name(run_id))
         self._plan = self._native.prepare(
-            [os.fsencode(argument) for argument in _collector_command()],
+            [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),

@@ -54,6 +54,7 @@ class Run:
         """Create nothing; ``directory`` is absolute, ``run_id`` comes from ``new_run_id``."""
         self._directory = directory
         self._folder = directory / run_folder_name(run_id)
+        self._reaped: set[int] = set()
 
     def outcomes(self) -> list[Outcome]:
         """Return the state of every capture of the run, in order of file name."""
@@ -77,6 +78,7 @@ class Run:
             if progress is not None:
                 progress(outcomes)
             working = [pid for outcome, pid in seen if outcome.state == "working"]
+            self._reap({pid for outcome, pid in seen if outcome.state != "working"})
             if not working or (deadline is not None and time.monotonic() >= deadline):
                 return outcomes
             _wait_for_any_end(working)
@@ -94,6 +96,15 @@ class Run:
             if not is_locked(state):
                 remove_traces(self._folder, state.stem)
         remove_if_idle(self._folder)
+
+    def _reap(self, collectors: set[int]) -> None:
+        """Reap collectors that we have adopted: the first process of a PID namespace gets all orphans."""
+        if os.getpid() == 1:
+            for pid in collectors - self._reaped - {0}:
+                _wait_for_any_end([pid])
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            self._reaped |= collectors
 
     def _look(self) -> Iterator[tuple[Outcome, int]]:
         for path in sorted(self._folder.glob("*.json")):

@@ -134,6 +134,17 @@ class CorePattern:
                 result.append(directory)
         return result
 
+    def fixed_directory(self, facts: CoreFacts) -> Path | None:
+        """Return the directory of an absolute pattern; None if it is relative or its name is not known."""
+        if not self.is_absolute:
+            return None
+        directory = Path("/")
+        for component in self.candidates(facts).directories:
+            if component.name is None:
+                return None
+            directory /= component.name
+        return directory
+
     def find(self, work_dir: Path, facts: CoreFacts, *, newer_than_ns: int = 0) -> Path | None:
         """Return the core that the process wrote: a regular file, ours, matching, not older; the newest one.
 

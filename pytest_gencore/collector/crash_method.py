@@ -31,7 +31,7 @@ _HEADER = 64 * 1024
 _SIGSEGV = 11
 
 
-def why_no_core(pattern: CorePattern, hard_limit: int, page_size: int) -> str:
+def why_no_core(pattern: CorePattern, core_facts: CoreFacts, hard_limit: int, page_size: int) -> str:
     """Return why the kernel would not write a file that we can collect; empty if it would."""
     if pattern.kind == "pipe":
         return f"core_pattern sends cores to a program: {pattern.template}"
@@ -41,6 +41,10 @@ def why_no_core(pattern: CorePattern, hard_limit: int, page_size: int) -> str:
         return "core_pattern is empty"
     if 0 <= hard_limit < page_size:
         return "the hard limit of the core size is 0 (ulimit -Hc)"
+    directory = pattern.fixed_directory(core_facts)
+    if directory is not None and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        reason = os.strerror(errno.EACCES if directory.is_dir() else errno.ENOENT)
+        return f"core_pattern's directory {directory} cannot be written: {reason}"
     return ""
 
 
@@ -49,9 +53,9 @@ def core_limit_of(pid: int) -> int:
     return resource.prlimit(pid, resource.RLIMIT_CORE)[1]
 
 
-def crash_and_find(snapshot: Snapshot, handover: Handover, pattern: CorePattern, timeout: float) -> Path:
-    """Let the kernel write the core of the snapshot and return it; raises ArchiveError if there is none."""
-    core_facts = CoreFacts(
+def describe_dump(snapshot: Snapshot, handover: Handover) -> CoreFacts:
+    """Return what the kernel puts into the name of the snapshot's core."""
+    return CoreFacts(
         pid=snapshot.pid,
         tid=snapshot.pid,
         signal=_SIGSEGV,
@@ -59,6 +63,11 @@ def crash_and_find(snapshot: Snapshot, handover: Handover, pattern: CorePattern,
         comm=handover.threads[0].name,
         executable=handover.request["executable"],
     )
+
+
+def crash_and_find(snapshot: Snapshot, handover: Handover, pattern: CorePattern, timeout: float) -> Path:
+    """Let the kernel write the core of the snapshot and return it; raises ArchiveError if there is none."""
+    core_facts = describe_dump(snapshot, handover)
     for folder in pattern.subdirectories(handover.work_directory, core_facts):
         folder.mkdir(mode=0o700, exist_ok=True)
     before = time.time_ns()

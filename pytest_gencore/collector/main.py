@@ -16,6 +16,7 @@ from pytest_gencore.collector.core_pattern import CorePattern
 from pytest_gencore.collector.crash_method import (
     core_limit_of,
     crash_and_find,
+    describe_dump,
     open_core,
     remove_core,
     why_no_core,
@@ -30,7 +31,7 @@ from pytest_gencore.collector.texts import format_debugger_commands, format_stac
 from pytest_gencore.collector.thread_notes import build_core_notes
 from pytest_gencore.corefile.machines import machine_for
 from pytest_gencore.errors import ArchiveError, GencoreError
-from pytest_gencore.runfolder import is_awaited, remove_if_idle, remove_traces
+from pytest_gencore.runfolder import NO_CORE_MARK, is_awaited, remove_if_idle, remove_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +66,13 @@ def main() -> None:
         _give_up(partial, state, f"{error.strerror}: {error.filename or handover.directory}")
     except MemoryError:
         _give_up(partial, state, "the collector ran out of memory")
+    except Exception as error:
+        _give_up(partial, state, f"{type(error).__name__}: {error}; this is a bug in pytest-gencore")
+        raise
     else:
         state.finish(result=result, size=product.size, method=product.method, notices=product.notices)
     finally:
-        _tidy_up(handover)
+        _tidy_up(handover, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,10 @@ def _choose_method(handover: Handover, snapshot: Snapshot) -> _Choice:
     pattern = CorePattern.read()
     if asked == "copy":
         return _Choice("copy", "asked for", pattern)
-    obstacle = why_no_core(pattern, core_limit_of(snapshot.pid), snapshot.hello.page_size)
+    core_facts = describe_dump(snapshot, handover)
+    obstacle = why_no_core(pattern, core_facts, core_limit_of(snapshot.pid), snapshot.hello.page_size)
+    if asked == "auto" and not obstacle and (handover.run_folder / NO_CORE_MARK).exists():
+        obstacle = "an earlier core of this run did not appear"
     if obstacle and asked == "crash":
         msg = f"method crash cannot work here: {obstacle}"
         raise ArchiveError(msg, help_text="use --gencore-method=auto")
@@ -150,7 +157,11 @@ def _make_core(
     notes = build_core_notes(handover, machine, facts, snapshot, auxv=memory.auxv, mappings=memory.mappings)
     if choice.method == "copy":
         return build_core(snapshot, machine, memory.mappings, notes, handover.core_filter)
-    path = crash_and_find(snapshot, handover, choice.pattern, _DEADLINE_SECONDS)
+    try:
+        path = crash_and_find(snapshot, handover, choice.pattern, _DEADLINE_SECONDS)
+    except ArchiveError:
+        (handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
+        raise
     stack.callback(remove_core, path)
     core, file = open_core(path, notes, snapshot.hello.filter_error)
     stack.callback(file.close)
@@ -279,13 +290,14 @@ def _give_up(partial: Path, state: StateFile, reason: str) -> None:
     state.fail(reason)
 
 
-def _tidy_up(handover: Handover) -> None:
+def _tidy_up(handover: Handover, state: StateFile) -> None:
     """Leave only the state for those who wait; if nobody does, not even that."""
     folder = handover.run_folder
     with contextlib.suppress(OSError):
         for path in sorted(handover.work_directory.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         handover.work_directory.rmdir()
+    state.close()  # before the question: of two who tidy up at the same time at least one sees the other
     if not is_awaited(folder):
         remove_traces(folder, handover.name)
         remove_if_idle(folder)

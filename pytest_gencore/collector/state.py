@@ -52,6 +52,10 @@ class StateFile:
         self._state.update(state="failed", reason=reason)
         self._write()
 
+    def close(self) -> None:
+        """Give up the lock: who waits now takes over what is left of the run's folder."""
+        os.close(self._descriptor)
+
     def _write(self) -> None:
         data = json.dumps(self._state).encode()
         os.pwrite(self._descriptor, data, 0)

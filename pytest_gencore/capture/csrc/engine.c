@@ -198,7 +198,8 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     } while (capture->result.stage == GENCORE_STAGE_TABLE && capture->result.error == ENOSPC);
 
     *result = capture->result;
-    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
+    /* First given back: a handler that has been waiting for the mask may capture, too. */
     give_engine_back();
+    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
     return error;
 }

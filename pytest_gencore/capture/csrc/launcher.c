@@ -415,9 +415,13 @@ static int
 middle_main(void *argument)
 {
     struct gencore_capture *capture = argument;
-    long pid = gencore_clone(CLONE_VM | CLONE_VFORK, capture->stack_tops[GENCORE_STACK_COLLECTOR],
-                             collector_main, capture);
+    long pid;
 
+    /* Out of the caller's process group: SIGSTOP for the group would stop us, and the caller, which waits
+     * for us in a state that cannot stop, would neither go on nor stop. */
+    (void)raw2(SYS_setpgid, 0, 0);
+    pid = gencore_clone(CLONE_VM | CLONE_VFORK, capture->stack_tops[GENCORE_STACK_COLLECTOR],
+                        collector_main, capture);
     if (pid < 0) {
         (void)fail(capture, GENCORE_STAGE_LAUNCH, pid);
     }

@@ -1,0 +1,233 @@
+"""A collector starts whichever way the package was installed or found."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from gencore_archives import read_manifest
+from kernel import settings_lock
+from process_state import processes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("pytest_gencore", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
+FOREIGN = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTHONHOME", "PYTEST_PLUGINS")
+
+
+def can_build() -> bool:
+    """Tell whether the running environment has what ``build-system`` asks for; nothing is downloaded."""
+    try:
+        return int(metadata.version("setuptools").partition(".")[0]) >= 77
+    except metadata.PackageNotFoundError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not can_build(), reason="builds the package: needs setuptools 77 or newer")
+
+SAMPLE = """
+import os
+from pathlib import Path
+import pytest_gencore
+
+def test_fails():
+    Path({where!r}).write_text(pytest_gencore.__file__)
+    os.chdir("/")
+    os.environ.clear()
+    assert False
+"""
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment; what the package needs comes from the running one."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return self.folder / "lib" / version / "site-packages"
+
+
+def make_environment(folder: Path, *requirements: str | Path) -> Environment:
+    environment = Environment(folder)
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    if requirements:
+        options = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+        ]
+        environment.packages.joinpath("needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+        run(sys.executable, "-m", "pip", "--python", environment.python, "install", *options, *requirements)
+    environment.packages.joinpath("needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return environment
+
+
+def run(*command: str | Path) -> None:
+    result = subprocess.run(
+        command, timeout=180, capture_output=True, text=True, check=False, env=clean_environment()
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the sources: a build leaves files beside them."""
+    folder = tmp_path_factory.mktemp("source") / "main"
+    folder.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
+    run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, source)
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return make_environment(tmp_path_factory.mktemp("wheel-environment") / "env", wheel)
+
+
+@pytest.fixture(scope="module")
+def editable(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return make_environment(tmp_path_factory.mktemp("editable-environment") / "env", "--editable", source)
+
+
+def assert_captures(
+    tmp_path: Path, command: Sequence[str | Path], package: Path, environment: dict[str, str] | None = None
+) -> None:
+    """Run a failing test with this Python; its package must be the expected one, its archive finished."""
+    where = tmp_path / "where"
+    sample = tmp_path / "test_sample.py"
+    sample.write_text(SAMPLE.format(where=str(where)))
+    with settings_lock(exclusive=False):
+        result = subprocess.run(
+            [*command, "-p", "no:cacheprovider", "--gencore-on-fail", sample],
+            timeout=60,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**clean_environment(), **(environment or {})},
+        )
+    output = result.stdout + result.stderr
+    assert result.returncode == 1, output
+    assert Path(where.read_text()).parent == package
+    (archive,) = (tmp_path / "gencore-artifacts").iterdir()
+    assert re.fullmatch(r"core_\d{8}\.\d{6}\.\d+\.001\.tar\.gz", archive.name), output
+    assert read_manifest(archive)["nodeid"] == "test_sample.py::test_fails"
+    assert "Fatal Python error" not in output
+    assert not processes_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "pytest"],
+        ["-I", "-m", "pytest"],
+        ["-c", "import sys, pytest; sys.exit(pytest.main())"],
+        ["-B", "-O", "-X", "utf8", "-m", "pytest"],
+    ],
+    ids=["module", "isolated", "main", "options"],
+)
+def test_wheel(installed: Environment, tmp_path: Path, arguments: list[str]) -> None:
+    assert_captures(tmp_path, [installed.python, *arguments], installed.packages / "pytest_gencore")
+
+
+def test_environment_found_by_a_relative_path(installed: Environment, tmp_path: Path) -> None:
+    python = os.path.relpath(installed.python, tmp_path)
+
+    assert_captures(tmp_path, [python, "-m", "pytest"], installed.packages / "pytest_gencore")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_wheel_in_a_read_only_environment(installed: Environment, tmp_path: Path) -> None:
+    mount: list[str | Path] = ["unshare", "--mount", "sh", "-c", READ_ONLY, installed.folder]
+
+    assert_captures(
+        tmp_path, [*mount, installed.python, "-m", "pytest"], installed.packages / "pytest_gencore"
+    )
+
+
+def test_editable(editable: Environment, source: Path, tmp_path: Path) -> None:
+    assert_captures(tmp_path, [editable.python, "-m", "pytest"], source / "pytest_gencore")
+
+
+def test_python_path_only(editable: Environment, source: Path, tmp_path: Path) -> None:
+    """Not installed at all: the extension is built in the tree, the plugin is named."""
+    assert list((source / "pytest_gencore" / "capture").glob("_native*.so")), (
+        "built by the editable installation"
+    )
+    bare = make_environment(tmp_path / "env")
+    variables = {"PYTHONPATH": str(source), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command: list[str | Path] = [bare.python, "-m", "pytest", "-p", "pytest_gencore.plugin"]
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    assert_captures(folder, command, source / "pytest_gencore", variables)
+
+
+def test_python_path_relative_to_a_folder_that_is_left(
+    editable: Environment, source: Path, tmp_path: Path
+) -> None:
+    bare = make_environment(tmp_path / "env")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    variables = {"PYTHONPATH": os.path.relpath(source, folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command: list[str | Path] = [bare.python, "-m", "pytest", "-p", "pytest_gencore.plugin"]
+
+    assert_captures(folder, command, source / "pytest_gencore", variables)
+
+
+def test_files_of_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+
+    assert re.search(r"-cp310-abi3-linux_\w+\.whl$", wheel.name)
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"pytest_gencore"}
+    assert "pytest_gencore/py.typed" in names
+    assert "pytest_gencore/capture/_native.pyi" in names
+    assert "pytest_gencore/capture/_native.abi3.so" in names
+    assert not [name for name in names if "csrc" in name or "tests" in name or name.endswith((".c", ".h"))]
+    modules = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pytest_gencore").rglob("*.py")
+        if "csrc" not in path.parts
+    }
+    assert {name for name in names if name.endswith(".py")} == modules
+    assert [name for name in names if name.endswith("/licenses/LICENSE")]

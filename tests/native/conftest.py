@@ -1,0 +1,50 @@
+"""Built once a session: the engine without Python, and helpers in C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from native_builds import FROZEN_SOURCES, NATIVE, PROGRAMS, SANITIZERS, compile_c
+
+DRIVER = [NATIVE / "driver.c", *FROZEN_SOURCES]
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("builds")
+
+
+@pytest.fixture(scope="session")
+def fake_collector(builds: Path) -> Path:
+    return compile_c(builds / "fake_collector", [PROGRAMS / "fake_collector.c"])
+
+
+@pytest.fixture(scope="session")
+def driver(builds: Path) -> Path:
+    return compile_c(builds / "driver", DRIVER)
+
+
+@pytest.fixture(scope="session")
+def sanitized_driver(builds: Path) -> Path:
+    return compile_c(builds / "driver_sanitized", DRIVER, SANITIZERS)
+
+
+@pytest.fixture(scope="session")
+def aarch64_driver(builds: Path) -> Path:
+    return compile_c(builds / "driver_aarch64", DRIVER, compiler="aarch64-linux-gnu-gcc")
+
+
+@pytest.fixture(scope="session")
+def helpers(builds: Path) -> Path:
+    """Return a library for the Python programs."""
+    return compile_c(builds / "libhelpers.so", [PROGRAMS / "helpers.c"], ["-shared", "-fPIC"])
+
+
+@pytest.fixture(autouse=True)
+def no_core_is_left() -> Iterator[None]:
+    """No test may leave a core in the working directory."""
+    before = set(Path.cwd().glob("core*"))
+    yield
+    assert set(Path.cwd().glob("core*")) == before

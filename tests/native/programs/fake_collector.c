@@ -1,0 +1,87 @@
+/*
+ * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads memory
+ * of the snapshot, and writes what it found into the archive file as text. Ends the snapshot by ending.
+ *
+ * The request's text is "ADDRESS SIZE" in hexadecimal: memory of the captured process to show.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gencore.h"
+
+static void
+read_exactly(int fd, void *data, size_t size)
+{
+    char *at = data;
+
+    while (size) {
+        ssize_t count = read(fd, at, size);
+
+        if (count <= 0) {
+            dprintf(GENCORE_FD_ARCHIVE, "error: descriptor %d ended\n", fd);
+            exit(1);
+        }
+        at += count;
+        size -= (size_t)count;
+    }
+}
+
+static void
+show_thread(const struct gencore_thread *thread)
+{
+#if defined(__x86_64__)
+    unsigned long pc = thread->regs[16], sp = thread->regs[19];
+#else
+    unsigned long pc = thread->regs[32], sp = thread->regs[31];
+#endif
+    dprintf(GENCORE_FD_ARCHIVE, "thread %d %u %#lx %#lx %d %s\n", (int)thread->tid, thread->state, pc, sp,
+            thread->fp_address != 0 && thread->tls != 0, thread->name);
+}
+
+static void
+show_memory(const char *text)
+{
+    char *end;
+    struct gencore_order order = {.command = GENCORE_COMMAND_READ};
+    char memory[4096];
+
+    order.address = strtoull(text, &end, 16);
+    order.size = strtoull(end, NULL, 16);
+    if (order.size > sizeof(memory) || write(GENCORE_FD_REQUEST, &order, sizeof(order)) != sizeof(order)) {
+        dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
+        exit(1);
+    }
+    read_exactly(GENCORE_FD_REPLY, memory, (size_t)order.size);
+    dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)order.size, memory);
+}
+
+int
+main(void)
+{
+    struct gencore_record record;
+    struct gencore_hello hello;
+    char text[256] = "";
+
+    read_exactly(GENCORE_FD_HANDOVER, &record, sizeof(record));
+    if (memcmp(record.magic, "GENCORE1", 8) != 0 || record.record_size != sizeof(record)
+        || record.thread_size != sizeof(struct gencore_thread) || record.text_size >= sizeof(text)) {
+        dprintf(GENCORE_FD_ARCHIVE, "error: bad record\n");
+        return 1;
+    }
+    dprintf(GENCORE_FD_ARCHIVE, "name %s\n", record.name);
+    for (unsigned int i = 0; i < record.thread_count; i++) {
+        struct gencore_thread thread;
+
+        read_exactly(GENCORE_FD_HANDOVER, &thread, sizeof(thread));
+        show_thread(&thread);
+    }
+    read_exactly(GENCORE_FD_HANDOVER, text, (size_t)record.text_size);
+    read_exactly(GENCORE_FD_REPLY, &hello, sizeof(hello));
+    if (record.text_size) {
+        show_memory(text);
+    }
+    dprintf(GENCORE_FD_ARCHIVE, "end %d\n", hello.pid == record.snapshot_pid);
+    return 0;
+}

@@ -1,0 +1,71 @@
+"""What this machine can do, found by trying; with GENCORE_REQUIRE_ALL=1 what CI must have may not be missing."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
+HUGE_PAGE = 2 << 20
+PROGRAMS = {
+    "gdb": "gdb",
+    "eu-stack": "eu-stack",
+    "readelf": "readelf",
+    "gcc": "gcc",
+    "aarch64": "aarch64-linux-gnu-gcc",
+    "qemu": "qemu-aarch64",
+}
+
+
+def find_python_program(name: str) -> str | None:
+    """Return a program of the Python environment that runs the tests."""
+    import sys
+
+    return shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+
+
+def has_plain_core_pattern() -> bool:
+    """Whether the kernel writes a core into the working directory."""
+    text = CORE_PATTERN.read_text().strip()
+    return bool(text) and not text.startswith(("|", "@", "/"))
+
+
+def has_huge_pages() -> bool:
+    """Whether a huge page can be mapped now."""
+    try:
+        mmap.mmap(-1, HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000).close()
+    except OSError:
+        return False
+    return True
+
+
+PROBES: dict[str, Callable[[], bool]] = {
+    **{name: lambda program=program: shutil.which(program) is not None for name, program in PROGRAMS.items()},
+    "pystack": lambda: find_python_program("pystack") is not None,
+    "py-spy": lambda: find_python_program("py-spy") is not None,
+    "root": lambda: os.geteuid() == 0,
+    "plain core_pattern": has_plain_core_pattern,
+}
+REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64")
+"""What CI must have."""
+
+
+def missing_but_required() -> list[str]:
+    """Return what GENCORE_REQUIRE_ALL=1 demands and this machine has not."""
+    if os.environ.get("GENCORE_REQUIRE_ALL") != "1":
+        return []
+    return [name for name in REQUIRED if not PROBES[name]()]
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skip where something is missing; but run, and so fail, where it is required."""
+    missing = [name for name in names if not PROBES[name]()]
+    required = missing_but_required()
+    return pytest.mark.skipif(
+        bool(missing) and not any(name in required for name in missing), reason=f"no {', '.join(missing)}"
+    )

@@ -1,0 +1,49 @@
+"""Build the engine's C files outside of Python: what CI compiles, and how."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "pytest_gencore" / "capture" / "csrc"
+NATIVE = ROOT / "tests" / "native"
+PROGRAMS = NATIVE / "programs"
+FROZEN_SOURCES = sorted(path for path in CSRC.glob("*.c") if path.name != "module.c")
+"""Everything that may run while threads are stopped."""
+STRICT = (
+    *("-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC}", "-g", "-O2", "-pthread"),
+    *("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wvla", "-Werror"),
+)
+SANITIZERS = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    # A helper leaves its frame by execve: what its scopes poisoned on the shared stack would stay so.
+    "-fno-sanitize-address-use-after-scope",
+)
+
+
+def compile_c(
+    output: Path, sources: Sequence[Path], flags: Sequence[str] = (), compiler: str = "gcc"
+) -> Path:
+    """Compile with warnings as errors; return ``output``."""
+    command = [compiler, *STRICT, *flags, *map(str, sources), "-o", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def run_subject(program: str, *arguments: object, timeout: float = 60) -> str:
+    """Run a Python program of ``programs`` to its end; return its standard output."""
+    done = subprocess.run(
+        [sys.executable, str(PROGRAMS / program), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"{program} {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
