@@ -12,7 +12,7 @@ from pytest_gencore.errors import ArchiveError
 if TYPE_CHECKING:
     import os
 
-    from pytest_gencore.capture import Capture, Method, Run, Threads
+    from pytest_gencore.capture import Capture, CaptureRequest, Method, Run, Threads
 
 DEFAULT_DIRECTORY = "gencore-artifacts"
 
@@ -31,7 +31,7 @@ def create_core(
     its exception is an ``ArchiveError``. ``core_filter`` are the bits of ``coredump_filter``, see core(5).
     Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken.
     """
-    return _request("core", directory, method, threads, core_filter)
+    return _request(directory, product="core", method=method, threads=threads, core_filter=core_filter)
 
 
 def collect_core(
@@ -45,26 +45,32 @@ def collect_core(
 
     As ``create_core``, but the future's result is the finished archive.
     """
-    return _request("archive", directory, method, threads, core_filter)
+    return _request(directory, product="archive", method=method, threads=threads, core_filter=core_filter)
 
 
 def _request(
-    product: Literal["archive", "core"],
     directory: str | os.PathLike[str] | None,
+    *,
+    product: Literal["archive", "core"],
     method: Method,
     threads: Threads,
     core_filter: int,
 ) -> Future[Path]:
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, new_run_id
+    from pytest_gencore.capture import CaptureRequest
 
-    folder = Path(DEFAULT_DIRECTORY if directory is None else directory).absolute()
-    run_id = new_run_id()
-    engine = CaptureEngine(folder, run_id)
-    capture = engine.capture(
-        CaptureRequest(
-            trigger="request", method=method, threads=threads, core_filter=core_filter, product=product
-        )
+    request = CaptureRequest(
+        trigger="request", method=method, threads=threads, core_filter=core_filter, product=product
     )
+    return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
+
+
+def start_capture(directory: Path, request: CaptureRequest) -> Future[Path]:
+    """Take a snapshot now; a thread waits for its collector. Raises as ``create_core``."""
+    from pytest_gencore.capture import CaptureEngine, Run, new_run_id
+
+    folder = directory.absolute()
+    run_id = new_run_id()
+    capture = CaptureEngine(folder, run_id).capture(request)
     future: Future[Path] = Future()
     future.set_running_or_notify_cancel()
     waiter = threading.Thread(

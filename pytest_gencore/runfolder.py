@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pytest_gencore.errors import UnavailableError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,8 +30,16 @@ _PREFIX = ".gencore-"
 
 
 def new_run_id() -> str:
-    """Return an id for a run that this process waits for; it tells collectors whether that still lives."""
-    return f"{os.getpid()}-{_birth_of(os.getpid())}-{uuid.uuid4().hex[:12]}"
+    """Return an id for a run that this process waits for; it tells collectors whether that still lives.
+
+    Raises UnavailableError if ``/proc`` does not show this process.
+    """
+    try:
+        birth = _birth_of(os.getpid())
+    except (psutil.Error, OSError) as error:
+        message = f"this process cannot be seen in /proc: {error}"
+        raise UnavailableError(message, help_text="mount /proc") from error
+    return f"{os.getpid()}-{birth}-{uuid.uuid4().hex[:12]}"
 
 
 def run_folder_name(run_id: str) -> str:

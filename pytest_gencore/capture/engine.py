@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _START = "import sys; sys.path += sys.argv[1:]; from pytest_gencore.collector.main import main; main()"
 """The collector's program: without site-packages' start-up code, whatever way the package was found."""
 
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120 - as co_filename
+
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
@@ -129,7 +131,7 @@ def _describe_process(directory: Path, run_folder: str) -> dict[str, object]:
     """Return what is the same for every capture of the run."""
     uname = os.uname()
     return {
-        "directory": str(directory),
+        "directory": os.fsencode(directory).decode("latin-1"),  # whatever the locale of either side is
         "run_folder": run_folder,
         "executable": str(Path(sys.executable).resolve()),
         "python": {
@@ -166,6 +168,8 @@ def _python_stacks() -> list[dict[str, object]]:
     stacks: list[dict[str, object]] = []
     for ident, top in sys._current_frames().items():
         frame: FrameType | None = top
+        while ident == own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+            frame = frame.f_back  # how the capture came about says nothing about the test
         frames = []
         while frame is not None:
             code = frame.f_code

@@ -257,6 +257,13 @@ class ArchiveWriter:
         self._output.write(sparse_map)
         return self._write_contents(name, size, chunks)
 
+    def add_top_folder(self) -> None:
+        """Add the folder that all members are in, so that it is unpacked for its owner only."""
+        info = self._info("", 0o700)
+        info.name = self._top
+        info.type = tarfile.DIRTYPE
+        self._output.write(_encode(info))
+
     def add_link(self, name: str, target: str) -> None:
         """Add another name for a file that is in the archive already, as a hard link."""
         info = self._info(name, 0o600)

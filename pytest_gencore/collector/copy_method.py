@@ -43,15 +43,12 @@ def build_core(
         for mapping in mappings
     ]
     layout = lay_out_core(machine, notes, segments, page_size)
-    pages = PageMap(snapshot.pid, page_size)
-    try:
+    with PageMap(snapshot.pid, page_size) as pages:
         ranges = [
             (segment, list(_contents(mapping, segment, snapshot, pages)))
             for mapping, segment in zip(mappings, layout.segments, strict=True)
             if segment.filesz
         ]
-    finally:
-        pages.close()
 
     def extents() -> Iterator[tuple[int, int]]:
         yield 0, len(layout.header)
@@ -67,7 +64,6 @@ def build_core(
         size=layout.size,
         extents=list(merge_extents(extents())),
         chunks=chunks,
-        notices=_notices(mappings),
     )
 
 
@@ -102,7 +98,9 @@ def _filter_bit(mapping: Mapping) -> int:
 
 def _has_been_written(mapping: Mapping) -> bool:
     """Tell whether a private mapping holds pages of its own."""
-    return not mapping.shared and bool(mapping.sizes.get("Anonymous", 0) or mapping.sizes.get("Swap", 0))
+    if mapping.shared:
+        return False
+    return not mapping.sizes or bool(mapping.sizes.get("Anonymous", 0) or mapping.sizes.get("Swap", 0))
 
 
 def _may_start_elf(mapping: Mapping) -> bool:
@@ -114,8 +112,8 @@ def _contents(
 ) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of the addresses whose bytes go into the core; the rest of the segment is a hole."""
     end = segment.vaddr + segment.filesz
-    if mapping.path.startswith(b"[vvar"):
-        return  # the kernel's own pages, which no core has: PFN mappings
+    if mapping.path.startswith(b"[vvar") or (mapping.is_special and not mapping.readable):
+        return  # the kernel's own pages: PFN mappings, which no core has, and the execute-only vsyscall
     if mapping.is_special or "ht" in mapping.flags:
         yield segment.vaddr, end
     elif mapping.shared and mapping.path.startswith(_IN_MEMORY_FILES) and not mapping.sizes.get("Swap", 0):
@@ -141,16 +139,3 @@ def _pages_in_cache(segment: Segment, snapshot: Snapshot) -> Iterator[tuple[int,
                 open_at = None
     if open_at is not None:
         yield segment.vaddr + open_at * page_size, segment.vaddr + segment.filesz
-
-
-def _notices(mappings: list[Mapping]) -> list[str]:
-    shared = sum(1 for mapping in mappings if mapping.shared and mapping.writable)
-    wiped = sum(1 for mapping in mappings if "wf" in mapping.flags)
-    notices = []
-    if shared:
-        notices.append(
-            f"{shared} shared writable mappings were read after the fork: the process may have changed them"
-        )
-    if wiped:
-        notices.append(f"{wiped} mappings are zeros: MADV_WIPEONFORK")
-    return notices

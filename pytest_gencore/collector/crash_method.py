@@ -53,11 +53,11 @@ def core_limit_of(pid: int) -> int:
     return resource.prlimit(pid, resource.RLIMIT_CORE)[1]
 
 
-def describe_dump(snapshot: Snapshot, handover: Handover) -> CoreFacts:
-    """Return what the kernel puts into the name of the snapshot's core."""
+def describe_dump(pid: int, handover: Handover) -> CoreFacts:
+    """Return what the kernel puts into the name of the core of the snapshot or its copy."""
     return CoreFacts(
-        pid=snapshot.pid,
-        tid=snapshot.pid,
+        pid=pid,
+        tid=pid,
         signal=_SIGSEGV,
         hostname=socket.gethostname(),
         comm=handover.threads[0].name,
@@ -66,15 +66,16 @@ def describe_dump(snapshot: Snapshot, handover: Handover) -> CoreFacts:
 
 
 def crash_and_find(snapshot: Snapshot, handover: Handover, pattern: CorePattern, timeout: float) -> Path:
-    """Let the kernel write the core of the snapshot and return it; raises ArchiveError if there is none."""
-    core_facts = describe_dump(snapshot, handover)
+    """Let the kernel write a core of the snapshot and return it; raises ArchiveError if there is none."""
+    copy = snapshot.copy_to_crash()
+    core_facts = describe_dump(copy, handover)
     for folder in pattern.subdirectories(handover.work_directory, core_facts):
         folder.mkdir(mode=0o700, exist_ok=True)
     before = time.time_ns()
-    status = snapshot.crash(timeout)
+    status = snapshot.crash(copy, timeout)
     core = pattern.find(handover.work_directory, core_facts, newer_than_ns=before)
     if core is None:
-        raise ArchiveError(_explain_missing(status, snapshot, pattern), help_text="use --gencore-method=copy")
+        raise ArchiveError(_explain_missing(status, snapshot, pattern), help_text="use --gencore-method=auto")
     return core
 
 

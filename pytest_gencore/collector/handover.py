@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -71,7 +72,7 @@ class Handover:
     @property
     def directory(self) -> Path:
         """The artifact directory."""
-        return Path(str(self.request["directory"]))
+        return Path(os.fsdecode(str(self.request["directory"]).encode("latin-1")))
 
     @property
     def run_folder(self) -> Path:

@@ -52,7 +52,17 @@ def _loaded(snapshot: Snapshot, auxv: bytes) -> Iterator[tuple[bytes, int]]:
         if not entry:
             return
         _, name, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
-        yield snapshot.read(name, _NAME_LIMIT).partition(b"\0")[0], dynamic
+        yield _read_name(snapshot, name), dynamic
+
+
+def _read_name(snapshot: Snapshot, address: int) -> bytes:
+    """Read a string page by page: the one behind it may not be mapped, and would count as unreadable."""
+    page_size = snapshot.hello.page_size
+    name = b""
+    while b"\0" not in name and len(name) < _NAME_LIMIT:
+        at = address + len(name)
+        name += snapshot.read(at, page_size - at % page_size)
+    return name.partition(b"\0")[0]
 
 
 def _debug_address(snapshot: Snapshot, auxiliary: dict[int, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -89,6 +90,8 @@ class _Choice:
     method: str
     reason: str
     pattern: CorePattern
+    is_fallback: bool = False
+    """Whether the kernel let us down in this very capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _collect(handover: Handover, state: StateFile) -> _Product:
         auxv = read_auxv(snapshot.pid)
         libraries = gather_libraries(mappings, snapshot, auxv)
         with contextlib.ExitStack() as stack:
-            core = _make_core(handover, choice, snapshot, _Memory(mappings, auxv), stack)
+            choice, core = _make_core(handover, choice, snapshot, _Memory(mappings, auxv), stack)
             with os.fdopen(_ARCHIVE_FD, "wb", buffering=0) as file:
                 if handover.request["product"] == "core":
                     _write_core(core, file, state)
@@ -118,8 +121,7 @@ def _collect(handover: Handover, state: StateFile) -> _Product:
                         _Contents(handover, choice, core, libraries, notices), file, snapshot, state, started
                     )
                 size = os.fstat(file.fileno()).st_size
-        shown = [notice for notice in core.notices if core.truncated]
-        return _Product(size, choice.method, shown)
+        return _Product(size, choice.method, _shown_notices(handover, choice, core, libraries))
     finally:
         snapshot.end()
 
@@ -130,7 +132,7 @@ def _choose_method(handover: Handover, snapshot: Snapshot) -> _Choice:
     pattern = CorePattern.read()
     if asked == "copy":
         return _Choice("copy", "asked for", pattern)
-    core_facts = describe_dump(snapshot, handover)
+    core_facts = describe_dump(snapshot.pid, handover)
     obstacle = why_no_core(pattern, core_facts, core_limit_of(snapshot.pid), snapshot.hello.page_size)
     if asked == "auto" and not obstacle and (handover.run_folder / NO_CORE_MARK).exists():
         obstacle = "an earlier core of this run did not appear"
@@ -148,23 +150,37 @@ def _make_core(
     snapshot: Snapshot,
     memory: _Memory,
     stack: contextlib.ExitStack,
-) -> CoreStream:
+) -> tuple[_Choice, CoreStream]:
+    """Make the core; return also the method that did it, which is copy where the kernel let us down."""
     machine = machine_for(handover.request["machine"])
     if machine is None:
         message = f"cores of {handover.request['machine']} are unknown"
         raise ArchiveError(message)
     facts = read_process_facts(handover.pid, snapshot.pid)
     notes = build_core_notes(handover, machine, facts, snapshot, auxv=memory.auxv, mappings=memory.mappings)
-    if choice.method == "copy":
-        return build_core(snapshot, machine, memory.mappings, notes, handover.core_filter)
-    try:
-        path = crash_and_find(snapshot, handover, choice.pattern, _DEADLINE_SECONDS)
-    except ArchiveError:
-        (handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
-        raise
+    if choice.method == "crash":
+        try:
+            return choice, _crash(handover, choice, snapshot, notes, stack)
+        except ArchiveError as error:
+            (handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
+            if handover.request["method"] != "auto":
+                raise
+            reason = f"method crash failed: {error.args[0]}"
+            choice = dataclasses.replace(choice, method="copy", reason=reason, is_fallback=True)
+    return choice, build_core(snapshot, machine, memory.mappings, notes, handover.core_filter)
+
+
+def _crash(
+    handover: Handover, choice: _Choice, snapshot: Snapshot, notes: bytes, stack: contextlib.ExitStack
+) -> CoreStream:
+    """Open the kernel's core; a truncated one is an error if there is a better way."""
+    path = crash_and_find(snapshot, handover, choice.pattern, _DEADLINE_SECONDS)
     stack.callback(remove_core, path)
     core, file = open_core(path, notes, snapshot.hello.filter_error)
     stack.callback(file.close)
+    if core.truncated and handover.request["method"] == "auto":
+        stack.close()
+        raise ArchiveError(core.notices[0])
     return core
 
 
@@ -202,10 +218,11 @@ def _write_archive(
     mtime = handover.started_ns // 1_000_000_000
     with ArchiveWriter(file, handover.name, mtime, on_progress=state.progress) as archive:
         archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
+        archive.add_top_folder()
         archive.add_bytes("stacks.txt", format_stacks(handover).encode(errors="replace"))
         failure = handover.request["failure_text"]
         if failure is not None:
-            archive.add_bytes("failure.txt", failure.encode(errors="replace"))
+            archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
         commands = format_debugger_commands(handover.request["executable"], included)
         archive.add_bytes("open.gdb", os.fsencode(commands))
         archive.add_sparse("core", core.size, core.extents, core.chunks())
@@ -219,7 +236,11 @@ def _write_archive(
                 library.note = f"{missing} bytes could not be read and are zeros"
             for alias in library.aliases:
                 archive.add_link(alias, library.path)
-    archive.rewrite_manifest(contents.manifest(time.monotonic() - started, tuple(late)))
+    seconds = time.monotonic() - started
+    try:
+        archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
+    except ArchiveError:  # the room for it is limited
+        archive.rewrite_manifest(contents.manifest(seconds, (f"{len(late)} notices are left out",)))
 
 
 def _readable_chunks(library: Library, notices: list[str]) -> Iterator[bytes]:
@@ -249,12 +270,38 @@ def _write_core(core: CoreStream, file: BinaryIO, state: StateFile) -> None:
 
 def _notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]) -> list[str]:
     notices = []
-    if not handover.stop_signal and handover.request["threads"] == "all":
-        notices.append("no real-time signal is free: only the capturing thread's registers are known")
+    if handover.request["threads"] == "calling":
+        notices.append("only the capturing thread was asked for: the others are memory without registers")
+    elif not handover.stop_signal:
+        notices.append("the other threads were not stopped: no real-time signal is free, or no /proc")
+    shared = sum(mapping.shared and mapping.writable for mapping in mappings)
+    if shared:
+        notices.append(
+            f"{shared} shared writable mappings were read after the fork: they may have changed since"
+        )
+    wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
+    if wiped:
+        notices.append(f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK")
     notices += _not_copied(handover.pid, mappings)
     if snapshot.hello.oom_error:
         notices.append(f"oom_score_adj could not be set: {os.strerror(snapshot.hello.oom_error)}")
     return notices
+
+
+def _shown_notices(
+    handover: Handover, choice: _Choice, core: CoreStream, libraries: list[Library]
+) -> list[str]:
+    """Return what whoever reads the summary should know; the manifest has the details."""
+    shown = list(core.notices) if core.truncated else []
+    if choice.is_fallback:
+        shown.append(choice.reason)
+    unreached = sum(not thread.reached for thread in handover.threads)
+    if unreached:
+        shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")
+    left_out = sum(library.source is None for library in libraries)
+    if left_out:
+        shown.append(f"{left_out} libraries could not be included")
+    return shown
 
 
 def _not_copied(pid: int, mappings: list[Mapping]) -> list[str]:

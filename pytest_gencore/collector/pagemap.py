@@ -7,10 +7,11 @@ admin-guide/mm/pagemap.rst).
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,31 +30,40 @@ _SWAPPED = 1 << 62
 _ENTRIES_PIECE = 128 * 1024
 
 
+@final
 class PageMap:
     """The page table of a process, as far as the kernel shows it."""
 
     def __init__(self, pid: int, page_size: int) -> None:
-        """Open it; raises OSError."""
-        self._file = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        """Open it; where the kernel has none, every page counts as present."""
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._file = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         self._page_size = page_size
         self._can_scan = True
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+    def __enter__(self) -> PageMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
 
     def ranges(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of the parts that are in memory or swapped out, in order of address."""
+        if self._file is None:
+            yield start, end
+            return
         if self._can_scan:
             try:
-                yield from self._scan(start, end)
+                yield from self._scan(self._file, start, end)
             except OSError:
                 self._can_scan = False
             else:
                 return
-        yield from self._read(start, end)
+        yield from self._read(self._file, start, end)
 
-    def _scan(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def _scan(self, file: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         regions = array.array("Q", bytes(_REGIONS * _REGION_WORDS * 8))
         address = regions.buffer_info()[0]
         while start < end:
@@ -65,7 +75,7 @@ class PageMap:
                     _PAGE_IS_PRESENT | _PAGE_IS_SWAPPED,
                 )
             )
-            count = fcntl.ioctl(self._file, _PAGEMAP_SCAN, argument)
+            count = fcntl.ioctl(file, _PAGEMAP_SCAN, argument)
             found = [(regions[at], regions[at + 1]) for at in range(0, count * _REGION_WORDS, _REGION_WORDS)]
             yield from found
             walked = _SCAN.unpack(argument)[4]
@@ -73,12 +83,12 @@ class PageMap:
                 raise OSError("the scan makes no progress")
             start = walked
 
-    def _read(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def _read(self, file: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         page = self._page_size
         open_at = None
         for first in range(start // page, end // page, _ENTRIES_PIECE):
             count = min(_ENTRIES_PIECE, end // page - first)
-            raw = os.pread(self._file, count * 8, first * 8)
+            raw = os.pread(file, count * 8, first * 8)
             if not any(raw):
                 if open_at is not None:
                     yield open_at, first * page

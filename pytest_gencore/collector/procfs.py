@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -97,8 +98,14 @@ def _mapping(match: re.Match[bytes]) -> Mapping:
 
 
 def read_mappings(pid: int, *, with_sizes: bool) -> list[Mapping]:
-    """Read the mappings of a process; raises OSError. With sizes its page tables are walked."""
-    return parse_mappings(Path(f"/proc/{pid}/{'smaps' if with_sizes else 'maps'}").read_bytes())
+    """Read the mappings of a process; raises OSError.
+
+    With sizes its page tables are walked; a kernel without ``smaps`` leaves sizes and flags empty.
+    """
+    if with_sizes:
+        with contextlib.suppress(FileNotFoundError):
+            return parse_mappings(Path(f"/proc/{pid}/smaps").read_bytes())
+    return parse_mappings(Path(f"/proc/{pid}/maps").read_bytes())
 
 
 @dataclass(frozen=True, slots=True)

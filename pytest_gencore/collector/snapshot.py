@@ -70,7 +70,7 @@ class Snapshot:
             ahead.clear()
 
     def mincore(self, address: int, pages: int) -> bytes:
-        """Ask which pages are in memory: a byte for each, 0xff where mincore(2) failed."""
+        """Ask which pages are in memory: a byte for each, 0xff where the call failed."""
         self._send(_MINCORE, address, pages)
         return self._receive(pages)
 
@@ -79,13 +79,31 @@ class Snapshot:
         self._send(_UNREADABLE, 0, 0)
         return int.from_bytes(self._receive(8), "little")
 
-    def crash(self, timeout: float) -> int:
-        """Let it die of SIGSEGV; return its wait status. Raises ArchiveError after ``timeout`` seconds."""
+    def copy_to_crash(self) -> int:
+        """Let it make a copy that can die of SIGSEGV while it lives on itself; return the copy's pid.
+
+        Raises ArchiveError. Once there is a copy, ``crash`` must be called.
+        """
         self._send(_CRASH, 0, 0)
-        if not self._has_ended(timeout):
+        pid = int.from_bytes(self._receive(4), "little", signed=True)
+        if pid < 0:
+            message = f"the snapshot cannot make a copy of itself to crash: {os.strerror(-pid)}"
+            self._receive(4)
+            raise ArchiveError(message)
+        return pid
+
+    def crash(self, copy: int, timeout: float) -> int:
+        """Let the copy die, and wait until the kernel has written its core; return its wait status.
+
+        Raises ArchiveError after ``timeout`` seconds; then the snapshot serves no more.
+        """
+        os.kill(copy, signal.SIGSEGV)
+        poll = select.poll()
+        poll.register(self._reply, select.POLLIN)
+        if not poll.poll(timeout * 1000):
             message = f"the kernel did not finish the core within {timeout:.0f} s"
             raise ArchiveError(message)
-        return self._reap()
+        return int.from_bytes(self._receive(4), "little")
 
     def end(self) -> None:
         """End it, whatever it is doing."""

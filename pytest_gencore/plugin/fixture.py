@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import pytest_gencore
 from pytest_gencore.plugin.attach import Attachment, describe_error
 from pytest_gencore.plugin.capturing import REQUEST_FAILURE_KEY, REQUESTED_KEY
 
@@ -23,41 +22,49 @@ if TYPE_CHECKING:
 class Gencore:
     """Makes cores and archives of the live test process, in the directory of the run."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, item: pytest.Item) -> None:
         self._settings = settings
+        self._item = item
         self._pid = os.getpid()
         self._cores: list[Future[Path]] = []
         self._archives: list[Future[Path]] = []
 
     def create_core(self) -> Future[Path]:
         """Take a snapshot now; the future gives the finished core file, which belongs to the caller."""
-        future = pytest_gencore.create_core(
-            self._settings.dir,
-            method=self._settings.method,
-            threads=self._settings.threads,
-            core_filter=self._settings.filter,
-        )
+        future = self._start("core")
         self._cores.append(future)
         return future
 
     def collect_core(self) -> Future[Path]:
         """Take a snapshot now; the future gives the finished archive, which the report of the test names."""
-        future = pytest_gencore.collect_core(
-            self._settings.dir,
-            method=self._settings.method,
-            threads=self._settings.threads,
-            core_filter=self._settings.filter,
-        )
+        future = self._start("archive")
         self._archives.append(future)
         return future
 
-    def finish(self, item: pytest.Item) -> None:
+    def _start(self, product: Literal["archive", "core"]) -> Future[Path]:
+        from pytest_gencore.capture import CaptureRequest
+        from pytest_gencore.request import start_capture
+
+        request = CaptureRequest(
+            trigger="request",
+            method=self._settings.method,
+            threads=self._settings.threads,
+            core_filter=self._settings.filter,
+            nodeid=self._item.nodeid,
+            phase=find_phase(),
+            attempt=getattr(self._item, "execution_count", 1),
+            worker_id=os.environ.get("PYTEST_XDIST_WORKER"),
+            product=product,
+        )
+        return start_capture(self._settings.dir, request)
+
+    def finish(self) -> None:
         """Wait for everything asked for, and leave it to the teardown report."""
+        item = self._item
         concurrent.futures.wait([*self._cores, *self._archives])
-        for future in (*self._cores, *self._archives):
-            error = future.exception()
-            if error is not None:
-                item.stash[REQUEST_FAILURE_KEY] = describe_error(error)
+        errors = [future.exception() for future in (*self._cores, *self._archives)]
+        reasons = dict.fromkeys(describe_error(error) for error in errors if error is not None)
+        item.stash[REQUEST_FAILURE_KEY] = "; ".join(reasons)
         item.stash[REQUESTED_KEY] = [
             Attachment(
                 path=str(future.result()), trigger="request", method=self._settings.method, pid=self._pid
@@ -69,6 +76,12 @@ class Gencore:
 
 def use_gencore(settings: Settings, item: pytest.Item) -> Iterator[Gencore]:
     """Provide the fixture's value for one test."""
-    helper = Gencore(settings)
+    helper = Gencore(settings, item)
     yield helper
-    helper.finish(item)
+    helper.finish()
+
+
+def find_phase() -> str | None:
+    """Return the phase that the running test is in, as pytest tells it in the environment."""
+    _, _, phase = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")
+    return phase.removesuffix(")") if phase in {"setup)", "call)", "teardown)"} else None

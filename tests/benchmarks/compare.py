@@ -10,6 +10,7 @@ group, measured in the same run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -18,11 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SUBJECT = Path(__file__).with_name("subject.py")
 WAYS = ("bare fork", "copy", "crash", "fork+SIGSEGV+tar", "gcore+tar")
@@ -81,25 +85,19 @@ def usage_of(directory: Path) -> Iterator[int]:
     """Yield the allocated size of each file below."""
     for folder, _, names in os.walk(directory):
         for name in names:
-            try:
+            with contextlib.suppress(OSError):
                 yield (Path(folder) / name).lstat().st_blocks * 512
-            except OSError:
-                continue
 
 
 def memory_of_helpers(pid: int, artifacts: Path) -> Iterator[int]:
     """Yield the peak memory of each collector, gcore and tar of the subject."""
     for state in artifacts.glob(".gencore-*/*.json"):
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError):
             yield peak_memory(json.loads(state.read_text())["pid"])
-        except (OSError, ValueError, KeyError):
-            continue
-    try:
+    with contextlib.suppress(OSError, psutil.Error):
         for child in psutil.Process(pid).children(recursive=True):
             if Path(child.exe()).name != Path(os.path.realpath(sys.executable)).name:
                 yield peak_memory(child.pid)
-    except (psutil.Error, OSError):
-        return
 
 
 def peak_memory(pid: int) -> int:

@@ -67,12 +67,11 @@ def capture_ours(way: str, directory: Path) -> tuple[float, Path]:
 def pack(directory: Path, core: Path) -> Path:
     """Pack core, executable and libraries as the ancestor does."""
     archive = directory / "plain.tar.gz"
-    files = {line.split(None, 5)[5].strip() for line in Path("/proc/self/maps").open() if ".so" in line}
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    files = {line.split(None, 5)[5] for line in lines if ".so" in line}
     files.add(os.path.realpath(sys.executable))
     files = {name for name in files if Path(name).exists()}
-    subprocess.run(
-        ["tar", "czPf", archive, core, *sorted(files)], check=True, stderr=subprocess.DEVNULL
-    )
+    subprocess.run(["tar", "czPf", archive, core, *sorted(files)], check=True, stderr=subprocess.DEVNULL)
     core.unlink()
     return archive
 

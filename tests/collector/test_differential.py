@@ -197,13 +197,7 @@ ONLY_GCORE = {
 }
 
 
-SPLIT = pytest.mark.xfail(
-    reason="send_memory of csrc/snapshot.c protects a page that it could have read: a pipe gives EFAULT for"
-    " a piece that crosses into unmapped memory. The kernel's core then shows the mapping in two",
-)
-
-
-@pytest.mark.parametrize("method", ["copy", pytest.param("crash", marks=SPLIT)])
+@pytest.mark.parametrize("method", ["copy", "crash"])
 def test_mappings(cores: Cores, method: str) -> None:
     ours, theirs = cores.ours[method].dumped(), cores.gcore.dumped()
 

@@ -150,27 +150,28 @@ ONE_BY_ONE = """
 import os, sys
 from subjects import Captures, report
 captures = Captures(sys.argv[1])
-for _ in range(2):
-    captures.take()
+for method in ("auto", "auto", "crash"):
+    captures.take(method=method)
     captures.run.wait(timeout=50)
 report(outcomes=captures.finish(), tids=[os.getpid()], pid=os.getpid())
 """
 
 
 def test_a_core_that_does_not_appear(place: Place) -> None:
-    """Nothing forbids it, but its name is a folder's: the capture fails, the next one of the run copies."""
+    """Nothing forbids it, but its name is a folder's: auto copies after all, and at once the next time."""
     (place.cores / "taken").mkdir()
 
     with core_pattern(f"{place.cores}/taken"):
         answer = run_subject(ONE_BY_ONE, place.root / "out")
 
-    first, second = answer["outcomes"]
-    assert first["state"] == "failed"
-    assert first["reason"] == (
-        f"the kernel wrote no core; core_pattern is '{place.cores}/taken' (use --gencore-method=copy)"
-    )
+    first, second, third = answer["outcomes"]
+    reason = f"the kernel wrote no core; core_pattern is '{place.cores}/taken'"
+    assert first["reason"] == f"method crash failed: {reason}"
+    assert_archive({**first, "reason": ""}, answer, "copy", first["reason"])
     assert_archive(second, answer, "copy", "an earlier core of this run did not appear")
-    assert list((place.root / "out").iterdir()) == [Path(second["archive"])]
+    assert third["state"] == "failed"
+    assert third["reason"] == f"{reason} (use --gencore-method=auto)"
+    assert sorted((place.root / "out").iterdir()) == [Path(first["archive"]), Path(second["archive"])]
 
 
 def assert_archive(outcome: dict[str, Any], answer: dict[str, Any], method: str, reason: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from native_builds import FROZEN_SOURCES, NATIVE, PROGRAMS, SANITIZERS, compile_c
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DRIVER = [NATIVE / "driver.c", *FROZEN_SOURCES]
 

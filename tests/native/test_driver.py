@@ -7,11 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
 from oracles import lines_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = needs("gcc")
 STOPPED, CALLING, MASKED = "2", "3", "4"
@@ -108,9 +111,7 @@ INTERRUPTED = {
 """What signal(7) says is never restarted: the documented limit."""
 
 
-def test_only_the_documented_calls_say_eintr(
-    driver: Path, fake_collector: Path, tmp_path: Path
-) -> None:
+def test_only_the_documented_calls_say_eintr(driver: Path, fake_collector: Path, tmp_path: Path) -> None:
     directory = tmp_path / "out"
     directory.mkdir(mode=0o700)
     text = run_driver((driver,), "calls", fake_collector, directory, 200)
@@ -171,4 +172,4 @@ def test_the_aarch64_part_runs_under_qemu(
     else:
         guests = {words[0] for words in lines_with(text, "tid")}
         slots = {words[0]: words[1:] for words in lines_with(text, "slot")}
-        assert {tid: slots.get(tid) for tid in guests} == dict.fromkeys(guests, [STOPPED, "1"])
+        assert {tid: slots.get(tid) for tid in guests} == {key: [STOPPED, "1"] for key in guests}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
 from native_builds import CSRC, FROZEN_SOURCES, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = needs("gcc")
 
@@ -16,7 +19,7 @@ ALLOWED = re.compile(r"gencore_\w+|mem(set|cpy|move)|strlen|_GLOBAL_OFFSET_TABLE
 """The four functions are what a compiler may make of a loop or an assignment."""
 ALLOWED_IN = {"engine.c": {"sysconf"}}
 """gencore_prepare runs before anything is frozen."""
-DESIRED_ARGUMENTS = re.compile(r'^extra-compile-args = \[(.*)\]', re.MULTILINE)
+DESIRED_ARGUMENTS = re.compile(r"^extra-compile-args = \[(.*)\]", re.MULTILINE)
 
 
 def compile_arguments() -> list[str]:
@@ -30,9 +33,21 @@ def forbidden_symbols(source: Path, folder: Path, compiler: str = "gcc") -> set[
     """Compile as for the wheel; return the undefined symbols that are not on the list."""
     output = folder / f"{source.stem}.o"
     macros = ["-DPy_LIMITED_API=0x030a0000", "-D_GNU_SOURCE=1"]
-    command = [compiler, *macros, f"-I{CSRC}", "-fPIC", *compile_arguments(), "-c", str(source), "-o", str(output)]
+    command = [
+        compiler,
+        *macros,
+        f"-I{CSRC}",
+        "-fPIC",
+        *compile_arguments(),
+        "-c",
+        str(source),
+        "-o",
+        str(output),
+    ]
     subprocess.run(command, check=True, timeout=60)
-    listing = subprocess.run(["nm", "-u", output], check=True, timeout=60, capture_output=True, text=True).stdout
+    listing = subprocess.run(
+        ["nm", "-u", output], check=True, timeout=60, capture_output=True, text=True
+    ).stdout
     names = {line.split()[-1] for line in listing.splitlines()}
     return {name for name in names if not ALLOWED.fullmatch(name)} - ALLOWED_IN.get(source.name, set())
 

@@ -161,7 +161,7 @@ def test_a_file_that_was_truncated_after_mmap(capture: Capture) -> None:
     address = captured.facts["address"]
     assert read_memory(captured.core, address, len(MARK)) == MARK
     assert read_memory(captured.core, address + PAGE, 7 * PAGE) == bytes(7 * PAGE)
-    assert captured.notice("7 pages could not be read and are zeros")
+    assert "7 pages could not be read and are zeros" in captured.manifest["notices"]
 
 
 @pytest.fixture
@@ -177,7 +177,9 @@ def _many_mappings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_many_mappings")
 def test_more_segments_than_a_header_can_count(tmp_path: Path, helpers: Path) -> None:
-    facts = json.loads(run_subject("states.py", "many_mappings", "copy", tmp_path / "out", helpers, timeout=110))
+    facts = json.loads(
+        run_subject("states.py", "many_mappings", "copy", tmp_path / "out", helpers, timeout=110)
+    )
     core = Path(facts["core"])
     assert "65535 (" in run_tool("readelf", "-hW", core)
     assert len(load_segments(core)) > 70_000
@@ -204,5 +206,4 @@ def test_a_process_whose_main_thread_has_ended(capture: Capture, method: str) ->
     captured = capture("zombie_leader", method)
     assert [thread["tid"] for thread in captured.manifest["threads"]] == [captured.facts["tid"]]
     stacks = gdb_stacks(captured.core.parent)
-    assert list(stacks) == [captured.facts["tid"]]
-    assert all(is_complete_stack(stack) for stack in stacks.values())
+    assert is_complete_stack(stacks[captured.facts["tid"]])  # gdb may add the ended one from glibc's own list

@@ -11,7 +11,15 @@ import pytest
 from capabilities import has_plain_core_pattern, needs
 from gencore_archives import read_manifest
 from native_builds import run_subject
-from oracles import eu_stack_threads, gdb_stacks, gdb_threads, is_complete_stack, py_spy_dump, pystack_threads, unpack
+from oracles import (
+    eu_stack_threads,
+    gdb_stacks,
+    gdb_threads,
+    is_complete_stack,
+    py_spy_dump,
+    pystack_threads,
+    unpack,
+)
 
 pytestmark = needs("gdb", "eu-stack")
 COUNTS = (1, 9, 65, 1000)
@@ -35,7 +43,9 @@ def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     method, count = request.param
     if method == "crash" and not has_plain_core_pattern():
         pytest.skip("the kernel writes no core into the working directory")
-    report = json.loads(run_subject("python_threads.py", count, method, tmp_path_factory.mktemp("threads"), timeout=120))
+    report = json.loads(
+        run_subject("python_threads.py", count, method, tmp_path_factory.mktemp("threads"), timeout=120)
+    )
     archive = Path(report["archive"])
     folder = unpack(archive)
     names = {int(tid): name for tid, name in report["names"].items()}

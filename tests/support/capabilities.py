@@ -5,10 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 HUGE_PAGE = 2 << 20

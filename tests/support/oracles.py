@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capabilities import find_python_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _STACK_ENDS = re.compile(r"\b(clone3?|__clone3?|start_thread|_start)\b")
 _GDB_THREAD = re.compile(r"^Thread \d+ \(.*?LWP (\d+)\)+:", re.MULTILINE)
@@ -71,14 +74,20 @@ def gdb_stacks(folder: Path, timeout: float = 100) -> dict[int, str]:
 def is_complete_stack(stack: str) -> bool:
     """Whether a backtrace ends where threads begin."""
     last = [line for line in stack.splitlines() if line.startswith("#")][-1]
-    return bool(_STACK_ENDS.search(last)) and "corrupt stack" not in stack and "Backtrace stopped" not in stack
+    return (
+        bool(_STACK_ENDS.search(last)) and "corrupt stack" not in stack and "Backtrace stopped" not in stack
+    )
 
 
 def eu_stack_threads(core: Path, *, frames: int = 0, timeout: float = 60) -> dict[int, str]:
     """Return what eu-stack says, by thread id; ``frames`` limits the depth. It complains about missing files."""
     limit = ["-n", str(frames)] if frames else []
     done = subprocess.run(
-        ["eu-stack", *limit, "--core", str(core)], capture_output=True, text=True, timeout=timeout, check=False
+        ["eu-stack", *limit, "--core", str(core)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     _, *parts = re.split(r"^TID (\d+):\n", done.stdout, flags=re.MULTILINE)
     return {int(tid): stack for tid, stack in zip(parts[::2], parts[1::2], strict=True)}

@@ -71,6 +71,11 @@ take_engine(uint32_t tid)
         if (__atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             return 0;
         }
+        /* A fork in the middle of another thread's capture leaves its child an owner that is not there. */
+        if (raw3(SYS_tgkill, raw0(SYS_getpid), owner, 0) == -ESRCH
+            && __atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            return 0;
+        }
         if (owner == tid || frozen_now(CLOCK_MONOTONIC) > deadline) {
             return -EBUSY;
         }

@@ -215,7 +215,13 @@ enum gencore_command {
     GENCORE_COMMAND_READ = 1,   /* address, size: the bytes; unreadable pages as zeros */
     GENCORE_COMMAND_MINCORE,    /* address, pages: one byte a page, see mincore(2); 0xff: error */
     GENCORE_COMMAND_UNREADABLE, /* -, -: uint64_t, pages that were sent as zeros so far */
-    GENCORE_COMMAND_CRASH,      /* -, -: dies of SIGSEGV in its working directory */
+    GENCORE_COMMAND_CRASH,      /* -, -: a copy waits for SIGSEGV; struct gencore_crash in two parts */
+};
+
+/* Answer to GENCORE_COMMAND_CRASH: the pid at once, the wait status when it has died. */
+struct gencore_crash {
+    int32_t pid;    /* or -errno */
+    int32_t status;
 };
 
 struct gencore_order {

@@ -1,9 +1,9 @@
 /*
  * snapshot.c - life of the snapshot: a frozen copy-on-write child of the captured process.
  *
- * It serves its memory to the collector through two pipes and, if asked to, dies of SIGSEGV so that the
- * kernel writes a core. It ends when the collector does. It may run nothing but raw system calls: whatever
- * lock another thread held when it was copied is held here for ever.
+ * It serves its memory to the collector through two pipes and, if asked to, lets a copy of itself die of
+ * SIGSEGV so that the kernel writes a core. It ends when the collector does. It may run nothing but raw
+ * system calls: whatever lock another thread held when it was copied is held here for ever.
  */
 #include <linux/prctl.h>
 #include <signal.h>
@@ -130,6 +130,12 @@ send_memory(uint64_t address, uint64_t size, uint32_t page_size)
         if (count != -EFAULT) {
             (void)raw1(SYS_exit_group, 1); /* the collector is gone */
         }
+        /* A pipe refuses a whole piece for its unreadable end: first what is left of this page. */
+        count = raw3(SYS_write, REPLY_FD, address, page_end < end ? page_end - address : end - address);
+        if (count > 0) {
+            address += (uint64_t)count;
+            continue;
+        }
         /* A private copy: whoever protected this page will not see it readable. */
         if (raw3(SYS_mprotect, page_end - page_size, page_size, PROT_READ) == 0) {
             count = raw3(SYS_write, REPLY_FD, address, page_end < end ? page_end - address : end - address);
@@ -169,16 +175,40 @@ send_mincore(uint64_t address, uint64_t pages, uint32_t page_size)
     }
 }
 
-static void
-crash(void)
+/*
+ * A copy of the snapshot that waits for its SIGSEGV: the collector sends it when the place for the core is
+ * made. A copy, so that the snapshot can still be read if no core appears.
+ */
+static _Noreturn int
+crash_main(void *unused)
 {
     gencore_sigset fault = 1ULL << (SIGSEGV - 1);
     struct gencore_action action = {.handler = (void *)SIG_DFL};
 
+    (void)unused;
+    (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     (void)raw4(SYS_rt_sigaction, SIGSEGV, &action, NULL, sizeof(gencore_sigset));
     (void)raw4(SYS_rt_sigprocmask, SIG_UNBLOCK, &fault, NULL, sizeof(gencore_sigset));
-    (void)raw3(SYS_tgkill, raw0(SYS_getpid), raw0(SYS_gettid), SIGSEGV);
-    (void)raw1(SYS_exit_group, 1); /* the first process of a PID namespace ignores it */
+    for (;;) {
+        (void)raw4(SYS_ppoll, NULL, 0, NULL, NULL);
+    }
+}
+
+static void
+crash(void)
+{
+    static _Alignas(16) char stack[16384];
+    struct gencore_crash crashed = {0, 0};
+    long error;
+
+    crashed.pid = (int32_t)gencore_clone(SIGCHLD, stack + sizeof(stack), crash_main, NULL);
+    (void)frozen_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
+    if (crashed.pid > 0) {
+        do {
+            error = raw4(SYS_wait4, crashed.pid, &crashed.status, 0, NULL);
+        } while (error == -EINTR);
+    }
+    (void)frozen_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
 }
 
 _Noreturn int

@@ -10,11 +10,13 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_gencore import collect_core, create_core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STATE, METHOD, DIRECTORY, HELPERS = sys.argv[1:]
 MARK = b"the mark of this mapping"
@@ -30,7 +32,9 @@ LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
-def map_memory(size: int, protection: int = READ_WRITE, flags: int = PRIVATE | ANONYMOUS, file: int = -1) -> int:
+def map_memory(
+    size: int, protection: int = READ_WRITE, flags: int = PRIVATE | ANONYMOUS, file: int = -1
+) -> int:
     address = LIBC.mmap(None, size, protection, flags, file, 0)
     assert address != ctypes.c_void_p(-1).value, os.strerror(ctypes.get_errno())
     return int(address)
@@ -178,7 +182,10 @@ def zombie_leader() -> dict[str, Any]:
 
 
 STATES: dict[str, Callable[[], dict[str, Any]]] = {
-    **{f.__name__: f for f in (reservation, sparse, shared, memfd, hugepages, deleted_library, executable_stack)},
+    **{
+        f.__name__: f
+        for f in (reservation, sparse, shared, memfd, hugepages, deleted_library, executable_stack)
+    },
     **{f.__name__: f for f in (truncated_file, many_mappings, vfork, masked, zombie_leader)},
     "dontdump": advised(DONTDUMP),
     "dontfork": advised(DONTFORK),

@@ -1,0 +1,18 @@
+"""Threads that come and go while a process is captured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from native_builds import run_subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_fifty_of_fifty_captures_succeed(tmp_path: Path) -> None:
+    report = json.loads(run_subject("churn.py", 50, tmp_path / "out", timeout=120))
+    assert report["made"] == 50
+    assert report["healthy"]
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is left behind"
