@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.cores import CoreStream, merge_extents
 from pytest_gencore.collector.pagemap import PageMap
-from pytest_gencore.corefile.constants import PF_R, PF_W, PF_X
+from pytest_gencore.corefile.constants import ELF_MAGIC, PF_R, PF_W, PF_X
 from pytest_gencore.corefile.segments import Segment
 from pytest_gencore.corefile.writer import lay_out_core
 
@@ -28,25 +28,30 @@ _MINCORE_PIECE = 1 << 20
 
 
 def build_core(
-    snapshot: Snapshot, machine: Machine, mappings: list[Mapping], notes: bytes, core_filter: int
+    snapshot: Snapshot,
+    machine: Machine,
+    mappings: list[Mapping],
+    notes: bytes,
+    core_filter: int,
+    needed: list[tuple[int, int]],
 ) -> CoreStream:
-    """Plan a core of the snapshot; reading it happens when its chunks are asked for."""
+    """Plan a core of the snapshot; reading it happens when its chunks are asked for.
+
+    ``needed`` are (address, size) without which a debugger finds no libraries: they and the ELF headers are
+    in the core whatever the filter says.
+    """
     page_size = snapshot.hello.page_size
-    mappings = sorted(mappings, key=lambda mapping: mapping.start)
-    segments = [
-        Segment(
-            vaddr=mapping.start,
-            memsz=mapping.size,
-            filesz=_file_size(mapping, core_filter, page_size),
-            flags=_flags(mapping),
-        )
-        for mapping in mappings
+    pieces = [
+        piece
+        for mapping in sorted(mappings, key=lambda mapping: mapping.start)
+        for piece in _pieces(mapping, core_filter, snapshot, needed)
     ]
+    segments = [Segment(start, end - start, filesz, _flags(m)) for m, start, end, filesz in pieces]
     layout = lay_out_core(machine, notes, segments, page_size)
     with PageMap(snapshot.pid, page_size) as pages:
         ranges = [
             (segment, list(_contents(mapping, segment, snapshot, pages)))
-            for mapping, segment in zip(mappings, layout.segments, strict=True)
+            for (mapping, *_), segment in zip(pieces, layout.segments, strict=True)
             if segment.filesz
         ]
 
@@ -65,6 +70,29 @@ def build_core(
         extents=list(merge_extents(extents())),
         chunks=chunks,
     )
+
+
+def _pieces(
+    mapping: Mapping, core_filter: int, snapshot: Snapshot, needed: list[tuple[int, int]]
+) -> Iterator[tuple[Mapping, int, int, int]]:
+    """Yield (mapping, start, end, bytes in the core) of its segments: one, or more around needed pages."""
+    page_size = snapshot.hello.page_size
+    filesz = _file_size(mapping, core_filter, page_size)
+    pages: set[int] = set()
+    if filesz == 0 and not {"dd", "io"} & mapping.flags:
+        for address, size in needed:
+            first = max(address - address % page_size, mapping.start)
+            pages.update(range(first, min(address + size, mapping.end), page_size))
+        if _may_start_elf(mapping) and snapshot.read(mapping.start, 4) == ELF_MAGIC:
+            pages.add(mapping.start)
+    position = mapping.start
+    for page in sorted(pages):
+        if position < page:
+            yield mapping, position, page, 0
+        yield mapping, page, page + page_size, page_size
+        position = page + page_size
+    if position < mapping.end:
+        yield mapping, position, mapping.end, filesz
 
 
 def _flags(mapping: Mapping) -> int:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytest_gencore.collector.link_map import find_aliases
+from pytest_gencore.collector.link_map import LinkMap, find_aliases
 from pytest_gencore.corefile.elffile import build_id_of
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class Library:
             yield piece
 
 
-def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, auxv: bytes) -> list[Library]:
+def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: LinkMap) -> list[Library]:
     """Open every mapped ELF file, sorted by path; one that cannot be had says why.
 
     The snapshot must still be alive: deleted files are read through it.
     """
     aliases: dict[str, list[str]] = {}
-    for name, target in find_aliases(snapshot, auxv, mappings).items():
+    for name, target in find_aliases(link_map, mappings).items():
         aliases.setdefault(os.fsdecode(target), []).append(os.fsdecode(name))
     files: dict[tuple[bytes, int, tuple[int, int]], list[Mapping]] = {}
     for mapping in mappings:

@@ -7,13 +7,12 @@ A debugger reads them from the list that ``_r_debug`` of <link.h> begins. They a
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gencore.corefile.constants import PHDR_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_gencore.collector.procfs import Mapping
     from pytest_gencore.collector.snapshot import Snapshot
 
@@ -25,34 +24,52 @@ _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _LINK_MAP = struct.Struct("<QQQQ")
 """``l_addr``, ``l_name``, ``l_ld``, ``l_next`` of ``struct link_map``."""
 _R_MAP_OFFSET = 8
+_R_DEBUG_SIZE = 40
+_DYNAMIC_SIZE = 1024
+"""Bytes of a dynamic section that surely matter: 64 entries."""
 _LIBRARIES_LIMIT = 100_000
 _NAME_LIMIT = 4096
 
 
-def find_aliases(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> dict[bytes, bytes]:
+@dataclass(frozen=True, slots=True)
+class LinkMap:
+    """The loader's list."""
+
+    libraries: list[tuple[bytes, int]]
+    """Name and address of the dynamic section of each entry."""
+    ranges: list[tuple[int, int]]
+    """(address, size) of what a debugger reads to find the list and what is in it."""
+
+
+def read_link_map(snapshot: Snapshot, auxv: bytes) -> LinkMap:
+    """Walk the list in the snapshot's memory; it is empty in a static executable."""
+    result = LinkMap([], [])
+    auxiliary = dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16]))
+    debug = _debug_address(snapshot, auxiliary)
+    if not debug:
+        return result
+    result.ranges.extend([(auxiliary[_AT_PHDR], auxiliary[_AT_PHNUM] * PHDR_SIZE), (debug, _R_DEBUG_SIZE)])
+    (entry,) = struct.unpack("<Q", snapshot.read(debug + _R_MAP_OFFSET, 8))
+    while entry and len(result.libraries) < _LIBRARIES_LIMIT:
+        result.ranges.append((entry, _LINK_MAP.size))
+        _, name_address, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
+        name = _read_name(snapshot, name_address)
+        result.libraries.append((name, dynamic))
+        result.ranges.extend([(name_address, len(name) + 1), (dynamic, _DYNAMIC_SIZE)])
+    return result
+
+
+def find_aliases(link_map: LinkMap, mappings: list[Mapping]) -> dict[bytes, bytes]:
     """Return for each absolute name in the loader's list that is not the mapped path: name to path."""
     files = [mapping for mapping in mappings if mapping.is_file]
     aliases = {}
-    for name, dynamic in _loaded(snapshot, auxv):
+    for name, dynamic in link_map.libraries:
         if not name.startswith(b"/") or b"/../" in name:
             continue
         path = next((m.path for m in files if m.start <= dynamic < m.end), None)
         if path is not None and path != name:
             aliases[name] = path
     return aliases
-
-
-def _loaded(snapshot: Snapshot, auxv: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield name and address of the dynamic section of everything in the list."""
-    debug = _debug_address(snapshot, dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16])))
-    if not debug:
-        return
-    (entry,) = struct.unpack("<Q", snapshot.read(debug + _R_MAP_OFFSET, 8))
-    for _ in range(_LIBRARIES_LIMIT):
-        if not entry:
-            return
-        _, name, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
-        yield _read_name(snapshot, name), dynamic
 
 
 def _read_name(snapshot: Snapshot, address: int) -> bytes:

@@ -24,6 +24,7 @@ from pytest_gencore.collector.crash_method import (
 )
 from pytest_gencore.collector.handover import Handover, parse_handover
 from pytest_gencore.collector.libraries import Library, gather_libraries
+from pytest_gencore.collector.link_map import LinkMap, read_link_map
 from pytest_gencore.collector.manifest import build_manifest, encode_manifest
 from pytest_gencore.collector.procfs import Mapping, read_auxv, read_mappings, read_process_facts
 from pytest_gencore.collector.snapshot import Snapshot
@@ -100,6 +101,7 @@ class _Memory:
 
     mappings: list[Mapping]
     auxv: bytes
+    link_map: LinkMap
 
 
 def _collect(handover: Handover, state: StateFile) -> _Product:
@@ -109,9 +111,10 @@ def _collect(handover: Handover, state: StateFile) -> _Product:
         mappings = read_mappings(snapshot.pid, with_sizes=True)
         choice = _choose_method(handover, snapshot)
         auxv = read_auxv(snapshot.pid)
-        libraries = gather_libraries(mappings, snapshot, auxv)
+        link_map = read_link_map(snapshot, auxv)
+        libraries = gather_libraries(mappings, snapshot, link_map)
         with contextlib.ExitStack() as stack:
-            choice, core = _make_core(handover, choice, snapshot, _Memory(mappings, auxv), stack)
+            choice, core = _make_core(handover, choice, snapshot, _Memory(mappings, auxv, link_map), stack)
             with os.fdopen(_ARCHIVE_FD, "wb", buffering=0) as file:
                 if handover.request["product"] == "core":
                     _write_core(core, file, state)
@@ -167,7 +170,9 @@ def _make_core(
                 raise
             reason = f"method crash failed: {error.args[0]}"
             choice = dataclasses.replace(choice, method="copy", reason=reason, is_fallback=True)
-    return choice, build_core(snapshot, machine, memory.mappings, notes, handover.core_filter)
+    return choice, build_core(
+        snapshot, machine, memory.mappings, notes, handover.core_filter, memory.link_map.ranges
+    )
 
 
 def _crash(

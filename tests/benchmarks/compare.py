@@ -110,7 +110,7 @@ def peak_memory(pid: int) -> int:
 
 def median(samples: list[Sample], name: str) -> float:
     """Return the median of one field."""
-    return statistics.median(getattr(sample, name) for sample in samples)
+    return float(statistics.median(getattr(sample, name) for sample in samples))
 
 
 def span(samples: list[Sample], name: str, unit: float) -> str:

@@ -70,7 +70,7 @@ def test_captures_of_two_threads_at_once_are_taken_in_turn(run: RunDriver) -> No
 
 
 def test_a_handler_may_capture_during_a_capture(run: RunDriver) -> None:
-    """One after the other or busy, never a deadlock; a handler that had to wait for the mask gets its turn."""
+    """One after the other or busy, never a deadlock; a handler that waited for the mask gets its turn."""
     (counts,) = lines_with(run("nested", 30), "done")
     done, busy, nested, nested_busy = (int(counts[i]) for i in (0, 2, 4, 6))
     assert done + busy == 30

@@ -1,7 +1,11 @@
-"""What this machine can do, found by trying; with GENCORE_REQUIRE_ALL=1 what CI must have may not be missing."""
+"""What this machine can do, found by trying.
+
+With GENCORE_REQUIRE_ALL=1 tests that need what CI must have run, and so fail, where it is missing.
+"""
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import shutil
@@ -32,6 +36,11 @@ def find_python_program(name: str) -> str | None:
     return shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 
 
+def has_program(program: str) -> bool:
+    """Whether a program is on PATH."""
+    return shutil.which(program) is not None
+
+
 def has_plain_core_pattern() -> bool:
     """Whether the kernel writes a core into the working directory."""
     text = CORE_PATTERN.read_text().strip()
@@ -48,7 +57,7 @@ def has_huge_pages() -> bool:
 
 
 PROBES: dict[str, Callable[[], bool]] = {
-    **{name: lambda program=program: shutil.which(program) is not None for name, program in PROGRAMS.items()},
+    **{name: functools.partial(has_program, program) for name, program in PROGRAMS.items()},
     "pystack": lambda: find_python_program("pystack") is not None,
     "py-spy": lambda: find_python_program("py-spy") is not None,
     "root": lambda: os.geteuid() == 0,

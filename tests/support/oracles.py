@@ -80,7 +80,7 @@ def is_complete_stack(stack: str) -> bool:
 
 
 def eu_stack_threads(core: Path, *, frames: int = 0, timeout: float = 60) -> dict[int, str]:
-    """Return what eu-stack says, by thread id; ``frames`` limits the depth. It complains about missing files."""
+    """Return what eu-stack says, by thread id; ``frames`` limits the depth."""
     limit = ["-n", str(frames)] if frames else []
     done = subprocess.run(
         ["eu-stack", *limit, "--core", str(core)],

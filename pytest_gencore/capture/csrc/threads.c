@@ -246,8 +246,14 @@ look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
         else if ((at = frozen_find(status, "\nState:\t")) && (*at == 'Z' || *at == 'X')) {
             verdict = GENCORE_THREAD_GONE;
         }
-        else if ((at = frozen_find(status, "\nSigBlk:\t")) && (frozen_hex(&at) & bit)) {
-            verdict = GENCORE_THREAD_MASKED;
+        else if ((at = frozen_find(status, "\nSigBlk:\t"))) {
+            uint64_t blocked = frozen_hex(&at);
+
+            /* Twice: libraries block all signals for a moment, when they create a thread for example. */
+            if ((blocked & bit) && (thread->sigmask & bit)) {
+                verdict = GENCORE_THREAD_MASKED;
+            }
+            thread->sigmask = blocked;
         }
         if (verdict && change_state(thread, GENCORE_THREAD_ASKED, verdict)) {
             threads->asked--;
