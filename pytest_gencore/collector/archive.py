@@ -64,7 +64,7 @@ def _new_compressor(compression: Compression) -> _Compressor:
 
 
 class CompressedOutput:
-    """A gzip member that is compressed and written by a thread; takes a few MiB whatever is written."""
+    """A gzip member, compressed by one thread and written by another; takes a few MiB whatever is written."""
 
     def __init__(
         self, descriptor: int, compression: Compression, on_progress: Callable[[int], None] | None
@@ -79,12 +79,14 @@ class CompressedOutput:
         self._filled = 0
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
+        self._compressed: queue.Queue[bytes | None] = queue.Queue(_QUEUE_LENGTH)
         for _ in range(_QUEUE_LENGTH - 1):
             self._free.put(memoryview(bytearray(_QUEUE_BLOCK)))
-        self._thread: threading.Thread | None = threading.Thread(
-            target=self._work, name="gencore-compress", daemon=True
-        )
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        for work in (self._compress, self._write):
+            thread = threading.Thread(target=work, name=f"gencore{work.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     @property
     def failed(self) -> bool:
@@ -92,7 +94,7 @@ class CompressedOutput:
         return self._error is not None
 
     def write(self, data: Data) -> None:
-        """Take data; it is copied, so the buffer may be used again. Raises what the thread has met."""
+        """Take data; it is copied, so the buffer may be used again. Raises what the threads have met."""
         view = memoryview(data).cast("B")
         while view:
             count = min(len(view), _QUEUE_BLOCK - self._filled)
@@ -104,7 +106,7 @@ class CompressedOutput:
                 self._hand_over()
 
     def close(self) -> None:
-        """Compress and write what is left; raises what the thread has met."""
+        """Compress and write what is left; raises what the threads have met."""
         try:
             self._hand_over()
         finally:
@@ -113,11 +115,11 @@ class CompressedOutput:
         self._emit(self._compressor.flush())
 
     def abort(self) -> None:
-        """Stop the thread; what it has not written yet may be lost."""
-        if self._thread is not None:
+        """Stop the threads; what they have not written yet may be lost."""
+        if self._threads:
             self._full.put(None)
-            self._thread.join()
-            self._thread = None
+        while self._threads:
+            self._threads.pop(0).join()
 
     def _hand_over(self) -> None:
         self._raise_error()
@@ -131,16 +133,28 @@ class CompressedOutput:
         if self._error is not None:
             raise self._error
 
-    def _work(self) -> None:
+    def _compress(self) -> None:
         while (item := self._full.get()) is not None:
             block, length = item
             try:
                 if self._error is None:
-                    self._emit(self._compressor.compress(block[:length]))
+                    self._compressed.put(self._compressor.compress(block[:length]))
             except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                 self._error = error
             finally:
                 self._free.put(block)
+        self._compressed.put(None)
+
+    def _write(self) -> None:
+        while (data := self._compressed.get()) is not None:
+            if self._error is None:
+                self._try_to_emit(data)
+
+    def _try_to_emit(self, data: bytes) -> None:
+        try:
+            self._emit(data)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._error = error
 
     def _emit(self, data: bytes) -> None:
         _write_all(self._descriptor, data)

@@ -50,7 +50,10 @@ def build_core(
     layout = lay_out_core(machine, notes, segments, page_size)
     with PageMap(snapshot.pid, page_size) as pages:
         ranges = [
-            (segment, list(_contents(mapping, segment, snapshot, pages)))
+            (
+                segment,
+                list(_contents(mapping, segment.vaddr, segment.vaddr + segment.filesz, snapshot, pages)),
+            )
             for (mapping, *_), segment in zip(pieces, layout.segments, strict=True)
             if segment.filesz
         ]
@@ -61,7 +64,7 @@ def build_core(
             for start, end in parts:
                 yield segment.offset + start - segment.vaddr, end - start
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes | memoryview]:
         yield layout.header
         yield from snapshot.stream((start, end - start) for _, parts in ranges for start, end in parts)
 
@@ -70,6 +73,18 @@ def build_core(
         extents=list(merge_extents(extents())),
         chunks=chunks,
     )
+
+
+def find_contents(mappings: list[Mapping], snapshot: Snapshot) -> list[tuple[int, int]]:
+    """Return (start, end) of all addresses that can have contents in the kernel's core, sorted."""
+    found: list[tuple[int, int]] = []
+    with PageMap(snapshot.pid, snapshot.hello.page_size) as pages:
+        for mapping in sorted(mappings, key=lambda mapping: mapping.start):
+            if mapping.is_special:
+                found.append((mapping.start, mapping.end))  # of these it writes what it can
+            else:
+                found += _contents(mapping, mapping.start, mapping.end, snapshot, pages)
+    return found
 
 
 def _pieces(
@@ -136,34 +151,33 @@ def _may_start_elf(mapping: Mapping) -> bool:
 
 
 def _contents(
-    mapping: Mapping, segment: Segment, snapshot: Snapshot, pages: PageMap
+    mapping: Mapping, start: int, end: int, snapshot: Snapshot, pages: PageMap
 ) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the addresses whose bytes go into the core; the rest of the segment is a hole."""
-    end = segment.vaddr + segment.filesz
+    """Yield (start, end) of what between these addresses has contents; the rest are holes."""
     if mapping.path.startswith(b"[vvar") or (mapping.is_special and not mapping.readable):
         return  # the kernel's own pages: PFN mappings, which no core has, and the execute-only vsyscall
     if mapping.is_special or "ht" in mapping.flags:
-        yield segment.vaddr, end
+        yield start, end
     elif mapping.shared and mapping.path.startswith(_IN_MEMORY_FILES) and not mapping.sizes.get("Swap", 0):
-        yield from _pages_in_cache(segment, snapshot)
+        yield from _pages_in_cache(start, end, snapshot)
     elif mapping.is_file or mapping.shared:
-        yield segment.vaddr, end
+        yield start, end
     else:
-        yield from pages.ranges(segment.vaddr, end)
+        yield from pages.ranges(start, end)
 
 
-def _pages_in_cache(segment: Segment, snapshot: Snapshot) -> Iterator[tuple[int, int]]:
+def _pages_in_cache(start: int, end: int, snapshot: Snapshot) -> Iterator[tuple[int, int]]:
     """Yield what of a file in memory exists: reading its holes would fill them, in the live process too."""
     page_size = snapshot.hello.page_size
     open_at = None
-    total = segment.filesz // page_size
+    total = (end - start) // page_size
     for first in range(0, total, _MINCORE_PIECE):
-        answer = snapshot.mincore(segment.vaddr + first * page_size, min(_MINCORE_PIECE, total - first))
+        answer = snapshot.mincore(start + first * page_size, min(_MINCORE_PIECE, total - first))
         for number, resident in enumerate(answer, first):
             if resident:
                 open_at = number if open_at is None else open_at
             elif open_at is not None:
-                yield segment.vaddr + open_at * page_size, segment.vaddr + number * page_size
+                yield start + open_at * page_size, start + number * page_size
                 open_at = None
     if open_at is not None:
-        yield segment.vaddr + open_at * page_size, segment.vaddr + segment.filesz
+        yield start + open_at * page_size, end

@@ -17,8 +17,8 @@ class CoreStream:
     """Apparent size, with holes."""
     extents: Sequence[tuple[int, int]]
     """(offset, length) of what is not a hole, sorted."""
-    chunks: Callable[[], Iterator[bytes]]
-    """The contents of the extents, one behind the other."""
+    chunks: Callable[[], Iterator[bytes | memoryview]]
+    """The contents of the extents, one behind the other; each is valid until the next is asked for."""
     notices: list[str] = field(default_factory=list)
     """What is missing or doubtful, for the manifest."""
     truncated: bool = False

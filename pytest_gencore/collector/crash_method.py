@@ -1,17 +1,19 @@
-"""Method ``crash``: the snapshot dies of SIGSEGV, the kernel writes its core, and we add the threads."""
+"""Method ``crash``: the kernel's core, with our notes, which hold all threads.
+
+It is read while the kernel still writes it: the kernel writes headers first and then the segments in order,
+never going back (``fs/coredump.c``). What of the segments will be holes is known from the page tables of the
+snapshot, which has the same memory. See docs/adr/0007-read-the-core-while-it-is-written.md.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import bisect
 import errno
 import os
-import resource
-import socket
-import time
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytest_gencore.collector.core_pattern import CoreFacts, CorePattern
 from pytest_gencore.collector.cores import CoreStream, merge_extents
+from pytest_gencore.corefile.constants import PN_XNUM
 from pytest_gencore.corefile.notes import CoreFormatError
 from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.writer import retarget_notes
@@ -21,86 +23,128 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.collector.handover import Handover
-    from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.collector.kernel_dump import KernelDump
+    from pytest_gencore.corefile.reader import CoreFile
+    from pytest_gencore.corefile.segments import Segment
 
 _BLOCK = 512
 """Extents of a sparse tar member are multiples of this."""
 _PIECE = 1024 * 1024
 _HEADER = 64 * 1024
-_SIGSEGV = 11
+_TICK_SECONDS = 0.01
+_FOLLOWED_SIZE = 32 * 1024 * 1024
+"""Smaller cores are written before anything is gained by reading along."""
 
 
-def why_no_core(pattern: CorePattern, core_facts: CoreFacts, hard_limit: int, page_size: int) -> str:
-    """Return why the kernel would not write a file that we can collect; empty if it would."""
-    if pattern.kind == "pipe":
-        return f"core_pattern sends cores to a program: {pattern.template}"
-    if pattern.kind == "socket":
-        return f"core_pattern sends cores to a socket: {pattern.template}"
-    if pattern.kind == "none":
-        return "core_pattern is empty"
-    if 0 <= hard_limit < page_size:
-        return "the hard limit of the core size is 0 (ulimit -Hc)"
-    directory = pattern.fixed_directory(core_facts)
-    if directory is not None and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        reason = os.strerror(errno.EACCES if directory.is_dir() else errno.ENOENT)
-        return f"core_pattern's directory {directory} cannot be written: {reason}"
-    return ""
+class CoreChangedError(ArchiveError):
+    """The core did not become what its headers promised: it must be read again from its start."""
 
 
-def core_limit_of(pid: int) -> int:
-    """Return the hard RLIMIT_CORE of a process of ours in bytes, -1 without limit."""
-    return resource.prlimit(pid, resource.RLIMIT_CORE)[1]
+def follow_core(
+    dump: KernelDump, notes: bytes, contents: list[tuple[int, int]]
+) -> tuple[CoreStream, BinaryIO] | None:
+    """Begin to read the core while it is written; None if it is complete, small, or nowhere to be seen.
+
+    ``contents`` are (start, end) of all addresses that can have contents, sorted. The chunks of the stream
+    raise CoreChangedError if the kernel wrote something else. The file is the caller's.
+    """
+    while not dump.has_ended(_TICK_SECONDS):
+        path = dump.find()
+        if path is None:
+            continue
+        file = path.open("rb")
+        try:
+            core = read_core(file)
+        except CoreFormatError:  # its headers are not there yet
+            file.close()
+            continue
+        first = min((segment.offset for segment in core.segments if segment.filesz), default=0)
+        if os.fstat(file.fileno()).st_size <= first:
+            file.close()
+            continue
+        if core.expected_size < _FOLLOWED_SIZE or len(core.segments) + 1 >= PN_XNUM:
+            file.close()
+            return None
+        extents = [(0, first), *_extents(core.segments, contents)]
+        return _follow(dump, core, file, extents, notes), file
+    return None
 
 
-def describe_dump(pid: int, handover: Handover) -> CoreFacts:
-    """Return what the kernel puts into the name of the core of the snapshot or its copy."""
-    return CoreFacts(
-        pid=pid,
-        tid=pid,
-        signal=_SIGSEGV,
-        hostname=socket.gethostname(),
-        comm=handover.threads[0].name,
-        executable=handover.request["executable"],
+def _extents(segments: tuple[Segment, ...], contents: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return (offset, length) in the file of what has contents."""
+    extents = []
+    ends = [end for _, end in contents]
+    for segment in segments:
+        limit = segment.data_end
+        for start, end in contents[bisect.bisect_right(ends, segment.vaddr) :]:
+            if start >= limit:
+                break
+            first, last = max(start, segment.vaddr), min(end, limit)
+            extents.append((segment.offset + first - segment.vaddr, last - first))
+    return sorted(extents)
+
+
+def _follow(
+    dump: KernelDump,
+    core: CoreFile,
+    file: BinaryIO,
+    extents: list[tuple[int, int]],
+    notes: bytes,
+) -> CoreStream:
+    descriptor = file.fileno()
+    end = core.expected_size
+    note_offset = end + -end % _BLOCK
+    patches = retarget_notes(os.pread(descriptor, _HEADER, 0), note_offset, len(notes))
+    data = [(offset, length + -length % _BLOCK) for offset, length in merge_extents(iter(extents))]
+
+    def chunks() -> Iterator[bytes]:
+        for offset, length in data:
+            for position in range(offset, offset + length, _PIECE):
+                wanted = min(_PIECE, offset + length - position)
+                _wait_for_size(dump, descriptor, min(position + wanted, end))
+                yield from _read_patched(descriptor, position, wanted, patches)
+        # Its last byte is there. That the kernel has closed it is not waited for: some file systems take as
+        # long for that as for the writing.
+        _wait_for_size(dump, descriptor, end)
+        size = os.fstat(descriptor).st_size
+        if size != end or not _are_within(_data_ranges(descriptor, size), data):
+            raise CoreChangedError("the kernel's core is not what its headers say")
+        yield notes
+
+    return CoreStream(
+        size=note_offset + len(notes),
+        extents=list(merge_extents(iter([*data, (note_offset, len(notes))]))),
+        chunks=chunks,
     )
 
 
-def crash_and_find(snapshot: Snapshot, handover: Handover, pattern: CorePattern, timeout: float) -> Path:
-    """Let the kernel write a core of the snapshot and return it; raises ArchiveError if there is none."""
-    copy = snapshot.copy_to_crash()
-    core_facts = describe_dump(copy, handover)
-    for folder in pattern.subdirectories(handover.work_directory, core_facts):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    before = time.time_ns()
-    status = snapshot.crash(copy, timeout)
-    core = pattern.find(handover.work_directory, core_facts, newer_than_ns=before)
-    if core is None:
-        raise ArchiveError(_explain_missing(status, snapshot, pattern), help_text="use --gencore-method=auto")
-    return core
+def _wait_for_size(dump: KernelDump, descriptor: int, size: int) -> None:
+    """Wait until the file has that size; raises CoreChangedError if it never will."""
+    while os.fstat(descriptor).st_size < size:
+        if dump.has_ended(_TICK_SECONDS) and os.fstat(descriptor).st_size < size:
+            raise CoreChangedError("the kernel's core is shorter than its headers say")
 
 
-def _explain_missing(status: int, snapshot: Snapshot, pattern: CorePattern) -> str:
-    hello = snapshot.hello
-    if not os.WIFSIGNALED(status):
-        return "the kernel did not end the snapshot by SIGSEGV: is it the first process of a PID namespace?"
-    if os.WTERMSIG(status) != _SIGSEGV:
-        return f"the snapshot was ended by signal {os.WTERMSIG(status)} before its core was written"
-    if hello.chdir_error:
-        return f"the snapshot could not enter its working directory: {os.strerror(hello.chdir_error)}"
-    where = f"core_pattern is {pattern.template!r}"
-    if os.WCOREDUMP(status):
-        return f"the kernel says that it wrote a core, but there is no file of ours; {where}"
-    return f"the kernel wrote no core; {where}"
+def _are_within(ranges: Iterator[tuple[int, int]], extents: list[tuple[int, int]]) -> bool:
+    """Tell whether each (start, end) lies inside one extent; both are sorted, and extents do not touch."""
+    source = iter(extents)
+    offset = length = 0
+    for start, end in ranges:
+        while offset + length <= start:
+            offset, length = next(source, (end, 1))
+        if start < offset or offset + length < end:
+            return False
+    return True
 
 
-def open_core(path: Path, notes: bytes, filter_error: int) -> tuple[CoreStream, BinaryIO]:
+def open_core(path: Path, notes: bytes) -> tuple[CoreStream, BinaryIO]:
     """Open the kernel's core and give it our notes, which hold all threads; the file is the caller's.
 
     Raises ArchiveError if it is no core. One that is cut short is kept and marked.
     """
     file = path.open("rb")
     try:
-        stream = _stream_core(file, notes)
+        return _stream_core(file, notes), file
     except CoreFormatError as error:
         file.close()
         message = f"the kernel's core cannot be read: {error}"
@@ -108,11 +152,6 @@ def open_core(path: Path, notes: bytes, filter_error: int) -> tuple[CoreStream, 
     except BaseException:
         file.close()
         raise
-    if filter_error:
-        stream.notices.append(
-            f"coredump_filter could not be set ({os.strerror(filter_error)}): the kernel's own was in force"
-        )
-    return stream, file
 
 
 def _stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
@@ -173,9 +212,3 @@ def _read_patched(
                 piece = piece[:inside] + value + piece[inside + len(value) :]
         yield piece
         offset += wanted
-
-
-def remove_core(path: Path) -> None:
-    """Remove the kernel's core."""
-    with contextlib.suppress(OSError):
-        path.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -12,28 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_gencore.collector.archive import ArchiveWriter
-from pytest_gencore.collector.copy_method import build_core
-from pytest_gencore.collector.core_pattern import CorePattern
-from pytest_gencore.collector.crash_method import (
-    core_limit_of,
-    crash_and_find,
-    describe_dump,
-    open_core,
-    remove_core,
-    why_no_core,
-)
+from pytest_gencore.collector.core_maker import CoreMaker, Memory
+from pytest_gencore.collector.crash_method import CoreChangedError
 from pytest_gencore.collector.handover import Handover, parse_handover
 from pytest_gencore.collector.libraries import Library, gather_libraries
-from pytest_gencore.collector.link_map import LinkMap, read_link_map
+from pytest_gencore.collector.link_map import read_link_map
 from pytest_gencore.collector.manifest import build_manifest, encode_manifest
-from pytest_gencore.collector.procfs import Mapping, read_auxv, read_mappings, read_process_facts
+from pytest_gencore.collector.procfs import read_auxv, read_mappings
 from pytest_gencore.collector.snapshot import Snapshot
 from pytest_gencore.collector.state import StateFile
 from pytest_gencore.collector.texts import format_debugger_commands, format_stacks
-from pytest_gencore.collector.thread_notes import build_core_notes
-from pytest_gencore.corefile.machines import machine_for
 from pytest_gencore.errors import ArchiveError, GencoreError
-from pytest_gencore.runfolder import NO_CORE_MARK, is_awaited, remove_if_idle, remove_traces
+from pytest_gencore.runfolder import is_awaited, remove_if_idle, remove_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pytest_gencore.collector.cores import CoreStream
+    from pytest_gencore.collector.procfs import Mapping
 
 _HANDOVER_FD, _ARCHIVE_FD, _STATE_FD, _REQUEST_FD, _REPLY_FD = 3, 4, 5, 6, 7
 """GENCORE_FD_* of csrc/gencore.h."""
@@ -84,109 +74,36 @@ class _Product:
     notices: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The method that makes the core, and why it was chosen."""
-
-    method: str
-    reason: str
-    pattern: CorePattern
-    is_fallback: bool = False
-    """Whether the kernel let us down in this very capture."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What the kernel says about the snapshot's memory."""
-
-    mappings: list[Mapping]
-    auxv: bytes
-    link_map: LinkMap
-
-
 def _collect(handover: Handover, state: StateFile) -> _Product:
     started = time.monotonic()
     snapshot = Snapshot(handover.snapshot_pid, _REQUEST_FD, _REPLY_FD)
     try:
         mappings = read_mappings(snapshot.pid, with_sizes=True)
-        choice = _choose_method(handover, snapshot)
         auxv = read_auxv(snapshot.pid)
         link_map = read_link_map(snapshot, auxv)
         libraries = gather_libraries(mappings, snapshot, link_map)
-        with contextlib.ExitStack() as stack:
-            choice, core = _make_core(handover, choice, snapshot, _Memory(mappings, auxv, link_map), stack)
+        with CoreMaker(handover, snapshot, Memory(mappings, auxv, link_map)) as maker:
+            contents = _Contents(handover, maker, libraries, _notices(handover, snapshot, mappings))
             with os.fdopen(_ARCHIVE_FD, "wb", buffering=0) as file:
-                if handover.request["product"] == "core":
-                    _write_core(core, file, state)
-                else:
-                    notices = _notices(handover, snapshot, mappings)
-                    _write_archive(
-                        _Contents(handover, choice, core, libraries, notices), file, snapshot, state, started
-                    )
+                core = maker.make()
+                try:
+                    _write(contents, core, file, state, started)
+                except CoreChangedError:
+                    file.seek(0)
+                    file.truncate()
+                    core = maker.make_again()
+                    _write(contents, core, file, state, started)
                 size = os.fstat(file.fileno()).st_size
-        return _Product(size, choice.method, _shown_notices(handover, choice, core, libraries))
+            return _Product(size, maker.method, _shown_notices(contents, core))
     finally:
         snapshot.end()
 
 
-def _choose_method(handover: Handover, snapshot: Snapshot) -> _Choice:
-    """Crash where the kernel will write a file that we can collect, else copy."""
-    asked = handover.request["method"]
-    pattern = CorePattern.read()
-    if asked == "copy":
-        return _Choice("copy", "asked for", pattern)
-    core_facts = describe_dump(snapshot.pid, handover)
-    obstacle = why_no_core(pattern, core_facts, core_limit_of(snapshot.pid), snapshot.hello.page_size)
-    if asked == "auto" and not obstacle and (handover.run_folder / NO_CORE_MARK).exists():
-        obstacle = "an earlier core of this run did not appear"
-    if obstacle and asked == "crash":
-        msg = f"method crash cannot work here: {obstacle}"
-        raise ArchiveError(msg, help_text="use --gencore-method=auto")
-    if obstacle:
-        return _Choice("copy", obstacle, pattern)
-    return _Choice("crash", "asked for" if asked == "crash" else "the kernel writes core files here", pattern)
-
-
-def _make_core(
-    handover: Handover,
-    choice: _Choice,
-    snapshot: Snapshot,
-    memory: _Memory,
-    stack: contextlib.ExitStack,
-) -> tuple[_Choice, CoreStream]:
-    """Make the core; return also the method that did it, which is copy where the kernel let us down."""
-    machine = machine_for(handover.request["machine"])
-    if machine is None:
-        message = f"cores of {handover.request['machine']} are unknown"
-        raise ArchiveError(message)
-    facts = read_process_facts(handover.pid, snapshot.pid)
-    notes = build_core_notes(handover, machine, facts, snapshot, auxv=memory.auxv, mappings=memory.mappings)
-    if choice.method == "crash":
-        try:
-            return choice, _crash(handover, choice, snapshot, notes, stack)
-        except ArchiveError as error:
-            (handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
-            if handover.request["method"] != "auto":
-                raise
-            reason = f"method crash failed: {error.args[0]}"
-            choice = dataclasses.replace(choice, method="copy", reason=reason, is_fallback=True)
-    return choice, build_core(
-        snapshot, machine, memory.mappings, notes, handover.core_filter, memory.link_map.ranges
-    )
-
-
-def _crash(
-    handover: Handover, choice: _Choice, snapshot: Snapshot, notes: bytes, stack: contextlib.ExitStack
-) -> CoreStream:
-    """Open the kernel's core; a truncated one is an error if there is a better way."""
-    path = crash_and_find(snapshot, handover, choice.pattern, _DEADLINE_SECONDS)
-    stack.callback(remove_core, path)
-    core, file = open_core(path, notes, snapshot.hello.filter_error)
-    stack.callback(file.close)
-    if core.truncated and handover.request["method"] == "auto":
-        stack.close()
-        raise ArchiveError(core.notices[0])
-    return core
+def _write(contents: _Contents, core: CoreStream, file: BinaryIO, state: StateFile, started: float) -> None:
+    if contents.handover.request["product"] == "core":
+        _write_core(core, file, state)
+    else:
+        _write_archive(contents, core, file, state, started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +111,19 @@ class _Contents:
     """What goes into the archive."""
 
     handover: Handover
-    choice: _Choice
-    core: CoreStream
+    maker: CoreMaker
     libraries: list[Library]
     notices: list[str]
 
-    def manifest(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> bytes:
+    def manifest(
+        self, core: CoreStream, collect_seconds: float | None = None, more: tuple[str, ...] = ()
+    ) -> bytes:
         return encode_manifest(
             build_manifest(
                 self.handover,
-                method=self.choice.method,
-                method_reason=self.choice.reason,
-                core=self.core,
+                method=self.maker.method,
+                method_reason=self.maker.reason,
+                core=core,
                 libraries=self.libraries,
                 notices=[*self.notices, *more],
                 collect_seconds=collect_seconds,
@@ -214,15 +132,15 @@ class _Contents:
 
 
 def _write_archive(
-    contents: _Contents, file: BinaryIO, snapshot: Snapshot, state: StateFile, started: float
+    contents: _Contents, core: CoreStream, file: BinaryIO, state: StateFile, started: float
 ) -> None:
-    handover, core = contents.handover, contents.core
+    handover = contents.handover
     included = [library for library in contents.libraries if library.source is not None]
     state.expect(core.data_size + sum(library.size for library in included))
     late: list[str] = []
     mtime = handover.started_ns // 1_000_000_000
     with ArchiveWriter(file, handover.name, mtime, on_progress=state.progress) as archive:
-        archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
+        archive.reserve_manifest(contents.manifest(core), _MANIFEST_SLACK)
         archive.add_top_folder()
         archive.add_bytes("stacks.txt", format_stacks(handover).encode(errors="replace"))
         failure = handover.request["failure_text"]
@@ -231,10 +149,7 @@ def _write_archive(
         commands = format_debugger_commands(handover.request["executable"], included)
         archive.add_bytes("open.gdb", os.fsencode(commands))
         archive.add_sparse("core", core.size, core.extents, core.chunks())
-        if contents.choice.method == "copy":
-            unreadable = snapshot.unreadable_pages()
-            if unreadable:
-                late.append(f"{unreadable} pages could not be read and are zeros")
+        late += contents.maker.late_notices()
         for library in included:
             missing = archive.add_stream(library.path, library.size, _readable_chunks(library, late), 0o700)
             if missing and not library.note:
@@ -243,9 +158,9 @@ def _write_archive(
                 archive.add_link(alias, library.path)
     seconds = time.monotonic() - started
     try:
-        archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
+        archive.rewrite_manifest(contents.manifest(core, seconds, tuple(late)))
     except ArchiveError:  # the room for it is limited
-        archive.rewrite_manifest(contents.manifest(seconds, (f"{len(late)} notices are left out",)))
+        archive.rewrite_manifest(contents.manifest(core, seconds, (f"{len(late)} notices are left out",)))
 
 
 def _readable_chunks(library: Library, notices: list[str]) -> Iterator[bytes]:
@@ -260,7 +175,7 @@ def _write_core(core: CoreStream, file: BinaryIO, state: StateFile) -> None:
     """Write the bare core, with its holes."""
     state.expect(core.data_size)
     chunks = core.chunks()
-    rest = b""
+    rest: bytes | memoryview = b""
     done = 0
     for offset, length in core.extents:
         position = offset
@@ -293,13 +208,12 @@ def _notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]) ->
     return notices
 
 
-def _shown_notices(
-    handover: Handover, choice: _Choice, core: CoreStream, libraries: list[Library]
-) -> list[str]:
+def _shown_notices(contents: _Contents, core: CoreStream) -> list[str]:
     """Return what whoever reads the summary should know; the manifest has the details."""
+    handover, libraries = contents.handover, contents.libraries
     shown = list(core.notices) if core.truncated else []
-    if choice.is_fallback:
-        shown.append(choice.reason)
+    if contents.maker.is_fallback:
+        shown.append(contents.maker.reason)
     unreached = sum(not thread.reached for thread in handover.threads)
     if unreached:
         shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")

@@ -43,6 +43,7 @@ class Snapshot:
         self._request = request_fd
         self._reply = reply_fd
         self._pidfd = os.pidfd_open(pid)
+        self._buffer = memoryview(bytearray(_PIECE))
         self._status: int | None = None
         os.set_inheritable(request_fd, False)
         os.set_inheritable(reply_fd, False)
@@ -50,10 +51,13 @@ class Snapshot:
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory; pages that cannot be read are zeros."""
-        return b"".join(self.stream([(address, size)]))
+        return b"".join(bytes(piece) for piece in self.stream([(address, size)]))
 
-    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-        """Yield the memory of (address, size) ranges one behind the other, in pieces of up to a MiB."""
+    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[memoryview]:
+        """Yield the memory of (address, size) ranges one behind the other, in pieces of up to a MiB.
+
+        A piece is valid until the next one is asked for.
+        """
         ahead: list[int] = []
         source = iter(ranges)
         while True:
@@ -82,7 +86,7 @@ class Snapshot:
     def copy_to_crash(self) -> int:
         """Let it make a copy that can die of SIGSEGV while it lives on itself; return the copy's pid.
 
-        Raises ArchiveError. Once there is a copy, ``crash`` must be called.
+        Raises ArchiveError. Once there is a copy, it must be killed, and ``status_of_copy`` be called.
         """
         self._send(_CRASH, 0, 0)
         pid = int.from_bytes(self._receive(4), "little", signed=True)
@@ -92,18 +96,14 @@ class Snapshot:
             raise ArchiveError(message)
         return pid
 
-    def crash(self, copy: int, timeout: float) -> int:
-        """Let the copy die, and wait until the kernel has written its core; return its wait status.
+    def status_of_copy(self, timeout: float) -> int | None:
+        """Return the wait status of the copy that was made to crash, None if it lives longer than that.
 
-        Raises ArchiveError after ``timeout`` seconds; then the snapshot serves no more.
+        Until there is one, the snapshot serves nothing else.
         """
-        os.kill(copy, signal.SIGSEGV)
         poll = select.poll()
         poll.register(self._reply, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            message = f"the kernel did not finish the core within {timeout:.0f} s"
-            raise ArchiveError(message)
-        return int.from_bytes(self._receive(4), "little")
+        return int.from_bytes(self._receive(4), "little") if poll.poll(timeout * 1000) else None
 
     def end(self) -> None:
         """End it, whatever it is doing."""
@@ -129,15 +129,16 @@ class Snapshot:
             self._raise_gone()
 
     def _receive(self, size: int) -> bytes:
-        return b"".join(self._pieces(size))
+        return b"".join(bytes(piece) for piece in self._pieces(size))
 
-    def _pieces(self, size: int) -> Iterator[bytes]:
+    def _pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield what comes; a piece is valid until the next one is asked for."""
         while size:
-            piece = os.read(self._reply, min(size, _PIECE))
-            if not piece:
+            count = os.readv(self._reply, [self._buffer[: min(size, _PIECE)]])
+            if not count:
                 self._raise_gone()
-            size -= len(piece)
-            yield piece
+            size -= count
+            yield self._buffer[:count]
 
     def _raise_gone(self) -> None:
         status = self._reap() if self._has_ended(1.0) else 0

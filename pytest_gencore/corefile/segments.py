@@ -18,3 +18,8 @@ class Segment:
     """PF_R, PF_W and PF_X."""
     offset: int = 0
     """Where in the core the contents begin."""
+
+    @property
+    def data_end(self) -> int:
+        """Address behind the last byte that is in the file."""
+        return self.vaddr + self.filesz

@@ -15,8 +15,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, new_run_id
+
+if TYPE_CHECKING:
+    from pytest_gencore.capture import Method
 
 MIB = 1024 * 1024
+OURS: list[Any] = []
 TEXT = b"".join(b'{"id": %d, "name": "item %d", "tags": ["a", "b"]}\n' % (i, i * 7919) for i in range(20000))
 
 
@@ -55,13 +62,15 @@ class Ticker(threading.Thread):
 
 
 def capture_ours(way: str, directory: Path) -> tuple[float, Path]:
-    """Capture with this project; return the seconds of the call and the finished archive."""
-    import pytest_gencore
-
+    """Capture with this project, prepared as in a pytest run; return seconds of the call and the archive."""
+    engine, run = OURS
     started = time.perf_counter()
-    future = pytest_gencore.collect_core(directory, method=way)  # type: ignore[arg-type]
+    capture = engine.capture(CaptureRequest(trigger="request", method=cast("Method", way)))
     called = time.perf_counter() - started
-    return called, future.result()
+    (outcome,) = run.wait()
+    run.close()
+    assert outcome.state == "done", outcome.reason
+    return called, capture.archive
 
 
 def pack(directory: Path, core: Path) -> Path:
@@ -96,7 +105,7 @@ def capture_gcore(_way: str, directory: Path) -> tuple[float, Path]:
     """Let gdb's gcore write the core, then tar czf."""
     started = time.perf_counter()
     subprocess.run(
-        ["gcore", "-a", "-o", directory / "gcore", str(os.getpid())],
+        ["gcore", "-o", directory / "gcore", str(os.getpid())],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -130,6 +139,9 @@ def main() -> None:
     """Run one measurement."""
     way, directory, size, threads, kind = sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]
     directory.mkdir(parents=True, exist_ok=True)
+    run_id = new_run_id()
+    OURS.extend([CaptureEngine(directory, run_id), Run(directory, run_id)])
+    sys.setswitchinterval(0.0005)  # so that the ticker sees pauses of the process, not of the interpreter
     memory = fill(int(size), kind)
     wait = threading.Event()
     for _ in range(int(threads) - 2):

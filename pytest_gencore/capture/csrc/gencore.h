@@ -247,6 +247,8 @@ struct gencore_snapshot {
     int work_fd;            /* its working directory, where a relative core_pattern puts the core */
     uint64_t core_filter;
     uint32_t page_size;
+    /* For the copy that crashes: pages that exist already, so that its memory is that of the snapshot. */
+    void *crash_stack_top;
 };
 
 /* The snapshot's whole life; takes a struct gencore_snapshot. Ends when the request pipe is closed. */

@@ -386,6 +386,7 @@ collector_main(void *argument)
         .work_fd = files.work,
         .core_filter = capture->request->core_filter,
         .page_size = capture->page_size,
+        .crash_stack_top = capture->stack_tops[GENCORE_STACK_MIDDLE],
     };
     if (take_snapshot(capture, &snapshot) < 0) {
         goto failed;

@@ -195,13 +195,12 @@ crash_main(void *unused)
 }
 
 static void
-crash(void)
+crash(const struct gencore_snapshot *snapshot)
 {
-    static _Alignas(16) char stack[16384];
     struct gencore_crash crashed = {0, 0};
     long error;
 
-    crashed.pid = (int32_t)gencore_clone(SIGCHLD, stack + sizeof(stack), crash_main, NULL);
+    crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL);
     (void)frozen_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
     if (crashed.pid > 0) {
         do {
@@ -239,7 +238,7 @@ gencore_snapshot_main(void *argument)
             (void)frozen_write_all(REPLY_FD, &unreadable, sizeof(unreadable));
             break;
         case GENCORE_COMMAND_CRASH:
-            crash();
+            crash(snapshot);
             break;
         default:
             (void)raw1(SYS_exit_group, 2);
