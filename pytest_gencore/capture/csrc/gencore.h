@@ -254,6 +254,9 @@ struct gencore_snapshot {
 /* The snapshot's whole life; takes a struct gencore_snapshot. Ends when the request pipe is closed. */
 _Noreturn int gencore_snapshot_main(void *snapshot);
 
+/* Lower the calling process's priority, so that tests go first. Not before the threads go on again. */
+void gencore_step_back(void);
+
 /* Close every file descriptor from `first` on. */
 void gencore_close_from(unsigned int first);
 

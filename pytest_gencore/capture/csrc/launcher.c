@@ -391,6 +391,7 @@ collector_main(void *argument)
     if (take_snapshot(capture, &snapshot) < 0) {
         goto failed;
     }
+    gencore_step_back();
     if ((error = write_handover(capture, files.handover)) < 0 || (error = arrange_files(&files)) < 0) {
         (void)fail(capture, GENCORE_STAGE_HANDOVER, error);
         goto failed;

@@ -20,6 +20,7 @@
 #define REQUEST_FD 0
 #define REPLY_FD 1
 #define PIECE (1024 * 1024)
+#define STEP_BACK 10 /* of nice(2), which ends at 19 by itself */
 
 /* Without close_range (before Linux 5.9) only what is open is closed: nofile may be a thousand million. */
 static void
@@ -88,6 +89,16 @@ raise_limit(int resource)
         error = raw4(SYS_prlimit64, 0, resource, &limit, NULL);
     }
     return (int32_t)-error;
+}
+
+void
+gencore_step_back(void)
+{
+    long raised = raw2(SYS_getpriority, PRIO_PROCESS, 0); /* the kernel's: 20 - nice */
+
+    if (raised > 0) {
+        (void)raw3(SYS_setpriority, PRIO_PROCESS, 0, 20 - raised + STEP_BACK);
+    }
 }
 
 static void
@@ -221,6 +232,7 @@ gencore_snapshot_main(void *argument)
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can be had. */
     (void)raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
+    gencore_step_back();
     (void)raw3(SYS_dup3, snapshot->request_fd, REQUEST_FD, 0);
     (void)raw3(SYS_dup3, snapshot->reply_fd, REPLY_FD, 0);
     say_hello(snapshot);
