@@ -101,7 +101,8 @@ class CoreMaker:
             try:
                 return self._crash(follow=follow)
             except ArchiveError as error:
-                (self._handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
+                with contextlib.suppress(OSError):
+                    (self._handover.run_folder / NO_CORE_MARK).touch(mode=0o600)
                 if self._asked != "auto":
                     raise
                 self.method, self.is_fallback = "copy", True
