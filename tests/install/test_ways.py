@@ -36,7 +36,10 @@ def can_build() -> bool:
         return False
 
 
-pytestmark = pytest.mark.skipif(not can_build(), reason="builds the package: needs setuptools 77 or newer")
+pytestmark = pytest.mark.skipif(
+    not can_build() and os.environ.get("GENCORE_REQUIRE_ALL") != "1",  # CI must be able to: there it fails
+    reason="builds the package: needs setuptools 77 or newer",
+)
 
 SAMPLE = """
 import os
