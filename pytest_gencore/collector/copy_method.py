@@ -52,7 +52,7 @@ def build_core(
         ranges = [
             (
                 segment,
-                list(_contents(mapping, segment.vaddr, segment.vaddr + segment.filesz, snapshot, pages)),
+                list(_contents(mapping, segment.vaddr, segment.data_end, snapshot, pages)),
             )
             for (mapping, *_), segment in zip(pieces, layout.segments, strict=True)
             if segment.filesz

@@ -129,6 +129,7 @@ send_memory(uint64_t address, uint64_t size, uint32_t page_size)
     while (address < end) {
         uint64_t piece = end - address < PIECE ? end - address : PIECE;
         uint64_t page_end = (address | (page_size - 1)) + 1;
+        uint64_t left_of_page = (page_end < end ? page_end : end) - address;
         long count = raw3(SYS_write, REPLY_FD, address, piece);
 
         if (count > 0) {
@@ -142,14 +143,14 @@ send_memory(uint64_t address, uint64_t size, uint32_t page_size)
             (void)raw1(SYS_exit_group, 1); /* the collector is gone */
         }
         /* A pipe refuses a whole piece for its unreadable end: first what is left of this page. */
-        count = raw3(SYS_write, REPLY_FD, address, page_end < end ? page_end - address : end - address);
+        count = raw3(SYS_write, REPLY_FD, address, left_of_page);
         if (count > 0) {
             address += (uint64_t)count;
             continue;
         }
         /* A private copy: whoever protected this page will not see it readable. */
         if (raw3(SYS_mprotect, page_end - page_size, page_size, PROT_READ) == 0) {
-            count = raw3(SYS_write, REPLY_FD, address, page_end < end ? page_end - address : end - address);
+            count = raw3(SYS_write, REPLY_FD, address, left_of_page);
             if (count > 0) {
                 address += (uint64_t)count;
                 continue;
