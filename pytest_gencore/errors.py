@@ -25,4 +25,4 @@ class CaptureError(GencoreError):
 
 
 class ArchiveError(GencoreError):
-    """The collector could not finish the archive of a snapshot."""
+    """An archive cannot be made, read or unpacked."""

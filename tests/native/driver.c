@@ -177,18 +177,17 @@ run_threads(int count)
     free(threads);
 }
 
-/* ---- repeat: captures one after the other, a line each ------------------------------------------- */
+/* ---- steps: a capture for each byte on standard input -------------------------------------------- */
 
 static void
-run_repeat(int count)
+run_steps(int count)
 {
     pthread_t waiting = start_thread_of(wait_at_gate, NULL);
     struct gencore_result result;
 
     sem_wait(&arrived);
     for (int i = 0; i < count; i++) {
-        printf("capture %d\n", i);
-        fflush(stdout);
+        expect(getchar() != EOF, "the test says when");
         capture_or_die(&result);
     }
     sem_post(&gate);
@@ -842,7 +841,7 @@ static const struct {
     const char *name;
     void (*run)(int count);
 } modes[] = {
-    {"threads", run_threads}, {"repeat", run_repeat}, {"pair", run_pair},
+    {"threads", run_threads}, {"steps", run_steps}, {"pair", run_pair},
     {"nested", run_nested},   {"masked", run_masked}, {"churn", run_churn},
     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
 };

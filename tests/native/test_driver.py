@@ -135,22 +135,25 @@ def test_a_process_group_stopped_during_captures_goes_on(
 ) -> None:
     directory = tmp_path / "out"
     directory.mkdir(mode=0o700)
+    captures = 20
     with subprocess.Popen(
-        [driver, "repeat", fake_collector, directory, "20"],
-        stdin=subprocess.DEVNULL,
+        [driver, "steps", fake_collector, directory, str(captures)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as process:
-        assert process.stdout is not None
+        assert process.stdin is not None
         stops = 0
-        for line in process.stdout:
-            if line.startswith("capture"):
-                os.killpg(process.pid, signal.SIGSTOP)
-                stops += wait_for_stop(process.pid)
-                os.killpg(process.pid, signal.SIGCONT)
+        for _ in range(captures):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            os.killpg(process.pid, signal.SIGSTOP)
+            # Not always: until the helper has left the group it is the one that stops, and we wait for it.
+            stops += wait_for_stop(process.pid)
+            os.killpg(process.pid, signal.SIGCONT)
+        process.stdin.close()
         assert process.wait(60) == 0
-    assert stops >= 10
+    assert stops >= 5
 
 
 @needs("aarch64")
