@@ -26,3 +26,11 @@ class CaptureError(GencoreError):
 
 class ArchiveError(GencoreError):
     """An archive cannot be made, read or unpacked."""
+
+
+class AlreadyCapturedError(CaptureError):
+    """The test has an archive of this run already."""
+
+
+class LimitError(CaptureError):
+    """The run has as many captures, or as large archives, as it may have."""

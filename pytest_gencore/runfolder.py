@@ -25,7 +25,18 @@ CLOSED_MARK = "closed"
 """A file in the folder: nobody waits any more, collectors remove their own traces."""
 NO_CORE_MARK = "no-core"
 """A file in the folder: the kernel wrote no core although it should have; later captures use method copy."""
-_MARKS = frozenset({CLOSED_MARK, NO_CORE_MARK})
+FULL_MARK = "full"
+"""A file in the folder: the archives of the run are as large as they may be."""
+CLAIM_PREFIX = "claim-"
+"""Of files in the folder, one a captured test; a byte in it for each further capture that was refused."""
+SLOT_PREFIX = "slot-"
+"""Of files in the folder, one a capture under way or finished, if their number is limited."""
+DROP_PREFIX = "drop-"
+"""Of files in the folder: nobody wants the archive of this name any more."""
+REFUSED_LIMIT, REFUSED_FULL = "refused-limit", "refused-full"
+"""Files in the folder with a byte for each capture that a limit refused."""
+_MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL)
+_MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX)
 _PREFIX = ".gencore-"
 
 
@@ -84,9 +95,10 @@ def remove_traces(folder: Path, name: str) -> None:
 def remove_if_idle(folder: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
-        if all(entry.name in _MARKS for entry in folder.iterdir()):
-            for mark in _MARKS:
-                (folder / mark).unlink(missing_ok=True)
+        entries = list(folder.iterdir())
+        if all(entry.name in _MARKS or entry.name.startswith(_MARK_PREFIXES) for entry in entries):
+            for entry in entries:
+                entry.unlink(missing_ok=True)
             folder.rmdir()
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
 import json
 import os
 import platform
+import shutil
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.capture.request import Capture, CaptureRequest
-from pytest_gencore.errors import CaptureError, UnavailableError
-from pytest_gencore.runfolder import run_folder_name
+from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
+from pytest_gencore.runfolder import CLAIM_PREFIX, run_folder_name
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
+
+    from pytest_gencore.capture._native import Standby
 
 _START = "import sys; sys.path += sys.argv[1:]; from pytest_gencore.collector.main import main; main()"
 """The collector's program: without site-packages' start-up code, whatever way the package was found."""
@@ -46,18 +51,34 @@ _STAGES = {
     9: ("cannot hand over to the collector", ""),
     10: ("cannot start the collector with {executable}", "is this Python still where it was started from?"),
     11: ("the collector was killed while it started", "out of memory?"),
+    12: ("the test has been captured before", ""),
+    13: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
+    14: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
 }
 """``enum gencore_stage`` of csrc/gencore.h: what failed, and what would help."""
+_CLAIMED = 12
+_LIMITS = (13, 14)
 
 
 class CaptureEngine:
     """Prepared once; afterwards ``capture`` calls no Python function that a test could have patched."""
 
-    def __init__(self, directory: Path, run_id: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        run_id: str,
+        *,
+        max_captures: int = 0,
+        max_bytes: int = 0,
+        stderr_fd: int = -1,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
         """Import the extension and prepare the start of collectors; creates no file.
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
-        ``pytest_gencore.capture.run.new_run_id``. Raises ``UnavailableError``.
+        ``pytest_gencore.capture.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
+        bound all processes of the run together, 0: no bound. Signal handlers write to ``stderr_fd``, which
+        stays the caller's. ``about`` is what collectors are told besides. Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
@@ -65,14 +86,26 @@ class CaptureEngine:
         self._native = _load_extension()
         command = _collector_command()
         self._directory = directory
-        self._messages = {"directory": str(directory), "executable": sys.executable}
+        self._messages = {
+            "directory": str(directory),
+            "executable": sys.executable,
+            "max_captures": str(max_captures),
+        }
         self._encode = json.JSONEncoder(ensure_ascii=True).encode
-        self._constants = _describe_process(directory, run_folder_name(run_id))
+        self._constants = {
+            **_describe_process(directory, run_folder_name(run_id)),
+            "max_bytes": max_bytes,
+            "pystack": _find_pystack(),
+            **(about or {}),
+        }
         self._plan = self._native.prepare(
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
+            [self._describe_stage(stage).encode() for stage in range(max(_STAGES) + 1)],
+            stderr_fd,
+            max_captures,
         )
 
     def capture(self, request: CaptureRequest) -> Capture:
@@ -81,23 +114,54 @@ class CaptureEngine:
         The archive is finished later, see ``Run``. Raises ``CaptureError``; the process is unharmed in any
         case.
         """
-        text = self._encode({**self._constants, **_describe_request(request)})
-        stage, error, name, pid, _, _ = self._native.capture(
-            self._plan, text.encode("ascii"), request.core_filter, request.threads == "all"
+        text = self._encode({**self._constants, **_describe_request(request), "stacks": _python_stacks()})
+        result = self._native.capture(
+            self._plan,
+            text.encode("ascii"),
+            request.core_filter,
+            request.threads == "all",
+            claim_name(request),
         )
-        if stage:
-            what, help_text = _STAGES[stage]
-            msg = f"{what.format(**self._messages)}: {errno.errorcode.get(error, error)} {os.strerror(error)}"
-            raise CaptureError(
-                msg,
-                help_text=help_text,
+        return self.read_result(request, result)
+
+    def read_result(self, request: CaptureRequest, result: tuple[int, int, str, int, int, int]) -> Capture:
+        """Return the capture that the extension tells of; raises as ``capture``."""
+        stage, error, name, pid, _, _ = result
+        if not stage:
+            return Capture(
+                archive=self._directory / f"{name}.tar.gz",
+                pid=pid,
+                trigger=request.trigger,
+                method=request.method,
             )
-        return Capture(
-            archive=self._directory / f"{name}.tar.gz",
-            pid=pid,
-            trigger=request.trigger,
-            method=request.method,
+        message = self._describe_stage(stage)
+        if stage == _CLAIMED:
+            raise AlreadyCapturedError(message)
+        if stage in _LIMITS:
+            raise LimitError(message, help_text=_STAGES[stage][1])
+        message += f": {errno.errorcode.get(error, error)} {os.strerror(error)}"
+        raise CaptureError(message, help_text=_STAGES[stage][1])
+
+    def prepare_standby(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standby:
+        """Prepare a capture by a signal handler: of a crash, or at a deadline.
+
+        ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
+        which tells what it found on the plan's ``stderr_fd``. Phase and attempt are those of ``set_moment``.
+        """
+        text = self._encode({**self._constants, **_describe_request(request)})
+        return self._native.prepare_standby(  # type: ignore[no-any-return]
+            self._plan,
+            text.encode("ascii"),
+            request.core_filter,
+            request.threads == "all",
+            claim_name(request),
+            await_seconds > 0 or request.trigger == "timeout",
+            await_seconds,
         )
+
+    def _describe_stage(self, stage: int) -> str:
+        what, _ = _STAGES.get(stage, ("", ""))
+        return what.format(**self._messages)
 
 
 def _load_extension() -> Any:
@@ -157,8 +221,25 @@ def _describe_request(request: CaptureRequest) -> dict[str, object]:
         "worker_id": request.worker_id,
         "failure_text": request.failure_text,
         "product": request.product,
-        "stacks": _python_stacks(),
+        "deadline_seconds": request.deadline_seconds,
+        "deadline_source": request.deadline_source,
     }
+
+
+def claim_name(request: CaptureRequest) -> str | None:
+    """Return the file in the run's folder that only one capture of this test can make.
+
+    None if there may be several: on request.
+    """
+    if request.trigger == "request" or request.nodeid is None:
+        return None
+    return CLAIM_PREFIX + hashlib.sha256(request.nodeid.encode(errors="surrogatepass")).hexdigest()[:24]
+
+
+def _find_pystack() -> str | None:
+    """Return where pystack is installed beside this interpreter, None if it is not."""
+    path = shutil.which("pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    return path if path and importlib.util.find_spec("pystack") is not None else None
 
 
 def _python_stacks() -> list[dict[str, object]]:

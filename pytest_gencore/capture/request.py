@@ -32,6 +32,10 @@ class CaptureRequest:
     """1 for the first run of the test, one more for each rerun."""
     worker_id: str | None = None
     """Name of the xdist worker (``gw0``), None without xdist."""
+    deadline_seconds: float | None = None
+    """How long the test was allowed to take, for trigger ``timeout``."""
+    deadline_source: Literal["gencore", "pytest-timeout"] | None = None
+    """Who set it."""
     failure_text: str | None = None
     """The failure as pytest prints it, with locals; becomes ``failure.txt``."""
     product: Literal["archive", "core"] = "archive"

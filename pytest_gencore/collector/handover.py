@@ -13,7 +13,7 @@ from typing import Any
 from pytest_gencore.errors import ArchiveError
 
 _MAGIC = b"GENCORE1"
-_RECORD = struct.Struct("<8sIIIIiiiiQQqqqq64s")
+_RECORD = struct.Struct("<8sIIIIiiiiQQqqqqQQQiIii16s128s64s")
 _THREAD_HEAD = struct.Struct("<iI16sQQQQ")
 
 
@@ -64,6 +64,21 @@ class Handover:
     stop_ns: int
     snapshot_ns: int
     pause_ns: int
+    trace_function: int
+    """Address of what writes all Python stacks, called with ``trace_signal``; 0 if there is nothing."""
+    trace_signal: int
+    journal_address: int
+    journal_size: int
+    """Bytes of the captured process's notes, see csrc/journal.c."""
+    slot: int
+    """Which of the run's captures this is; 0 if they are not limited."""
+    attempt: int
+    phase: str
+    """Of the running test, for captures by signal handlers, whose request was written before."""
+    has_stderr: bool
+    """Whether the test run's standard error is there to be written to at the end."""
+    siginfo: bytes
+    """``siginfo_t`` of the signal behind the capture; zeros without one."""
     threads: tuple[ThreadRecord, ...]
     """The capturing thread first."""
     request: dict[str, Any]
@@ -87,11 +102,14 @@ class Handover:
 
 def parse_handover(data: bytes) -> Handover:
     """Decode the hand-over; raises ArchiveError if the extension is of another version."""
-    (magic, record_size, thread_size, count, registers, *numbers, raw_name) = _RECORD.unpack_from(data)
+    magic, record_size, thread_size, count, registers, *numbers = _RECORD.unpack_from(data)
+    *numbers, raw_phase, siginfo, raw_name = numbers
     expected_thread = _THREAD_HEAD.size + 8 * registers
     if magic != _MAGIC or record_size != _RECORD.size or thread_size != expected_thread:
         raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
-    pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *times = numbers
+    pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *numbers = numbers
+    started_ns, stop_ns, snapshot_ns, pause_ns, *numbers = numbers
+    trace_function, journal_address, journal_size, trace_signal, slot, attempt, has_stderr = numbers
     register_format = struct.Struct(f"<{registers}Q")
     threads = []
     offset = record_size
@@ -111,7 +129,6 @@ def parse_handover(data: bytes) -> Handover:
             )
         )
         offset += thread_size
-    started_ns, stop_ns, snapshot_ns, pause_ns = times
     return Handover(
         name=_text(raw_name),
         pid=pid,
@@ -123,6 +140,15 @@ def parse_handover(data: bytes) -> Handover:
         stop_ns=stop_ns,
         snapshot_ns=snapshot_ns,
         pause_ns=pause_ns,
+        trace_function=trace_function,
+        trace_signal=trace_signal,
+        journal_address=journal_address,
+        journal_size=journal_size,
+        slot=slot,
+        attempt=attempt,
+        phase=_text(raw_phase),
+        has_stderr=bool(has_stderr),
+        siginfo=siginfo,
         threads=tuple(threads),
         request=json.loads(data[offset : offset + text_size]),
     )

@@ -780,7 +780,7 @@ check_clone(void)
 {
     static _Alignas(16) char stack[65536];
     int value = 37, status;
-    long pid = gencore_clone(SIGCHLD, stack + sizeof(stack), end_with_value, &value);
+    long pid = gencore_clone(SIGCHLD, stack + sizeof(stack), end_with_value, &value, NULL);
 
     expect(pid > 0 && waitpid((pid_t)pid, &status, 0) == pid, "a child is made");
     expect(WIFEXITED(status) && WEXITSTATUS(status) == value, "it ends with the function's result");

@@ -122,7 +122,7 @@ def test_only_the_documented_calls_say_eintr(driver: Path, fake_collector: Path,
 
 
 def wait_for_stop(pid: int) -> bool:
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
             return True
@@ -143,17 +143,14 @@ def test_a_process_group_stopped_during_captures_goes_on(
         start_new_session=True,
     ) as process:
         assert process.stdin is not None
-        stops = 0
         for _ in range(captures):
             process.stdin.write(b"\n")
             process.stdin.flush()
             os.killpg(process.pid, signal.SIGSTOP)
-            # Not always: until the helper has left the group it is the one that stops, and we wait for it.
-            stops += wait_for_stop(process.pid)
+            assert wait_for_stop(process.pid)
             os.killpg(process.pid, signal.SIGCONT)
         process.stdin.close()
         assert process.wait(60) == 0
-    assert stops >= 5
 
 
 @needs("aarch64")

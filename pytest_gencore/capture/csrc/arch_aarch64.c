@@ -18,11 +18,11 @@ __asm__(
     ".globl gencore_clone\n"
     ".hidden gencore_clone\n"
     ".type gencore_clone, %function\n"
-    "gencore_clone:\n"               /* x0 flags, x1 stack top, x2 function, x3 argument */
+    "gencore_clone:\n"               /* x0 flags, x1 stack top, x2 function, x3 argument, x4 tid */
     "    .cfi_startproc\n"
     "    and x1, x1, #-16\n"
     "    stp x2, x3, [x1, #-16]!\n"
-    "    mov x2, #0\n"
+    "    mov x2, x4\n"
     "    mov x3, #0\n"
     "    mov x4, #0\n"
     "    mov x8, #220\n"             /* SYS_clone */

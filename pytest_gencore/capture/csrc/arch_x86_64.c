@@ -25,13 +25,13 @@ __asm__(
     ".globl gencore_clone\n"
     ".hidden gencore_clone\n"
     ".type gencore_clone, @function\n"
-    "gencore_clone:\n"               /* rdi flags, rsi stack top, rdx function, rcx argument */
+    "gencore_clone:\n"               /* rdi flags, rsi stack top, rdx function, rcx argument, r8 tid */
     "    .cfi_startproc\n"
     "    and $-16, %rsi\n"
     "    sub $16, %rsi\n"
     "    mov %rdx, (%rsi)\n"
     "    mov %rcx, 8(%rsi)\n"
-    "    xor %edx, %edx\n"
+    "    mov %r8, %rdx\n"
     "    xor %r10d, %r10d\n"
     "    xor %r8d, %r8d\n"
     "    mov $56, %eax\n"            /* SYS_clone */

@@ -1,6 +1,7 @@
 /* engine.c - what a capture needs, prepared once; one capture at a time. */
 #include <linux/futex.h>
 #include <linux/prctl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,6 +15,10 @@
 
 static struct {
     int prepared;
+    char phase[16];              /* of the running test */
+    int32_t attempt;
+    int32_t trace_signal;
+    void (*trace_function)(int);
     uint32_t owner;              /* thread that captures; futex; 0: nobody */
     void *floating_point;        /* of the calling thread */
     uint64_t floating_point_size;
@@ -160,7 +165,18 @@ describe_caller(struct gencore_capture *capture)
         .text_size = capture->request->text_size,
         .core_filter = capture->request->core_filter,
         .started_ns = frozen_now(CLOCK_REALTIME),
+        .trace_function = (uint64_t)(uintptr_t)engine.trace_function,
+        .trace_signal = engine.trace_signal,
+        .attempt = engine.attempt,
+        .has_stderr = capture->request->hand_on_stderr && capture->plan->stderr_fd >= 0,
     };
+    for (unsigned int i = 0; i < sizeof(record->phase); i++) {
+        ((volatile char *)record->phase)[i] = engine.phase[i];
+    }
+    for (unsigned int i = 0; capture->request->info && i < sizeof(record->info); i++) {
+        ((volatile uint8_t *)record->info)[i] = ((const uint8_t *)capture->request->info)[i];
+    }
+    gencore_find_journal(&record->journal_address, &record->journal_size);
     capture->calling.tid = capture->tid;
     capture->calling.state = GENCORE_THREAD_CALLING;
     (void)raw2(SYS_prctl, PR_GET_NAME, capture->calling.name);
@@ -193,8 +209,13 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     capture->result.pid = capture->pid;
     describe_caller(capture);
     capture->calling.sigmask = before;
-    gencore_save_floating_point(&capture->calling, engine.floating_point, engine.floating_point_size);
-    gencore_save_registers(capture->calling.regs);
+    if (request->context) {
+        gencore_registers_from_context(&capture->calling, request->context);
+    }
+    else {
+        gencore_save_floating_point(&capture->calling, engine.floating_point, engine.floating_point_size);
+        gencore_save_registers(capture->calling.regs);
+    }
 
     count = gencore_count_threads();
     do {
@@ -207,4 +228,79 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     give_engine_back();
     (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
     return error;
+}
+
+void
+gencore_resume(void)
+{
+    gencore_release(&engine.threads);
+}
+
+void
+gencore_await(int32_t collector_pid, int64_t nanoseconds)
+{
+    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + nanoseconds, left;
+    struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, collector_pid, 0), .events = POLLIN};
+
+    while (ended.fd >= 0 && (left = deadline - frozen_now(CLOCK_MONOTONIC)) > 0) {
+        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
+
+        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
+            break;
+        }
+    }
+    if (ended.fd >= 0) {
+        (void)raw1(SYS_close, ended.fd);
+    }
+}
+
+void
+gencore_set_moment(const char *phase, int32_t attempt)
+{
+    struct frozen_text text = frozen_text_in(engine.phase, sizeof(engine.phase));
+
+    frozen_put(&text, phase);
+    engine.attempt = attempt;
+}
+
+void
+gencore_set_trace(void (*function)(int), int32_t signal)
+{
+    engine.trace_function = function;
+    engine.trace_signal = signal;
+}
+
+static void
+complain(const struct gencore_plan *plan, const struct gencore_result *result)
+{
+    char line[512];
+    struct frozen_text text = frozen_text_in(line, sizeof(line));
+
+    if (plan->stderr_fd < 0 || result->stage == GENCORE_STAGE_CLAIMED) {
+        return;
+    }
+    frozen_put(&text, "gencore: no core archive: ");
+    frozen_put(&text, plan->messages[result->stage]);
+    frozen_put(&text, " (errno ");
+    frozen_put_number(&text, (uint64_t)result->error, 1);
+    frozen_put(&text, ")\n");
+    (void)frozen_write_all(plan->stderr_fd, line, (uint64_t)(text.at - line));
+}
+
+void
+gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
+                           struct gencore_result *result)
+{
+    struct gencore_request request = standby->request;
+
+    request.info = info;
+    request.context = context;
+    request.keep_stopped = standby->await_ns > 0;
+    if (gencore_capture(standby->plan, &request, result) < 0) {
+        complain(standby->plan, result);
+    }
+    else if (standby->await_ns > 0) {
+        gencore_await(result->collector_pid, standby->await_ns);
+    }
+    gencore_resume();
 }

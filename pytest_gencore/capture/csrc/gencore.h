@@ -6,6 +6,9 @@
  *   launcher.c   two short-lived helpers that share our memory: names, files, snapshot, collector
  *   threads.c    stop the other threads, save their registers, let them go on
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
+ *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
+ *   deadlines.c  timers whose handler captures, also while native code holds the GIL
+ *   journal.c    notes that the snapshot carries to the collector
  *   arch_*.c     registers and process creation of one architecture
  *
  * Everything but module.c and the preparing half of engine.c is the frozen section: raw system calls only,
@@ -83,6 +86,9 @@ struct gencore_plan {
     char *const *envp;
     const char *directory;   /* absolute path of the artifact directory */
     const char *run_name;    /* name of the run's hidden folder in it */
+    char *const *messages;   /* by enum gencore_stage, for handlers that can ask nobody */
+    int32_t stderr_fd;       /* the standard error of before any output was captured, or -1 */
+    uint32_t max_captures;   /* of the run, by all its processes; 0: any number */
 };
 
 struct gencore_request {
@@ -90,6 +96,11 @@ struct gencore_request {
     uint64_t text_size;
     uint64_t core_filter;
     int stop_threads;        /* 0: only the calling thread's registers */
+    int keep_stopped;        /* until gencore_resume() */
+    int hand_on_stderr;      /* the collector gets plan->stderr_fd */
+    const char *claim;       /* a file in the run's folder that one capture only may make, or NULL */
+    const siginfo_t *info;   /* the signal behind it, or NULL */
+    void *context;           /* of that signal's handler, for the registers of the calling thread, or NULL */
 };
 
 /* Where a capture failed; the index into the messages of engine.py. */
@@ -106,6 +117,9 @@ enum gencore_stage {
     GENCORE_STAGE_HANDOVER,
     GENCORE_STAGE_EXEC,
     GENCORE_STAGE_DIED,
+    GENCORE_STAGE_CLAIMED,   /* the test has its capture */
+    GENCORE_STAGE_LIMIT,     /* the run has as many as it may have */
+    GENCORE_STAGE_FULL,      /* its archives are as large as they may be */
 };
 
 #define GENCORE_NAME_SIZE 64 /* "core_YYYYMMDD.HHMMSS.PID.SEQ": at most 37 */
@@ -127,6 +141,15 @@ struct gencore_record {
     int64_t stop_ns;         /* until all threads had stopped */
     int64_t snapshot_ns;     /* the clone itself */
     int64_t pause_ns;        /* other threads: first stop signal until release */
+    uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
+    uint64_t journal_address;
+    uint64_t journal_size;   /* bytes of notes at that address, see gencore_note() */
+    int32_t trace_signal;
+    uint32_t slot;           /* which of the run's captures it is, 0 if they are not limited */
+    int32_t attempt;         /* see gencore_set_moment() */
+    int32_t has_stderr;      /* GENCORE_FD_STDERR is open */
+    char phase[16];
+    uint8_t info[128];       /* siginfo_t, zeros without a signal */
     char name[GENCORE_NAME_SIZE];
 };
 
@@ -154,6 +177,7 @@ struct gencore_capture {
     void *stack_tops[GENCORE_STACKS];
     uint32_t page_size;
     uint32_t sequence;         /* SEQ of the last archive name of this process */
+    uint32_t middle_done;      /* futex: the middle helper is about to end */
     int32_t pid;
     int32_t tid;
 };
@@ -164,7 +188,8 @@ struct gencore_capture {
 #define GENCORE_FD_STATE 5    /* NAME.json in the run folder, locked while the collector lives */
 #define GENCORE_FD_REQUEST 6  /* write end: commands to the snapshot */
 #define GENCORE_FD_REPLY 7    /* read end: the snapshot's answers */
-#define GENCORE_FD_COUNT 8
+#define GENCORE_FD_STDERR 8   /* the test run's standard error, only if it is to be told at the end */
+#define GENCORE_FD_COUNT 9
 
 /* ---- engine.c ------------------------------------------------------------------------------------ */
 
@@ -179,6 +204,76 @@ int gencore_prepare(void);
  */
 int gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                     struct gencore_result *result);
+
+/* Let the threads go on that a capture with keep_stopped left where they were. Signal safe. */
+void gencore_resume(void);
+
+/* Wait until a collector has ended, at most that long. Signal safe. */
+void gencore_await(int32_t collector_pid, int64_t nanoseconds);
+
+/* Phase and attempt of the running test, for captures whose text was made before. */
+void gencore_set_moment(const char *phase, int32_t attempt);
+
+/* A function that writes all Python stacks to standard error when called with `signal`; see faulthandler. */
+void gencore_set_trace(void (*function)(int), int32_t signal);
+
+/* What a handler captures with: made before, and not changed as long as a handler can see it. */
+struct gencore_standby {
+    const struct gencore_plan *plan;
+    struct gencore_request request;
+    int64_t await_ns;        /* how long the dying process waits for its collector */
+};
+
+/* Capture from a signal handler, say what went wrong, hold the threads until the collector was waited for. */
+void gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
+                                struct gencore_result *result);
+
+/* ---- crashes.c ----------------------------------------------------------------------------------- */
+
+/*
+ * Put our handler before the current ones of SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, with an alternate
+ * stack for the calling thread. Called again it goes only in front of handlers it has met the first time
+ * (faulthandler's) and of the default action, so that a handler that a test installs stays the first.
+ * Number of signals we are in front of, or -errno.
+ */
+int gencore_watch_crashes(void);
+
+/* Take our handler out where it is still the first. */
+void gencore_unwatch_crashes(void);
+
+/* What the next crash is captured with; NULL: it is not. Returns what was there, NULL if a handler has it. */
+const struct gencore_standby *gencore_set_crash_standby(const struct gencore_standby *standby);
+
+/* ---- deadlines.c --------------------------------------------------------------------------------- */
+
+#define GENCORE_DEADLINES 2
+
+enum gencore_fired {
+    GENCORE_NOT_FIRED = 0,
+    GENCORE_FIRED,           /* the result tells what came of it */
+    GENCORE_FIRED_IN_DEBUGGER, /* a tracer is attached: no capture */
+};
+
+/*
+ * Capture the calling thread's process in `nanoseconds` from now, in a handler on that thread. `exits`: end
+ * the process afterwards, with status 1. 0 or -errno.
+ */
+int gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct gencore_standby *standby,
+                         int exits);
+
+/* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired. */
+int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);
+
+/* What the handler did so far. */
+int gencore_deadline_fired(unsigned int which, struct gencore_result *result);
+
+/* ---- journal.c ----------------------------------------------------------------------------------- */
+
+/* Add to the notes that every later snapshot carries to its collector. Not signal safe. 0 or -errno. */
+int gencore_note(const void *data, uint64_t size);
+
+/* Where they are. */
+void gencore_find_journal(uint64_t *address, uint64_t *size);
 
 /* ---- launcher.c ---------------------------------------------------------------------------------- */
 
@@ -216,6 +311,11 @@ enum gencore_command {
     GENCORE_COMMAND_MINCORE,    /* address, pages: one byte a page, see mincore(2); 0xff: error */
     GENCORE_COMMAND_UNREADABLE, /* -, -: uint64_t, pages that were sent as zeros so far */
     GENCORE_COMMAND_CRASH,      /* -, -: a copy waits for SIGSEGV; struct gencore_crash in two parts */
+    /*
+     * function, signal: a copy calls function(signal), which writes to its standard error. Pieces, each
+     * after its uint32_t size; a last size 0. A copy, as the function may not survive what it reads.
+     */
+    GENCORE_COMMAND_TRACE,
 };
 
 /* Answer to GENCORE_COMMAND_CRASH: the pid at once, the wait status when it has died. */
@@ -262,8 +362,12 @@ void gencore_close_from(unsigned int first);
 
 /* ---- arch_*.c ------------------------------------------------------------------------------------ */
 
-/* clone(2) with `flags` running function(argument) on a stack of its own; the child exits with its result. */
-long gencore_clone(unsigned long flags, void *stack_top, int (*function)(void *), void *argument);
+/*
+ * clone(2) with `flags` running function(argument) on a stack of its own; the child exits with its result.
+ * With CLONE_PARENT_SETTID in the flags *tid is the child's id before the child runs.
+ */
+long gencore_clone(unsigned long flags, void *stack_top, int (*function)(void *), void *argument,
+                   int32_t *tid);
 
 /*
  * Save the caller's registers as they are right after this call: a frame that must outlive the snapshot.

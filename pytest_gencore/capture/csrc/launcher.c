@@ -1,8 +1,8 @@
 /*
  * launcher.c - from the caller to a snapshot and its collector, leaving no trace in the caller.
  *
- *   caller ──clone(VM|VFORK, no signal)──► middle ──clone(VM|VFORK)──► collector ──clone()──► snapshot
- *     │  suspended                          │ suspended                 │ files, names
+ *   caller ──clone(VM, no signal)────────► middle ──clone(VM|VFORK)──► collector ──clone()──► snapshot
+ *     │  waits                              │ suspended                 │ files, names
  *     │                                     │                           │ stops the threads, clones, lets them go
  *     │                                     ◄────────── exec ───────────┘ becomes the collector's program
  *     ◄───────────── exits ─────────────────┘
@@ -12,6 +12,7 @@
  * theirs. The middle one exists so that the collector is not the caller's child: no SIGCHLD, nothing for
  * waitpid(-1), no zombie. The snapshot is the collector's child, which alone reaps it.
  */
+#include <linux/futex.h>
 #include <linux/memfd.h>
 #include <linux/prctl.h>
 #include <sched.h>
@@ -28,6 +29,7 @@
 #define FIRST_SCRATCH_FD 32 /* above the collector's fixed ones */
 #define SEQUENCE_LIMIT 100000u
 #define LIMIT_COUNT 16 /* RLIM_NLIMITS */
+#define NUDGE_NS (50 * 1000 * 1000)
 
 /* What the collector-to-be holds; -1 if not. All close-on-exec until they get their fixed numbers. */
 struct files {
@@ -40,6 +42,7 @@ struct files {
     int request[2];
     int reply[2];
     int handover;
+    int claimed;
 };
 
 static int
@@ -171,6 +174,91 @@ reserve_name(struct gencore_capture *capture, struct files *files)
     return fail(capture, GENCORE_STAGE_NAME, -EEXIST);
 }
 
+/* Count what is refused, a byte each; the file's size is the number. */
+static void
+count_refusal(int run, const char *name)
+{
+    long fd = raw4(SYS_openat, run, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0) {
+        (void)frozen_write_all((int)fd, ".", 1);
+        (void)raw1(SYS_close, fd);
+    }
+}
+
+static int
+make_mark(int run, const char *name)
+{
+    long fd = create_private(run, name);
+
+    if (fd >= 0) {
+        (void)raw1(SYS_close, fd);
+    }
+    return fd < 0 ? (int)fd : 0;
+}
+
+static void
+slot_name(char *buffer, size_t size, uint32_t slot)
+{
+    struct frozen_text text = frozen_text_in(buffer, size);
+
+    frozen_put(&text, "slot-");
+    frozen_put_number(&text, slot, 1);
+}
+
+/* One of the run's captures is ours, shared by all its processes. */
+static int
+take_slot(struct gencore_capture *capture, const struct files *files)
+{
+    uint32_t limit = capture->plan->max_captures;
+    char name[32];
+
+    if (raw3(SYS_faccessat, files->run, "full", 0) == 0) {
+        count_refusal(files->run, "refused-full");
+        return fail(capture, GENCORE_STAGE_FULL, -EDQUOT);
+    }
+    for (uint32_t slot = 1; slot <= limit; slot++) {
+        int error;
+
+        slot_name(name, sizeof(name), slot);
+        error = make_mark(files->run, name);
+        if (error == 0) {
+            capture->record.slot = slot;
+            return 0;
+        }
+        if (error != -EEXIST) {
+            return fail(capture, GENCORE_STAGE_FILES, error);
+        }
+    }
+    if (limit) {
+        count_refusal(files->run, "refused-limit");
+        return fail(capture, GENCORE_STAGE_LIMIT, -EDQUOT);
+    }
+    return 0;
+}
+
+/* One capture a test, also if another worker runs it again. */
+static int
+take_claim(struct gencore_capture *capture, struct files *files)
+{
+    const char *claim = capture->request->claim;
+    int error;
+
+    if (!claim) {
+        return 0;
+    }
+    error = make_mark(files->run, claim);
+    if (error == 0) {
+        files->claimed = 1;
+        return 0;
+    }
+    if (error != -EEXIST) {
+        return fail(capture, GENCORE_STAGE_FILES, error);
+    }
+    count_refusal(files->run, claim);
+    return fail(capture, GENCORE_STAGE_CLAIMED, error);
+}
+
 static int
 open_files(struct gencore_capture *capture, struct files *files)
 {
@@ -188,7 +276,8 @@ open_files(struct gencore_capture *capture, struct files *files)
         return fail(capture, GENCORE_STAGE_RUN_DIRECTORY, fd);
     }
     files->run = (int)fd;
-    if (reserve_name(capture, files) < 0) {
+    if (take_claim(capture, files) < 0 || take_slot(capture, files) < 0
+        || reserve_name(capture, files) < 0) {
         return -1;
     }
     fd = open_private_directory(files->run, capture->result.name);
@@ -230,6 +319,13 @@ remove_files(struct gencore_capture *capture, const struct files *files)
         (void)raw3(SYS_unlinkat, files->directory, file_name, 0);
     }
     if (files->run >= 0) {
+        if (capture->record.slot) {
+            slot_name(file_name, sizeof(file_name), capture->record.slot);
+            (void)raw3(SYS_unlinkat, files->run, file_name, 0);
+        }
+        if (files->claimed) {
+            (void)raw3(SYS_unlinkat, files->run, capture->request->claim, 0);
+        }
         name_with(file_name, sizeof(file_name), name, ".json");
         (void)raw3(SYS_unlinkat, files->run, file_name, 0);
         name_with(file_name, sizeof(file_name), name, ".log");
@@ -243,7 +339,7 @@ remove_files(struct gencore_capture *capture, const struct files *files)
 
 /* A process of its own: session, signal actions, limits, umask, no inherited file descriptors. */
 static void
-become_independent(void)
+become_independent(int stderr_fd)
 {
     struct gencore_action default_action = {.handler = (void *)SIG_DFL};
     struct rlimit limit;
@@ -261,7 +357,16 @@ become_independent(void)
         }
     }
     (void)raw1(SYS_umask, 077);
-    gencore_close_from(0);
+    if (stderr_fd >= 0) {
+        (void)raw3(SYS_dup3, stderr_fd, GENCORE_FD_STDERR, O_CLOEXEC); /* an error if it is that already */
+        for (int fd = 0; fd < GENCORE_FD_STDERR; fd++) {
+            (void)raw1(SYS_close, fd);
+        }
+        gencore_close_from(GENCORE_FD_STDERR + 1);
+    }
+    else {
+        gencore_close_from(0);
+    }
     null = raw4(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0); /* 0 */
     (void)raw1(SYS_dup, null);                                 /* 1 */
     (void)raw1(SYS_dup, null);                                 /* 2 */
@@ -284,9 +389,9 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
         return fail(capture, GENCORE_STAGE_TABLE, error);
     }
     pid = gencore_clone(SIGCHLD, capture->stack_tops[GENCORE_STACK_SNAPSHOT],
-                        gencore_snapshot_main, snapshot);
+                        gencore_snapshot_main, snapshot, NULL);
     cloned = frozen_now(CLOCK_MONOTONIC);
-    if (threads->signal) {
+    if (threads->signal && !(capture->request->keep_stopped && pid > 0)) {
         gencore_release(threads);
     }
     if (pid < 0) {
@@ -338,9 +443,9 @@ write_handover(struct gencore_capture *capture, int fd)
 
 /* Give each descriptor its fixed number; close all others. */
 static long
-arrange_files(struct files *files)
+arrange_files(struct files *files, int has_stderr)
 {
-    int *wanted[GENCORE_FD_COUNT] = {
+    int *wanted[GENCORE_FD_STDERR] = {
         [1] = &files->log,
         [2] = &files->log,
         [GENCORE_FD_HANDOVER] = &files->handover,
@@ -349,34 +454,34 @@ arrange_files(struct files *files)
         [GENCORE_FD_REQUEST] = &files->request[1],
         [GENCORE_FD_REPLY] = &files->reply[0],
     };
-    int scratch[GENCORE_FD_COUNT];
+    int scratch[GENCORE_FD_STDERR];
 
-    for (int i = 1; i < GENCORE_FD_COUNT; i++) {
+    for (int i = 1; i < GENCORE_FD_STDERR; i++) {
         scratch[i] = (int)raw3(SYS_fcntl, *wanted[i], F_DUPFD_CLOEXEC, FIRST_SCRATCH_FD);
         if (scratch[i] < 0) {
             return scratch[i];
         }
     }
-    for (int i = 1; i < GENCORE_FD_COUNT; i++) {
+    for (int i = 1; i < GENCORE_FD_STDERR; i++) {
         long error = raw3(SYS_dup3, scratch[i], i, 0);
 
         if (error < 0) {
             return error;
         }
     }
-    return 0;
+    return has_stderr ? raw3(SYS_fcntl, GENCORE_FD_STDERR, F_SETFD, 0) : 0;
 }
 
 static int
 collector_main(void *argument)
 {
     struct gencore_capture *capture = argument;
-    struct files files = {-1, -1, -1, -1, -1, -1, {-1, -1}, {-1, -1}, -1};
+    struct files files = {-1, -1, -1, -1, -1, -1, {-1, -1}, {-1, -1}, -1, 0};
     struct gencore_snapshot snapshot;
     gencore_sigset none = 0;
     long error;
 
-    become_independent();
+    become_independent(capture->record.has_stderr ? capture->plan->stderr_fd : -1);
     if (open_files(capture, &files) < 0) {
         goto failed;
     }
@@ -392,7 +497,7 @@ collector_main(void *argument)
         goto failed;
     }
     gencore_step_back();
-    if ((error = write_handover(capture, files.handover)) < 0 || (error = arrange_files(&files)) < 0) {
+    if ((error = write_handover(capture, files.handover)) < 0 || (error = arrange_files(&files, capture->record.has_stderr)) < 0) {
         (void)fail(capture, GENCORE_STAGE_HANDOVER, error);
         goto failed;
     }
@@ -417,20 +522,44 @@ static int
 middle_main(void *argument)
 {
     struct gencore_capture *capture = argument;
-    long pid;
+    long pid = gencore_clone(CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID,
+                             capture->stack_tops[GENCORE_STACK_COLLECTOR], collector_main, capture,
+                             &capture->result.collector_pid);
 
-    /* Out of the caller's process group: SIGSTOP for the group would stop us, and the caller, which waits
-     * for us in a state that cannot stop, would neither go on nor stop. */
-    (void)raw2(SYS_setpgid, 0, 0);
-    pid = gencore_clone(CLONE_VM | CLONE_VFORK, capture->stack_tops[GENCORE_STACK_COLLECTOR],
-                        collector_main, capture);
     if (pid < 0) {
         (void)fail(capture, GENCORE_STAGE_LAUNCH, pid);
     }
-    else {
-        capture->result.collector_pid = (int32_t)pid;
-    }
+    __atomic_store_n(&capture->middle_done, 1, __ATOMIC_RELEASE);
+    (void)raw3(SYS_futex, &capture->middle_done, FUTEX_WAKE_PRIVATE, 1);
     return 0;
+}
+
+/*
+ * Not suspended by CLONE_VFORK, but waiting: a stop signal for our process group can reach the helpers, too,
+ * and the collector-to-be leaves the group, so that nobody but us would let it go on again.
+ */
+static void
+wait_for_middle(struct gencore_capture *capture, int32_t middle)
+{
+    static const struct timespec patience = {0, NUDGE_NS};
+
+    while (!__atomic_load_n(&capture->middle_done, __ATOMIC_ACQUIRE)) {
+        int32_t collector;
+
+        if (raw4(SYS_futex, &capture->middle_done, FUTEX_WAIT_PRIVATE, 0, &patience) != -ETIMEDOUT) {
+            continue;
+        }
+        if (raw4(SYS_wait4, middle, NULL, __WALL | WNOHANG, NULL) == middle) {
+            return; /* killed */
+        }
+        collector = __atomic_load_n(&capture->result.collector_pid, __ATOMIC_ACQUIRE);
+        (void)raw2(SYS_kill, middle, SIGCONT);
+        if (collector > 0) {
+            (void)raw2(SYS_kill, collector, SIGCONT);
+        }
+    }
+    while (raw4(SYS_wait4, middle, NULL, __WALL, NULL) == -EINTR) {
+    }
 }
 
 int
@@ -443,27 +572,26 @@ gencore_launch(struct gencore_capture *capture)
     capture->result.error = 0;
     capture->result.snapshot_pid = 0;
     capture->result.collector_pid = 0;
+    capture->record.slot = 0;
+    capture->middle_done = 0;
 
     /* A subreaper would inherit the collector from the middle process and see it as its child. */
     (void)raw2(SYS_prctl, PR_GET_CHILD_SUBREAPER, &subreaper);
     if (subreaper) {
         (void)raw2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 0);
     }
-    pid = gencore_clone(CLONE_VM | CLONE_VFORK, capture->stack_tops[GENCORE_STACK_MIDDLE], middle_main,
-                        capture);
+    pid = gencore_clone(CLONE_VM, capture->stack_tops[GENCORE_STACK_MIDDLE], middle_main, capture, NULL);
     if (pid < 0) {
         error = fail(capture, GENCORE_STAGE_LAUNCH, pid);
     }
     else {
-        do {
-            error = raw4(SYS_wait4, pid, NULL, __WALL, NULL);
-        } while (error == -EINTR);
+        wait_for_middle(capture, (int32_t)pid);
         error = -capture->result.error;
     }
     if (subreaper) {
         (void)raw2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
     }
-    if (error == 0 && capture->result.collector_pid == 0) {
+    if (error == 0 && capture->result.collector_pid <= 0) {
         error = fail(capture, GENCORE_STAGE_DIED, -ECHILD); /* a helper was killed */
     }
     return (int)error;

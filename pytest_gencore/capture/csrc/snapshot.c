@@ -6,6 +6,7 @@
  * system calls: whatever lock another thread held when it was copied is held here for ever.
  */
 #include <linux/prctl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -19,6 +20,8 @@
 
 #define REQUEST_FD 0
 #define REPLY_FD 1
+#define STDERR_FD 2
+#define TRACE_SECONDS 2
 #define PIECE (1024 * 1024)
 #define STEP_BACK 10 /* of nice(2), which ends at 19 by itself */
 
@@ -212,7 +215,7 @@ crash(const struct gencore_snapshot *snapshot)
     struct gencore_crash crashed = {0, 0};
     long error;
 
-    crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL);
+    crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL, NULL);
     (void)frozen_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
     if (crashed.pid > 0) {
         do {
@@ -220,6 +223,68 @@ crash(const struct gencore_snapshot *snapshot)
         } while (error == -EINTR);
     }
     (void)frozen_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
+}
+
+/* What a copy of the snapshot calls to write the Python stacks. */
+struct trace {
+    void (*function)(int);
+    int signal;
+    int output;
+};
+
+static int
+trace_main(void *argument)
+{
+    static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS}, no_core = {0, 0};
+    const struct trace *trace = argument;
+
+    (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    (void)raw4(SYS_prlimit64, 0, RLIMIT_CPU, &time_limit, NULL);
+    (void)raw4(SYS_prlimit64, 0, RLIMIT_CORE, &no_core, NULL);
+    (void)raw3(SYS_dup3, trace->output, STDERR_FD, 0);
+    gencore_close_from(STDERR_FD + 1);
+    trace->function(trace->signal);
+    return 0;
+}
+
+static void
+send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t signal)
+{
+    static char buffer[4096];
+    int ends[2];
+    uint32_t size = 0;
+    long count, pid;
+    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + 2 * TRACE_SECONDS * NANOSECONDS;
+
+    if (raw2(SYS_pipe2, ends, O_CLOEXEC) == 0) {
+        struct trace trace = {(void (*)(int))(uintptr_t)function, (int)signal, ends[1]};
+
+        pid = gencore_clone(SIGCHLD, snapshot->crash_stack_top, trace_main, &trace, NULL);
+        (void)raw1(SYS_close, ends[1]);
+        while (pid > 0) {
+            int64_t left = deadline - frozen_now(CLOCK_MONOTONIC);
+            struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
+            struct pollfd readable = {.fd = ends[0], .events = POLLIN};
+
+            if (left <= 0 || raw5(SYS_ppoll, &readable, 1, &timeout, NULL, 0) <= 0) {
+                break;
+            }
+            count = raw3(SYS_read, ends[0], buffer, sizeof(buffer));
+            if (count <= 0) {
+                break;
+            }
+            size = (uint32_t)count;
+            (void)frozen_write_all(REPLY_FD, &size, sizeof(size));
+            (void)frozen_write_all(REPLY_FD, buffer, size);
+        }
+        if (pid > 0) {
+            (void)raw2(SYS_kill, pid, SIGKILL);
+            (void)raw4(SYS_wait4, pid, NULL, 0, NULL);
+        }
+        (void)raw1(SYS_close, ends[0]);
+    }
+    size = 0;
+    (void)frozen_write_all(REPLY_FD, &size, sizeof(size));
 }
 
 _Noreturn int
@@ -252,6 +317,9 @@ gencore_snapshot_main(void *argument)
             break;
         case GENCORE_COMMAND_CRASH:
             crash(snapshot);
+            break;
+        case GENCORE_COMMAND_TRACE:
+            send_trace(snapshot, order.address, order.size);
             break;
         default:
             (void)raw1(SYS_exit_group, 2);

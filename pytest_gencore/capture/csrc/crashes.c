@@ -1,0 +1,171 @@
+/*
+ * crashes.c - handlers of fatal signals: capture, then hand on to whoever was there before.
+ *
+ * Installed after faulthandler's and taken out before it, so that its text, the exit status and a core of
+ * the kernel stay what they would have been. Handing on means: the previous action is put back and the signal
+ * comes again. A fault that the processor raised comes by itself, as the handler returns to the very
+ * instruction; a signal that was sent is queued again with the same siginfo.
+ */
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "frozen.h"
+#include "gencore.h"
+
+#define STACK_SIZE (64 * 1024)
+#define PAGE 65536 /* the largest there is */
+#define OTHER_CRASH_NS (310 * NANOSECONDS) /* longer than the first one waits for its collector */
+
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+#define FATAL_COUNT (sizeof(fatal) / sizeof(fatal[0]))
+
+static struct {
+    struct gencore_action previous[FATAL_COUNT];
+    void *known[FATAL_COUNT];    /* handlers that we have been put in front of on purpose */
+    const struct gencore_standby *standby;
+    int32_t owner;               /* process that the handlers are for: not the children it forks */
+    int32_t crashed;             /* futex: thread that captures, then DONE */
+    int was_installed;           /* ever */
+    void *stack;
+} watch;
+
+#define DONE (-1)
+
+static int
+position_of(int signal)
+{
+    for (unsigned int i = 0; i < FATAL_COUNT; i++) {
+        if (fatal[i] == signal) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static void
+hand_on(int signal, siginfo_t *info)
+{
+    int at = position_of(signal);
+
+    if (at >= 0) {
+        (void)raw4(SYS_rt_sigaction, signal, &watch.previous[at], NULL, sizeof(gencore_sigset));
+    }
+    if (info->si_code <= 0) {
+        /* Blocked until this handler returns, then it finds the process as the first one did. */
+        (void)raw4(SYS_rt_tgsigqueueinfo, raw0(SYS_getpid), raw0(SYS_gettid), signal, info);
+    }
+}
+
+/* Signal safe. A fault in here, with the signal blocked, makes the kernel end the process: no loop. */
+static void
+on_crash(int signal, siginfo_t *info, void *context)
+{
+    static const struct timespec patience = {OTHER_CRASH_NS / NANOSECONDS, 0};
+    int32_t tid = (int32_t)raw0(SYS_gettid), nobody = 0;
+
+    if (raw0(SYS_getpid) == watch.owner) {
+        if (__atomic_compare_exchange_n(&watch.crashed, &nobody, tid, 0, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST)) {
+            const struct gencore_standby *standby = __atomic_load_n(&watch.standby, __ATOMIC_SEQ_CST);
+            struct gencore_result result;
+
+            if (standby) {
+                gencore_capture_in_handler(standby, info, context, &result);
+            }
+            __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
+            (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);
+        }
+        else if (nobody != tid && nobody != DONE) {
+            (void)raw4(SYS_futex, &watch.crashed, FUTEX_WAIT_PRIVATE, nobody, &patience);
+        }
+    }
+    hand_on(signal, info);
+}
+
+/* Without it a stack overflow leaves no room for a handler. It stays for the life of the process: whoever
+ * had one before may have freed it meanwhile. */
+static int
+give_alternate_stack(void)
+{
+    stack_t stack = {.ss_size = STACK_SIZE};
+    long memory;
+
+    if (!watch.stack) {
+        memory = raw6(SYS_mmap, 0, STACK_SIZE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
+        if (memory < 0 && memory > -4096) {
+            return (int)memory;
+        }
+        (void)raw3(SYS_mprotect, memory, PAGE, PROT_NONE);
+        watch.stack = (char *)memory + PAGE;
+    }
+    stack.ss_sp = watch.stack;
+    return (int)raw2(SYS_sigaltstack, &stack, NULL);
+}
+
+int
+gencore_watch_crashes(void)
+{
+    struct gencore_action action = {
+        .handler = (void *)on_crash,
+        .flags = SA_SIGINFO | SA_ONSTACK | gencore_restorer_flag,
+        .restorer = gencore_restorer,
+    };
+    int32_t pid = (int32_t)raw0(SYS_getpid);
+    int is_first = !watch.was_installed, count = 0;
+
+    if (watch.owner != pid) {
+        int error = give_alternate_stack();
+
+        if (error < 0) {
+            return error;
+        }
+        watch.crashed = 0;
+    }
+    for (unsigned int i = 0; i < FATAL_COUNT; i++) {
+        struct gencore_action current;
+
+        if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) < 0) {
+            continue;
+        }
+        if (current.handler != (void *)on_crash) {
+            if (!is_first && current.handler != (void *)SIG_DFL && current.handler != watch.known[i]) {
+                continue; /* the user's own, on purpose */
+            }
+            watch.previous[i] = current;
+            if (current.handler != (void *)SIG_DFL) {
+                watch.known[i] = current.handler;
+            }
+            if (raw4(SYS_rt_sigaction, fatal[i], &action, NULL, sizeof(gencore_sigset)) < 0) {
+                continue;
+            }
+        }
+        count++;
+    }
+    watch.owner = pid;
+    watch.was_installed = 1;
+    return count;
+}
+
+void
+gencore_unwatch_crashes(void)
+{
+    for (unsigned int i = 0; i < FATAL_COUNT && watch.owner; i++) {
+        struct gencore_action current;
+
+        if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) == 0
+            && current.handler == (void *)on_crash) {
+            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.previous[i], NULL, sizeof(gencore_sigset));
+        }
+    }
+    watch.owner = 0;
+}
+
+const struct gencore_standby *
+gencore_set_crash_standby(const struct gencore_standby *standby)
+{
+    const struct gencore_standby *before = __atomic_exchange_n(&watch.standby, standby, __ATOMIC_SEQ_CST);
+
+    return __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) ? NULL : before;
+}

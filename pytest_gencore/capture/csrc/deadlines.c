@@ -1,0 +1,164 @@
+/*
+ * deadlines.c - timers whose handler captures, also while native code holds the GIL.
+ *
+ * POSIX timers that signal one thread: no clash with SIGALRM and its one timer a process, nor with
+ * faulthandler's, and no helper thread that would need the GIL.
+ */
+#include <linux/types.h>
+#include <signal.h>
+#include <time.h>
+
+#include "frozen.h"
+#include "gencore.h"
+
+#ifndef SIGEV_THREAD_ID
+#define SIGEV_THREAD_ID 4
+#endif
+
+static struct {
+    struct deadline {
+        const struct gencore_standby *standby; /* NULL: not set */
+        struct gencore_result result;
+        int32_t timer;
+        int32_t has_timer;
+        int32_t owner;           /* process that made the timer: children do not inherit it */
+        int32_t exits;
+        int32_t fired;           /* enum gencore_fired */
+    } all[GENCORE_DEADLINES];
+    int signal;                  /* 0: none chosen yet */
+} deadlines;
+
+static int
+has_tracer(void)
+{
+    char status[2048];
+    const char *at;
+
+    if (frozen_read_file("/proc/self/status", status, sizeof(status)) <= 0) {
+        return 0;
+    }
+    at = frozen_find(status, "\nTracerPid:\t");
+    return at && *at != '0';
+}
+
+/* Signal safe, on the thread that set the deadline. */
+static void
+on_deadline(int signal, siginfo_t *info, void *context)
+{
+    struct deadline *deadline;
+
+    (void)signal;
+    if (info->si_code != SI_TIMER || (unsigned int)info->si_value.sival_int >= GENCORE_DEADLINES) {
+        return;
+    }
+    deadline = &deadlines.all[info->si_value.sival_int];
+    if (!deadline->standby || deadline->fired || deadline->owner != raw0(SYS_getpid)) {
+        return;
+    }
+    if (has_tracer()) {
+        deadline->fired = GENCORE_FIRED_IN_DEBUGGER;
+        return;
+    }
+    gencore_capture_in_handler(deadline->standby, NULL, context, &deadline->result);
+    deadline->fired = GENCORE_FIRED;
+    if (deadline->exits) {
+        static const char text[] = "gencore: the test took too long, the process ends: "
+                                   "gencore_exit_on_timeout\n";
+
+        if (deadline->standby->plan->stderr_fd >= 0) {
+            (void)frozen_write_all(deadline->standby->plan->stderr_fd, text, sizeof(text) - 1);
+        }
+        (void)raw1(SYS_exit_group, 1);
+    }
+}
+
+static int
+choose_signal(void)
+{
+    struct gencore_action current, action = {
+        .handler = (void *)on_deadline,
+        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | gencore_restorer_flag,
+        .restorer = gencore_restorer,
+    };
+
+    if (deadlines.signal
+        && raw4(SYS_rt_sigaction, deadlines.signal, NULL, &current, sizeof(gencore_sigset)) == 0
+        && current.handler == (void *)on_deadline) {
+        return 0;
+    }
+    for (int signal = GENCORE_SIGNAL_COUNT; signal > GENCORE_SIGNAL_COUNT / 2 + 2; signal--) {
+        if (raw4(SYS_rt_sigaction, signal, NULL, &current, sizeof(gencore_sigset)) == 0
+            && current.handler == (void *)SIG_DFL
+            && raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
+            deadlines.signal = signal;
+            return 0;
+        }
+    }
+    return -EAGAIN;
+}
+
+static long
+set_timer(const struct deadline *deadline, int64_t nanoseconds)
+{
+    struct itimerspec when = {.it_value = {nanoseconds / NANOSECONDS, nanoseconds % NANOSECONDS}};
+
+    return raw4(SYS_timer_settime, deadline->timer, 0, &when, NULL);
+}
+
+/* A timer belongs to the thread that made it; it is made anew for each deadline, for some microseconds. */
+static long
+make_timer(struct deadline *deadline, unsigned int which)
+{
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID,
+        .sigev_signo = deadlines.signal,
+        .sigev_value.sival_int = (int)which,
+    };
+
+    event._sigev_un._tid = (int32_t)raw0(SYS_gettid);
+    return raw3(SYS_timer_create, CLOCK_MONOTONIC, &event, &deadline->timer);
+}
+
+int
+gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct gencore_standby *standby, int exits)
+{
+    struct deadline *deadline = &deadlines.all[which];
+    struct gencore_result unused;
+    long error;
+
+    (void)gencore_cancel_deadline(which, &unused);
+    if ((error = choose_signal()) < 0 || (error = make_timer(deadline, which)) < 0) {
+        return (int)error;
+    }
+    deadline->owner = (int32_t)raw0(SYS_getpid);
+    deadline->exits = exits;
+    deadline->fired = GENCORE_NOT_FIRED;
+    deadline->has_timer = 1;
+    deadline->standby = standby;
+    return (int)set_timer(deadline, nanoseconds > 0 ? nanoseconds : 1);
+}
+
+int
+gencore_cancel_deadline(unsigned int which, struct gencore_result *result)
+{
+    struct deadline *deadline = &deadlines.all[which];
+    int fired = gencore_deadline_fired(which, result);
+
+    if (deadline->has_timer && deadline->owner == raw0(SYS_getpid)) {
+        (void)raw1(SYS_timer_delete, deadline->timer); /* a signal that is on its way comes now, at the latest */
+        fired = gencore_deadline_fired(which, result);
+    }
+    deadline->standby = NULL;
+    deadline->has_timer = 0;
+    deadline->fired = GENCORE_NOT_FIRED;
+    return fired;
+}
+
+int
+gencore_deadline_fired(unsigned int which, struct gencore_result *result)
+{
+    const struct deadline *deadline = &deadlines.all[which];
+
+    *result = deadline->result;
+    return deadline->owner == raw0(SYS_getpid) ? deadline->fired : GENCORE_NOT_FIRED;
+}
