@@ -1,0 +1,99 @@
+"""``gencore check``: whether this machine and user can capture, by which method, and if not, why."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
+from pytest_gencore.cli.options import examples
+from pytest_gencore.cli.output import echo_json, format_size, printable
+
+if TYPE_CHECKING:
+    from pytest_gencore.cli.machine import Finding
+    from pytest_gencore.cli.selftest import SelfTest
+
+
+@click.command(
+    epilog=examples(
+        "gencore check",
+        "gencore check --selftest build/gencore-artifacts",
+        "gencore check --json | jq -r .method",
+    )
+)
+@click.argument("directory", default=DEFAULT_DIRECTORY, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--selftest", is_flag=True, help="Capture a small process, open the archive, remove it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
+    """Check whether processes of this user can be captured here, with archives in DIRECTORY.
+
+    Says which method would be used, and what is in the way. Run it as the tests run: same user, container,
+    limits. With --selftest the answer is that of a real capture. Exit status 0 if captures work, 1 if not.
+    """
+    from pytest_gencore.cli.machine import examine, find_method
+
+    findings = list(examine(directory))
+    problems = [finding for finding in findings if finding.state == "problem"]
+    method, reason = find_method() if not problems else ("", "")
+    result: SelfTest | None = None
+    if selftest:
+        from pytest_gencore.cli.selftest import run_selftest
+
+        result = run_selftest(directory)
+        if result.is_ok:
+            method, reason = result.method, result.method_reason
+    works = result.is_ok if result else not problems
+    if as_json:
+        echo_json(_describe(findings, result, works=works, method=method, reason=reason))
+    else:
+        for finding in findings:
+            _print(finding)
+        if result:
+            _print_selftest(result)
+        click.echo(printable(_verdict(problems, result, works=works, method=method, reason=reason)))
+    if not works:
+        raise SystemExit(1)
+
+
+def _describe(
+    findings: list[Finding], result: SelfTest | None, *, works: bool, method: str, reason: str
+) -> dict[str, Any]:
+    return {
+        "can_capture": works,
+        "method": method if works else None,
+        "method_reason": reason if works else None,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "selftest": dataclasses.asdict(result) if result else None,
+    }
+
+
+def _print(finding: Finding) -> None:
+    mark = {"ok": "ok", "note": "note", "problem": "PROBLEM"}[finding.state]
+    click.echo(printable(f"{mark:<8}{finding.name:<13} {finding.value}"))
+    if finding.advice:
+        click.echo(printable(f"{'':<22}{finding.advice}"))
+
+
+def _print_selftest(result: SelfTest) -> None:
+    if result.is_ok:
+        tools = ", ".join(result.opened_with)
+        text = f"{result.threads} threads, {format_size(result.size)}, opened with {tools}"
+        click.echo(printable(f"{'ok':<8}{'self-test':<13} {text}"))
+    else:
+        click.echo(printable(f"{'PROBLEM':<8}{'self-test':<13} {result.reason}"))
+    for warning in result.warnings:
+        click.echo(printable(f"{'':<22}{warning}"))
+
+
+def _verdict(
+    problems: list[Finding], result: SelfTest | None, *, works: bool, method: str, reason: str
+) -> str:
+    if works:
+        what = "a real one was made" if result else "they would be made"
+        return f"captures work: {what} with method {method} ({reason})"
+    if result:
+        return f"captures do not work: {result.reason}"
+    return f"captures do not work: {problems[0].name}: {problems[0].value}"

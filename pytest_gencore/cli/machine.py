@@ -1,0 +1,225 @@
+"""What of this machine matters to a capture: one function a fact, each with what would help.
+
+Facts are those of the process that asks, which is started as a test run would be.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from pytest_gencore.cli import containers
+from pytest_gencore.cli.output import format_size
+from pytest_gencore.cli.tools import NAMES, find_tool
+from pytest_gencore.collector.core_pattern import CoreFacts, CorePattern
+from pytest_gencore.collector.kernel_dump import core_limit_of, why_no_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+State = Literal["ok", "note", "problem"]
+
+_MACHINES: Final = ("x86_64", "aarch64")
+_KERNEL_NEEDED: Final = (5, 3)
+_SPACE_NEEDED: Final = 256 << 20
+_MEMORY_NEEDED: Final = 128 << 20
+_PROC_FILES: Final = ("maps", "smaps", "pagemap", "auxv")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact about the machine."""
+
+    name: str
+    value: str
+    state: State = "ok"
+    """``note``: captures work, but differently; ``problem``: they do not."""
+    advice: str = ""
+    """What it means or what would help."""
+
+
+def find_method() -> tuple[str, str]:
+    """Return the method that a capture of a process like this one would use, and why.
+
+    The answer is that of the collector's own function. What only a try can show (a kernel that writes no core
+    nevertheless) is not in it.
+    """
+    try:
+        pattern = CorePattern.read()
+    except OSError as error:
+        return "copy", f"core_pattern cannot be read: {error.strerror}"
+    facts = CoreFacts(
+        pid=os.getpid(), tid=os.getpid(), signal=11, hostname=socket.gethostname(), executable=sys.executable
+    )
+    obstacle = why_no_core(pattern, facts, core_limit_of(os.getpid()), os.sysconf("SC_PAGE_SIZE"))
+    return ("copy", obstacle) if obstacle else ("crash", "the kernel writes core files here")
+
+
+def examine(directory: Path) -> Iterator[Finding]:
+    """Yield all facts; ``directory`` is where archives would go."""
+    yield _python()
+    yield _kernel()
+    if sys.platform != "linux":
+        return
+    yield _extension()
+    yield _proc()
+    yield _core_pattern()
+    yield _core_limits()
+    yield _coredump_filter()
+    yield from _restrictions()
+    yield _container()
+    yield _disk(directory)
+    yield _memory()
+    yield from (_tool(name) for name in NAMES)
+
+
+def _python() -> Finding:
+    name, version = platform.python_implementation(), platform.python_version()
+    if name != "CPython":
+        return Finding("python", f"{name} {version}", "note", "only CPython was tried")
+    return Finding("python", f"{name} {version}, {sys.executable}")
+
+
+def _kernel() -> Finding:
+    value = f"{platform.system()} {platform.release()} {platform.machine()}"
+    if sys.platform != "linux":
+        return Finding("kernel", value, "problem", "captures need Linux; archives can be opened here")
+    if platform.machine() not in _MACHINES:
+        return Finding("kernel", value, "problem", "captures need x86_64 or aarch64")
+    numbers = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    if numbers < _KERNEL_NEEDED:
+        return Finding("kernel", value, "problem", "captures need Linux 5.3 or newer")
+    return Finding("kernel", value)
+
+
+def _extension() -> Finding:
+    files = sorted((Path(__file__).parents[1] / "capture").glob("_native*.so"))
+    if files:
+        return Finding("extension", files[0].name)
+    advice = "install again where a C compiler and the Python headers are: pip install --force-reinstall"
+    return Finding("extension", "missing", "problem", advice)
+
+
+def _proc() -> Finding:
+    unreadable = [name for name in _PROC_FILES if not os.access(f"/proc/self/{name}", os.R_OK)]
+    if unreadable:
+        return Finding("proc", f"/proc/self/{unreadable[0]} is missing", "problem", "mount /proc")
+    return Finding("proc", "mounted")
+
+
+def _core_pattern() -> Finding:
+    try:
+        pattern = CorePattern.read()
+    except OSError as error:
+        return Finding("core_pattern", error.strerror or str(error), "note", "method copy needs none")
+    value = f"{pattern.kind}: {pattern.template or '(empty)'}"
+    if pattern.kind == "file":
+        return Finding("core_pattern", value)
+    advice = "the kernel gives its cores away; method copy does not need them, nothing has to be changed"
+    return Finding("core_pattern", value, "note", advice)
+
+
+def _core_limits() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    names = ["unlimited" if limit == resource.RLIM_INFINITY else format_size(limit) for limit in (soft, hard)]
+    value = f"soft {names[0]}, hard {names[1]}"
+    if hard == 0:
+        return Finding(
+            "core limit", value, "note", "method copy does not need it; for crash: ulimit -Hc unlimited"
+        )
+    if hard != resource.RLIM_INFINITY:
+        return Finding("core limit", value, "note", "a larger core of method crash is cut; then copy is used")
+    return Finding("core limit", value)
+
+
+def _coredump_filter() -> Finding:
+    path = Path("/proc/self/coredump_filter")
+    try:
+        value = f"0x{path.read_text().strip()}"
+        with path.open("r+"):
+            pass
+    except OSError as error:
+        advice = "with method crash the kernel's own filter is in force; copy applies it itself"
+        return Finding("filter", f"cannot be written: {error.strerror}", "note", advice)
+    return Finding("filter", f"{value}, can be written")
+
+
+def _restrictions() -> Iterator[Finding]:
+    unneeded = "captures use no ptrace, nothing has to be changed"
+    yama = _read("/proc/sys/kernel/yama/ptrace_scope")
+    yield Finding("yama", f"ptrace_scope {yama}: {unneeded}" if yama else "not there")
+    status = _read("/proc/self/status")
+    match = re.search(r"^Seccomp:\s*(\d)", status, re.MULTILINE)
+    mode = {"0": "no filter", "1": "strict", "2": "a filter"}.get(match.group(1) if match else "", "unknown")
+    yield Finding("seccomp", f"{mode}: {unneeded}" if mode == "a filter" else mode)
+    if _read("/proc/sys/vm/overcommit_memory") == "2":
+        advice = "forking a large process can be refused: then captures of it fail"
+        yield Finding("overcommit", "vm.overcommit_memory is 2", "note", advice)
+
+
+def _container() -> Finding:
+    name = containers.find_container()
+    if name == "gVisor":
+        advice = "not tried; no core of the kernel can be expected, use --gencore-method=copy"
+        return Finding("container", name, "note", advice)
+    if os.getpid() == 1:
+        return Finding(
+            "container", "this is PID 1", "note", "start the container with an init: docker run --init"
+        )
+    return Finding("container", name or "none seen")
+
+
+def _disk(directory: Path) -> Finding:
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding("disk", f"{place}: {error.strerror}", "problem", "choose another directory")
+    value = f"{format_size(free)} free for {directory}"
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        return Finding(
+            "disk", f"{place} cannot be written", "problem", "choose another directory: --gencore-dir"
+        )
+    if free < _SPACE_NEEDED:
+        return Finding(
+            "disk", value, "note", "an archive takes 10 to 50 % of the process's memory, and 20 MiB"
+        )
+    return Finding("disk", value)
+
+
+def _memory() -> Finding:
+    available = containers.available_memory()
+    if available is None:
+        return Finding("memory", "unknown", "note", "/proc/meminfo cannot be read")
+    value = f"{format_size(available)} available"
+    if available < _MEMORY_NEEDED:
+        return Finding("memory", value, "note", "the snapshot is killed first when memory runs out")
+    return Finding("memory", value)
+
+
+def _tool(name: str) -> Finding:
+    tool = find_tool(name)
+    if tool is not None:
+        return Finding(name, f"{tool.version_text}, {tool.path}")
+    advice = {
+        "gdb": "only needed to open cores: gencore debug",
+        "pystack": "only needed to read stacks from cores: pip install pystack",
+    }
+    return Finding(name, "not found", "note", advice.get(name, ""))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

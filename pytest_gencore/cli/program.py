@@ -1,0 +1,82 @@
+"""The group of all subcommands, and how errors of any of them end."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from pytest_gencore.cli.output import printable
+from pytest_gencore.errors import GencoreError
+from pytest_gencore.version import __version__
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+_COMMANDS: Final = {
+    "check": "check:check",
+    "list": "listing:list_archives",
+    "show": "show:show",
+    "stacks": "stacks:stacks",
+    "debug": "debug:debug",
+    "unpack": "unpack:unpack",
+    "wait": "wait:wait",
+    "prune": "prune:prune",
+}
+"""Module and attribute of each; imported when asked for, because ``list`` and ``show`` are to be fast."""
+
+
+class Program(click.Group):
+    """A group whose expected errors are one line and exit status 1."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the subcommand of this name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"pytest_gencore.cli.{module}"), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; turn errors that users can have into click's."""
+        try:
+            return super().invoke(ctx)
+        except GencoreError as error:
+            raise click.ClickException(printable(str(error))) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+            raise click.ClickException(printable(f"{error.strerror or error}{where}")) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the subcommands, in the order of the documentation."""
+        return list(_COMMANDS)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gencore")
+def program() -> None:
+    """Look at, open and tidy up core archives of pytest-gencore.
+
+    Exit status: 0 if all went well, 1 if the answer is no or something failed, 2 for wrong usage.
+    """
+
+
+def run() -> NoReturn:
+    """Run the command line and exit; signals that end it let temporary folders be removed first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _on_end)
+    program.main(prog_name="gencore")
+    sys.exit(0)
+
+
+def _on_end(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

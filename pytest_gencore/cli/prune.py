@@ -1,0 +1,93 @@
+"""``gencore prune``: remove archives that are too many, too old or too large."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_gencore.cli.artifacts import ArtifactFile, find_archives
+from pytest_gencore.cli.options import examples
+from pytest_gencore.cli.output import echo_json, format_size, note, printable
+from pytest_gencore.cli.values import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command(
+    epilog=examples(
+        "gencore prune gencore-artifacts --keep 10",
+        "gencore prune gencore-artifacts --older-than 14d --max-size 20GiB --dry-run",
+    )
+)
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--keep", type=click.IntRange(min=0), help="Keep this many, the newest.")
+@click.option("--older-than", type=parse_duration, metavar="TIME", help="Remove what is older: 12h, 7d, 2w.")
+@click.option(
+    "--max-size",
+    type=parse_size,
+    metavar="SIZE",
+    help="Remove the oldest until all together are no larger: 4GiB.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the paths removed and kept.")
+@click.pass_context
+def prune(
+    context: click.Context,
+    directory: Path,
+    *,
+    keep: int | None,
+    older_than: float | None,
+    max_size: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove archives from DIRECTORY: what any of the given rules says.
+
+    Only regular files named core_DATE.TIME.PID.SEQ.tar.gz in that very directory are touched; age is that of
+    the name. Exit status 1 if a file cannot be removed.
+    """
+    if keep is None and older_than is None and max_size is None:
+        raise click.UsageError("give --keep, --older-than or --max-size", context)
+    files = find_archives(directory)
+    doomed = list(_select(files, keep=keep, older_than=older_than, max_size=max_size))
+    failed = []
+    for file in doomed:
+        reason = "" if dry_run else _remove(file)
+        if reason:
+            failed.append(file)
+            note(f"cannot remove {file.path}: {reason}")
+        elif not as_json:
+            verb = "would remove" if dry_run else "removed"
+            click.echo(printable(f"{verb} {file.path}  {format_size(file.size)}"))
+    removed = [file for file in doomed if file not in failed]
+    if as_json:
+        kept = [str(file.path) for file in files if file not in removed]
+        echo_json({"removed": [str(file.path) for file in removed], "kept": kept, "dry_run": dry_run})
+    if failed:
+        raise SystemExit(1)
+
+
+def _remove(file: ArtifactFile) -> str:
+    """Remove a file; return why that failed, empty if it did not."""
+    try:
+        file.path.unlink(missing_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _select(
+    files: list[ArtifactFile], *, keep: int | None, older_than: float | None, max_size: int | None
+) -> Iterator[ArtifactFile]:
+    total = 0
+    now = time.time()
+    for number, file in enumerate(reversed(files)):
+        total += file.size
+        is_surplus = keep is not None and number >= keep
+        is_old = older_than is not None and now - file.created > older_than
+        if is_surplus or is_old or (max_size is not None and total > max_size):
+            yield file

@@ -1,0 +1,114 @@
+"""``gencore show``: what an archive is, without unpacking its core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_gencore.archive import read_archive
+from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.output import echo_json, echo_text, format_size, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_gencore.archive import Archive, Manifest, Thread
+
+_THREADS_SHOWN = 40
+
+
+@click.command(
+    epilog=examples(
+        "gencore show core_20261121.225921.9520.001.tar.gz",
+        "gencore show --failure core_20261121.225921.9520.001.tar.gz",
+        "gencore show --json core_20261121.225921.9520.001.tar.gz | jq .manifest.notices",
+    )
+)
+@archive_argument
+@click.option("--failure", is_flag=True, help="Print the failure as pytest printed it, with locals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the size of the file.")
+def show(archive: Path, *, failure: bool, as_json: bool) -> None:
+    """Show what ARCHIVE is: which test, when, why, threads, sizes, what is missing.
+
+    Only the manifest is read, so this is fast whatever the size. Exit status 1 if the file is no archive, is
+    damaged, or with --failure holds none.
+    """
+    opened = read_archive(archive)
+    if failure:
+        text = opened.failure()
+        if text is None:
+            raise click.ClickException("the archive holds no failure: its trigger was no failure of a test")
+        echo_text(text)
+    elif as_json:
+        path, size = str(opened.path), opened.size
+        echo_json({"path": path, "size": size, "manifest": opened.manifest.document})
+    else:
+        for label, value in _lines(opened):
+            click.echo(printable(f"{label:<10} {value}".rstrip()))
+
+
+def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
+    manifest = archive.manifest
+    yield "archive", f"{archive.path.name}, {format_size(archive.size)}"
+    if not manifest.complete:
+        yield "", "NOT FINISHED: the collector was interrupted while it wrote this file"
+    yield "test", _test(manifest)
+    yield "trigger", _trigger(manifest)
+    yield "created", manifest.created
+    versions = manifest.versions
+    python = f"{versions.python_implementation} {versions.python_version}"
+    yield "process", f"{manifest.pid}, {python}, {versions.kernel} {versions.machine}"
+    yield "executable", manifest.executable
+    core = manifest.core
+    cut = ", TRUNCATED" if core.truncated else ""
+    yield "core", f"{format_size(core.size)}, {format_size(core.data_size)} of it without holes{cut}"
+    yield "method", f"{manifest.method}: {manifest.method_reason}"
+    yield "libraries", _libraries(manifest)
+    timings = manifest.timings
+    if timings.pause_ms is not None and timings.collect_s is not None:
+        yield "timings", f"threads stood still {timings.pause_ms:.1f} ms, archive {timings.collect_s:.1f} s"
+    yield "threads", str(len(manifest.threads))
+    for number, thread in enumerate(manifest.threads[:_THREADS_SHOWN]):
+        yield "", _thread(thread, is_first=number == 0)
+    if len(manifest.threads) > _THREADS_SHOWN:
+        yield "", f"... and {len(manifest.threads) - _THREADS_SHOWN} more: see --json"
+    for text in manifest.notices:
+        yield "notice", text
+    yield "made by", f"pytest-gencore {versions.pytest_gencore}"
+
+
+def _test(manifest: Manifest) -> str:
+    if manifest.nodeid is None:
+        return "none"
+    details = [manifest.phase] if manifest.phase else []
+    details += [f"attempt {manifest.attempt}"] if manifest.attempt > 1 else []
+    details += [manifest.worker_id] if manifest.worker_id else []
+    return f"{manifest.nodeid} ({', '.join(details)})" if details else manifest.nodeid
+
+
+def _trigger(manifest: Manifest) -> str:
+    known = {"signal": "signal {}", "fault_address": "at {}", "deadline_s": "after {} s"}
+    details = [
+        text.format(manifest.document[key])
+        for key, text in known.items()
+        if isinstance(manifest.document.get(key), str | int | float)
+    ]
+    return " ".join((manifest.trigger, *details))
+
+
+def _libraries(manifest: Manifest) -> str:
+    left_out = [library for library in manifest.libraries if not library.included]
+    size = format_size(sum(library.size for library in manifest.libraries if library.included))
+    text = f"{len(manifest.libraries) - len(left_out)}, {size}"
+    return f"{text}; {len(left_out)} could not be included" if left_out else text
+
+
+def _thread(thread: Thread, *, is_first: bool) -> str:
+    text = f"{thread.tid} {thread.name}"
+    if is_first:
+        text += ", the capturing thread"
+    if not thread.native_registers:
+        text += f", registers not known: {thread.reason or 'no reason given'}"
+    return text

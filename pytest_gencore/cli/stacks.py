@@ -1,0 +1,94 @@
+"""``gencore stacks``: the stacks of all threads, with the best tool that there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pytest_gencore.archive import Archive, read_archive
+from pytest_gencore.cli.gdb import executable_in, gdb_command, stack_commands
+from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.output import echo_json, echo_text, note
+from pytest_gencore.cli.python_commands import find_on_machine
+from pytest_gencore.cli.tools import Tool, find_tool, run_tool
+from pytest_gencore.cli.workspace import find_mismatches, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_TOOL_SECONDS: Final = 900
+_BEGIN: Final = "@@gencore"
+
+
+@click.command(
+    epilog=examples(
+        "gencore stacks core_20261121.225921.9520.001.tar.gz",
+        "gencore stacks --native --locals core_20261121.225921.9520.001.tar.gz",
+    )
+)
+@archive_argument
+@click.option("--native", is_flag=True, help="Merge in the frames of C, C++ and Rust; all threads.")
+@click.option("--locals", "with_locals", is_flag=True, help="Show local variables (pystack only).")
+@click.option("--json", "as_json", is_flag=True, help='Print {"tool": NAME, "text": STACKS}.')
+def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> None:
+    """Print the stacks of all threads of ARCHIVE, read from its core.
+
+    With pystack: Python stacks, with --native merged with native ones. Without it: native stacks of gdb, with
+    Python's if this machine has CPython's commands for it. Without both: the Python stacks that were written
+    at the time of the capture. Exit status 1 if the archive is damaged or has no stacks at all.
+    """
+    opened = read_archive(archive)
+    pystack, gdb = find_tool("pystack"), find_tool("gdb")
+    found: tuple[str, str] | None = None
+    if pystack or gdb:
+        with unpacked(opened, None) as folder:
+            for message in find_mismatches(opened, folder):
+                note(f"warning: {message}")
+            if pystack:
+                options = (["--native-all"] if native else []) + (["--locals"] if with_locals else [])
+                found = _try("pystack", lambda: _run_pystack(pystack, opened, folder, options))
+            if not found and gdb:
+                if not pystack:
+                    note("pystack is not installed: stacks of gdb (pip install pystack)")
+                found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
+    if not found:
+        found = _built_in(opened)
+    tool, text = found
+    if as_json:
+        echo_json({"tool": tool, "text": text})
+    else:
+        echo_text(text)
+
+
+def _try(name: str, read: Callable[[], tuple[int, str, str]]) -> tuple[str, str] | None:
+    status, output, errors = read()
+    if status == 0 and output.strip():
+        return name, output
+    reason = errors.strip().splitlines()
+    note(f"{name} could not read the core: {reason[-1] if reason else f'status {status}'}")
+    return None
+
+
+def _run_pystack(pystack: Tool, archive: Archive, folder: Path, options: list[str]) -> tuple[int, str, str]:
+    executable = executable_in(archive.manifest, folder)
+    files = [str(folder / "core"), *([str(executable)] if executable else [])]
+    search = ["--lib-search-root", str(folder)]
+    return run_tool([pystack.path, "--no-color", "core", *files, *search, *options], timeout=_TOOL_SECONDS)
+
+
+def _run_gdb(gdb: Tool, archive: Archive, folder: Path) -> tuple[int, str, str]:
+    script = find_on_machine(archive.manifest)
+    commands = [f"echo {_BEGIN}\\n", *stack_commands(script)]
+    command = gdb_command(gdb, archive.manifest, folder, batch=True, commands=commands)
+    status, output, errors = run_tool(command, timeout=_TOOL_SECONDS)
+    return status, output.partition(f"{_BEGIN}\n")[2].lstrip("\n"), errors
+
+
+def _built_in(archive: Archive) -> tuple[str, str]:
+    note("stacks as they were written at the time of the capture; for more: pip install pystack")
+    text = archive.stacks()
+    if text is None:
+        raise click.ClickException("the archive holds no stacks")
+    return "stacks.txt", text

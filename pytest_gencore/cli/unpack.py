@@ -1,0 +1,31 @@
+"""``gencore unpack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pytest_gencore.archive import read_archive
+from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.output import printable
+from pytest_gencore.cli.workspace import unpack_with_progress
+
+
+@click.command(
+    epilog=examples(
+        "gencore unpack core_20261121.225921.9520.001.tar.gz",
+        'cd "$(gencore unpack core_20261121.225921.9520.001.tar.gz /var/tmp)"',
+    )
+)
+@archive_argument
+@click.argument("directory", default=".", type=click.Path(file_okay=False, path_type=Path))
+def unpack(archive: Path, directory: Path) -> None:
+    """Unpack ARCHIVE into a new folder of its name in DIRECTORY (default: here), and print the folder.
+
+    The archive is not trusted: nothing is written outside of the folder, sizes must be those of the manifest,
+    free space is checked first. The core's holes stay holes; the folder is for you only. Exit status 1 if the
+    archive is damaged, does not fit or the folder exists; then there is no folder.
+    """
+    folder = unpack_with_progress(read_archive(archive), directory)
+    click.echo(printable(str(folder)))

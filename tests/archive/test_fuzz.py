@@ -1,0 +1,36 @@
+"""Thousands of damaged archives; GENCORE_FUZZ_COUNT and GENCORE_FUZZ_SEED choose others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import archive_fuzzer
+import pytest
+from subjects import search_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT = int(os.environ.get("GENCORE_FUZZ_COUNT", "10000"))
+SEED = int(os.environ.get("GENCORE_FUZZ_SEED", "1"))
+
+
+@pytest.mark.timeout(max(120, COUNT // 50))
+def test_damaged_archives(tmp_path: Path) -> None:
+    """Refused or unpacked, in one process, with at most 100 MiB more memory; nothing is written elsewhere."""
+    command = [sys.executable, archive_fuzzer.__file__, str(tmp_path), str(COUNT), str(SEED)]
+    environment = {**os.environ, "PYTHONPATH": f"{search_path()}"}
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    answer = json.loads(done.stdout)
+    assert sum(answer["results"].values()) == COUNT
+    assert answer["growth_kib"] < 100 << 10
+    assert answer["left"] == []
+    reached = {result.partition(": ")[2] for result in answer["results"]}
+    assert reached == {"not read", "not unpacked", "unpacked"}, "the damage reaches every stage"

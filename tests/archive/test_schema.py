@@ -1,0 +1,131 @@
+"""The manifest's JSON schema: what the collector writes follows it, and the reader agrees with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from gencore_archives import read_manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_archives import MANIFEST, new_manifest
+from subjects import run_subject
+
+from pytest_gencore.archive import parse_manifest
+from pytest_gencore.errors import ArchiveError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "pytest_gencore/archive/manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+CAPTURED = """
+import sys
+from subjects import *
+captures = Captures(sys.argv[1])
+with blocked_threads(2):
+    captures.take(method=sys.argv[2], trigger="failure", failure_text="E", nodeid="a::b", phase="call")
+    report(outcomes=captures.finish())
+"""
+
+
+def test_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("method", ["auto", "copy"])
+def test_real_archive(tmp_path: Path, method: str) -> None:
+    (outcome,) = run_subject(CAPTURED, tmp_path / "out", method)["outcomes"]
+
+    manifest = read_manifest(Path(outcome["archive"]))
+
+    VALIDATOR.validate(manifest)
+    assert len(parse_manifest(json.dumps(manifest).encode()).threads) == 3
+
+
+def test_made_manifest() -> None:
+    VALIDATOR.validate(MANIFEST)
+
+
+def test_every_field_is_documented() -> None:
+    text = (ROOT / "docs/reference/archive.md").read_text()
+
+    for name, field in SCHEMA["properties"].items():
+        names = [f"{name}.{inner}" for inner in field.get("properties", ())] or [name]
+        for documented in names:
+            assert documented.startswith("versions.") or f"`{documented}`" in text, documented
+
+
+def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return where every value in a JSON document is."""
+    found = [path]
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        found += paths_of(inner, (*path, key))
+    return found
+
+
+def replaced(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copy = document.copy()
+    copy[path[0]] = replaced(document[path[0]], path[1:], value)
+    return copy
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(path=st.sampled_from(paths_of(MANIFEST)), value=ANYTHING)
+def test_reader_accepts_what_the_schema_accepts(path: tuple[str | int, ...], value: object) -> None:
+    """And raises nothing but ArchiveError. It is more lenient where only people read a field."""
+    manifest = replaced(new_manifest(), path, value)
+    try:
+        parse_manifest(json.dumps(manifest).encode())
+    except ArchiveError:
+        assert not VALIDATOR.is_valid(manifest), "the schema allows it"
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(paths_of(MANIFEST)), name=st.text(max_size=8), value=ANYTHING)
+def test_unknown_fields_are_allowed(path: tuple[str | int, ...], name: str, value: object) -> None:
+    def add(document: Any, path: tuple[str | int, ...]) -> Any:
+        inner = document
+        for part in path:
+            inner = inner[part]
+        return {**inner, f"x-{name}": value} if isinstance(inner, dict) else inner
+
+    manifest = replaced(new_manifest(), path, add(MANIFEST, path))
+    try:
+        json.dumps(manifest, allow_nan=False)
+    except ValueError:
+        return
+
+    VALIDATOR.validate(manifest)
+    parse_manifest(json.dumps(manifest).encode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_bytes_that_are_no_manifest(data: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        parse_manifest(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(offset=st.integers(0, 10_000), data=st.binary(min_size=1, max_size=4))
+def test_damaged_manifest(offset: int, data: bytes) -> None:
+    text = bytearray(json.dumps(MANIFEST).encode())
+    offset %= len(text)
+    text[offset : offset + len(data)] = data
+    with contextlib.suppress(ArchiveError):
+        parse_manifest(bytes(text))

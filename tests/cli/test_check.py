@@ -1,0 +1,177 @@
+"""``gencore check`` tells the truth: what it predicts is what a real capture does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from capabilities import find_python_program, has_program, needs
+from kernel import core_pattern, settings_lock, small_disk
+from subjects import python_for_everybody
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+BECOME = "import os, sys; from subjects import *; {before}; os.execv(sys.argv[1], sys.argv[1:])"
+HARD_LIMIT_0 = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
+NO_PTRACE = "refuse_calls({'ptrace': 1, 'process_vm_readv': 1})"
+TOOLS = [name for name in ("gdb", "pystack") if has_program(name) or find_python_program(name)]
+
+
+def prefix(before: str, python: str | None = None) -> tuple[str, ...]:
+    """Return the start of a command whose process does something first."""
+    return (python or sys.executable, "-c", BECOME.format(before=before))
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Return a folder that other users may use too."""
+    path = Path(tempfile.mkdtemp(prefix="gc-"))
+    try:
+        path.chmod(0o777)
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def check(run_program: RunProgram, directory: Path, **options: Any) -> tuple[int, dict[str, Any]]:
+    """Return status and answer of a check with self-test; without it the method must be the same."""
+    predicted = run_program("check", directory, "--json", **options)
+    done = run_program("check", directory, "--json", "--selftest", **options)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if answer["can_capture"]:
+        assert predicted.returncode == 0, predicted.stdout
+        assert json.loads(predicted.stdout)["method"] == answer["method"] == answer["selftest"]["method"]
+    assert done.returncode == (0 if answer["can_capture"] else 1)
+    assert not list(directory.glob("*")), "nothing is left"
+    assert not list(directory.glob(".*")), "nothing is left"
+    return done.returncode, answer
+
+
+def assert_works(answer: dict[str, Any], method: str, reason: str) -> None:
+    assert answer["can_capture"], answer["selftest"]
+    assert answer["method"] == method
+    assert reason in answer["method_reason"]
+    assert answer["selftest"]["threads"] == 2
+    assert answer["selftest"]["opened_with"] == ["reader", *TOOLS], answer["selftest"]
+
+
+@needs("root")
+def test_plain(run_program: RunProgram, tmp_path: Path) -> None:
+    with core_pattern("core"):
+        _, answer = check(run_program, tmp_path / "out")
+
+    assert_works(answer, "crash", "the kernel writes core files here")
+    assert not (tmp_path / "out").exists(), "made for the test only"
+
+
+@needs("root")
+def test_pipe(run_program: RunProgram, tmp_path: Path) -> None:
+    with core_pattern("|/bin/false %p"):
+        _, answer = check(run_program, tmp_path / "out")
+
+    assert_works(answer, "copy", "core_pattern sends cores to a program: |/bin/false %p")
+    (finding,) = [finding for finding in answer["findings"] if finding["name"] == "core_pattern"]
+    assert (finding["value"], finding["state"]) == ("pipe: |/bin/false %p", "note")
+
+
+@needs("root")
+def test_hard_limit_0(run_program: RunProgram, tmp_path: Path) -> None:
+    with core_pattern("core"):
+        _, answer = check(run_program, tmp_path / "out", prefix=prefix(HARD_LIMIT_0))
+
+    assert_works(answer, "copy", "the hard limit of the core size is 0")
+
+
+@needs("root")
+def test_unprivileged(run_program: RunProgram, open_path: Path) -> None:
+    python = python_for_everybody()
+    if python is None:
+        pytest.skip("no Python that an unprivileged user may start")
+    with core_pattern("core"):
+        _, answer = check(
+            run_program,
+            open_path / "out",
+            python=shutil.which(python),
+            prefix=prefix("give_up_privileges()"),
+            HOME="/nonexistent",
+        )
+
+    assert answer["can_capture"], answer["selftest"]
+    assert answer["method"] == "crash"
+    assert answer["selftest"]["opened_with"][0] == "reader"
+
+
+@needs("root")
+def test_full_disk(run_program: RunProgram, tmp_path: Path) -> None:
+    with settings_lock(exclusive=False), small_disk(tmp_path / "disk", "1m") as disk:
+        status, answer = check(run_program, disk / "out")
+
+    assert (status, answer["can_capture"], answer["method"]) == (1, False, None)
+    assert "No space left on device" in answer["selftest"]["reason"]
+
+
+@needs("root")
+def test_seccomp_without_ptrace(run_program: RunProgram, tmp_path: Path) -> None:
+    with core_pattern("core"):
+        _, answer = check(run_program, tmp_path / "out", prefix=prefix(NO_PTRACE))
+
+    assert_works(answer, "crash", "the kernel writes core files here")
+    (finding,) = [finding for finding in answer["findings"] if finding["name"] == "seccomp"]
+    assert finding["value"].startswith("a filter")
+
+
+@needs("root")
+def test_directory_that_cannot_be_written(run_program: RunProgram, open_path: Path) -> None:
+    python = python_for_everybody()
+    if python is None:
+        pytest.skip("no Python that an unprivileged user may start")
+    (open_path / "out").mkdir(mode=0o755)
+
+    for arguments in (["check"], ["check", "--selftest"]):
+        result = run_program(
+            *arguments, open_path / "out", python=shutil.which(python), prefix=prefix("give_up_privileges()")
+        )
+        assert result.returncode == 1
+        assert result.stdout.splitlines()[-1].startswith("captures do not work: ")
+
+
+def test_text(run_program: RunProgram, tmp_path: Path) -> None:
+    with settings_lock(exclusive=False):
+        result = run_program("check", tmp_path)
+
+    names = {line.split()[1] for line in result.stdout.splitlines()[:-1] if not line.startswith(" ")}
+    assert {"python", "kernel", "core_pattern", "filter", "yama", "seccomp", "disk", "memory", "gdb"} <= names
+    assert result.stdout.splitlines()[-1].startswith("captures work: they would be made with method ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extension(tmp_path: Path, run_program: RunProgram) -> None:
+    """A copy of the package as it is where nothing was compiled: everything but captures works."""
+    import pytest_gencore
+
+    package = Path(pytest_gencore.__file__).parent
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "csrc")
+    shutil.copytree(package, tmp_path / "site" / "pytest_gencore", ignore=ignored)
+    from subjects import search_path
+
+    path = f"{tmp_path / 'site'}{os.pathsep}{search_path()}"
+
+    result = run_program("check", tmp_path / "out", PYTHONPATH=path)
+    assert result.returncode == 1
+    assert result.stdout.endswith("captures do not work: extension: missing\n")
+
+    tested = run_program("check", tmp_path / "out", "--selftest", PYTHONPATH=path)
+    assert tested.returncode == 1
+    assert "_native cannot be loaded" in tested.stdout
+    assert not (tmp_path / "out").exists()
+    assert run_program("list", tmp_path, PYTHONPATH=path).returncode == 0

@@ -1,0 +1,327 @@
+"""debug and stacks: the debugger takes the archive's files, and nothing of the archive is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from capabilities import needs
+from gencore_archives import read_manifest
+from kernel import wait_until
+from repacked import repack
+from subjects import search_path
+
+from pytest_gencore.archive import parse_manifest
+from pytest_gencore.cli import python_commands, stacks
+from pytest_gencore.cli.tools import find_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    Gencore = Callable[..., Result]
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder for temporary files of programs."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+def threads_of(archive: Path) -> list[int]:
+    return [thread["tid"] for thread in read_manifest(archive)["threads"]]
+
+
+# ---- debug -----------------------------------------------------------------------------------------------
+
+
+@needs("gdb")
+def test_batch(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
+    result = run_program("debug", real_archive, "--batch")
+
+    assert result.returncode == 0, result.stderr
+    listing, *found = re.split(r"^Thread \d+ \(.*LWP (\d+)\)\):$", result.stdout, flags=re.MULTILINE)
+    tids = threads_of(real_archive)
+    assert set(map(int, re.findall(r"LWP (\d+)", listing))) == set(tids)
+    assert {int(tid) for tid in found[::2]} == set(tids)
+    for stack in found[1 : 2 * len(tids) : 2]:
+        assert re.search(r"^#\d+ .*\b(_start|start_thread|clone3?|thread_run)\b", stack, re.MULTILINE), stack
+    manifest = parse_manifest(json.dumps(read_manifest(real_archive)).encode())
+    if python_commands.find_on_machine(manifest):
+        assert "in wait_for_the_moon" in result.stdout
+        assert "in the_test_function" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
+    assert not list(temporary.iterdir()), "the core is gone"
+
+
+@needs("gdb")
+def test_arguments_go_to_gdb(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
+    commands = [
+        "-ex",
+        "show sysroot",
+        "-ex",
+        "info sharedlibrary",
+        "-ex",
+        "info files",
+        "-ex",
+        "show auto-load",
+    ]
+
+    output = run_program("debug", real_archive, "--batch", "--", *commands).stdout
+
+    sysroot = re.search(r'The current system root is "(.*)"\.', output)
+    assert sysroot is not None
+    assert sysroot.group(1).startswith(str(temporary))
+    paths = re.findall(r"(?:Yes|No)(?: \(\*\))? +(/\S+)$", output, re.MULTILINE)
+    assert paths
+    assert all(path.startswith(sysroot.group(1)) for path in paths), "no library of this machine"
+    assert f"`{sysroot.group(1)}/core', file type elf64-x86-64" in output or "elf64" in output
+    assert "Auto-loading of Python scripts is off." in output
+    assert "thread apply" not in output
+
+
+@needs("gdb")
+def test_interactive(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
+    """Standard input is empty: gdb ends at once."""
+    result = run_program("debug", real_archive)
+
+    assert result.returncode == 0
+    assert "failure of test_moon.py::test_it" in result.stderr
+    assert "thread apply all backtrace" in result.stderr
+    assert "(gdb)" in result.stdout
+    assert not list(temporary.iterdir())
+
+
+@needs("gdb")
+def test_folder_that_stays(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> None:
+    result = run_program(
+        "debug", real_archive, "--batch", "--dir", tmp_path / "kept", "--", "-ex", "info threads"
+    )
+
+    assert result.returncode == 0
+    assert (tmp_path / "kept" / real_archive.name.removesuffix(".tar.gz") / "core").exists()
+
+
+@needs("gdb")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signal_leaves_no_core_behind(
+    real_archive: Path, temporary: Path, tmp_path: Path, number: int
+) -> None:
+    command = [sys.executable, "-m", "pytest_gencore", "debug", str(real_archive), "--batch", "--"]
+    ready = f"shell touch {tmp_path}/ready"
+    with subprocess.Popen(
+        [*command, "-ex", ready, "-ex", "python import time; time.sleep(60)"],
+        env={**os.environ, "PYTHONPATH": search_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        wait_until((tmp_path / "ready").exists, "gdb runs")
+        assert list(temporary.iterdir())
+        process.send_signal(number)
+        process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert not list(temporary.iterdir())
+
+
+def test_no_debugger(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> None:
+    result = run_program("debug", real_archive, PATH=str(tmp_path))
+
+    if find_tool("gdb") and Path(str(find_tool("gdb"))).parent == Path(sys.executable).parent:
+        pytest.skip("gdb is beside Python")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: neither gdb nor lldb is installed; the Python stacks need none: gencore stacks\n"
+    )
+
+
+def test_lldb(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> None:
+    """What it is started with; a real one was not at hand."""
+    fake = tmp_path / "lldb"
+    fake.write_text('#!/bin/sh\necho lldb version 14.0.6\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+
+    output = run_program("debug", real_archive, "--batch", "--lldb", fake).stdout.splitlines()
+
+    assert "settings set target.load-script-from-symbol-file false" in output
+    assert output[-2] == "--core"
+    assert output[-1].endswith("/core")
+    assert output[-3].endswith(read_manifest(real_archive)["executable"])
+
+
+# ---- trust -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evil_archive(real_archive: Path, tmp_path: Path) -> Path:
+    """Return an archive with scripts for gdb where gdb looks for them; each leaves a mark."""
+    manifest = read_manifest(real_archive)
+    script = f"import gdb\nopen({str(tmp_path / 'mark')!r}, 'a').write('run')\n".encode()
+    shell = f"shell touch {tmp_path / 'mark'}\n".encode()
+    paths = [library["path"].lstrip("/") for library in manifest["libraries"] if library["included"]]
+    members = {f"{path}-gdb.py": script for path in paths} | {f"{path}-gdb.gdb": shell for path in paths}
+    members |= {".gdbinit": shell, "open.gdb.py": script}
+    name = real_archive.name
+    (tmp_path / "evil").mkdir()
+    return repack(real_archive, tmp_path / "evil" / name, members=members)
+
+
+@needs("gdb")
+def test_scripts_of_the_archive_are_not_run(
+    run_program: RunProgram, evil_archive: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gdbinit").write_text("set auto-load safe-path /\n")
+
+    for arguments in (["--batch"], [], ["--batch", "--dir", str(tmp_path / "out")]):
+        result = run_program("debug", evil_archive, *arguments, HOME=str(home))
+        assert result.returncode == 0, result.stderr
+    assert run_program("stacks", evil_archive).returncode == 0
+
+    assert not (tmp_path / "mark").exists()
+
+
+@needs("gdb")
+def test_scripts_of_a_trusted_archive_are_run(
+    run_program: RunProgram, evil_archive: Path, tmp_path: Path
+) -> None:
+    arguments = ["--batch", "--trust-archive", "--", "-ex", "info threads"]
+    result = run_program("debug", evil_archive, *arguments)
+
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "mark").read_text() == "run"
+
+
+@needs("gdb")
+def test_mismatch_of_build_ids_is_reported(
+    run_program: RunProgram, real_archive: Path, tmp_path: Path
+) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["libraries"][0]["build_id"] = "00" * 20
+
+    archive = repack(real_archive, tmp_path / real_archive.name, change=change)
+    path = read_manifest(real_archive)["libraries"][0]["path"]
+
+    result = run_program("debug", archive, "--batch", "--", "-ex", "info threads")
+
+    assert f"warning: {path} has the build id " in result.stderr
+    assert "the manifest says 0000" in result.stderr
+
+
+# ---- Python's commands for gdb ---------------------------------------------------------------------------
+
+
+def manifest_of(version: str, implementation: str = "CPython") -> Any:
+    from made_archives import new_manifest
+
+    manifest = new_manifest()
+    manifest["versions"]["python"] = {"implementation": implementation, "version": version}
+    return parse_manifest(json.dumps(manifest).encode())
+
+
+def test_script_is_found_beside_the_python_of_that_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "prefix" / "bin"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(folder))
+    (folder / "python3.77").write_text("#!/bin/sh\n")
+    (folder / "python3.77").chmod(0o755)
+    script = folder / "python3.77-gdb.py"
+    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None
+
+    script.write_text("#!/bin/sh\nexec something\n")
+    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None, "a wrapper is no script"
+    script.write_text("import gdb\n")
+    script.chmod(0o646)
+    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None, "others can change it"
+    script.chmod(0o644)
+    assert python_commands.find_on_machine(manifest_of("3.77.1")) == script
+    for version in ("3.7", "3.78.1", "/../3.77", "", "x"):
+        assert python_commands.find_on_machine(manifest_of(version)) != script
+    assert python_commands.find_on_machine(manifest_of("3.77.1", "PyPy")) is None
+
+
+# ---- stacks ----------------------------------------------------------------------------------------------
+
+
+@needs("pystack")
+def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
+    result = run_program("stacks", real_archive)
+
+    assert result.returncode == 0, result.stderr
+    assert {int(tid) for tid in re.findall(r"Traceback for thread (\d+)", result.stdout)} == set(
+        threads_of(real_archive)
+    )
+    assert "in wait_for_the_moon" in result.stdout
+    assert "in the_test_function" in result.stdout
+    assert "(C)" not in result.stdout
+    assert not list(temporary.iterdir())
+
+
+@needs("pystack")
+def test_native_stacks_with_locals(run_program: RunProgram, real_archive: Path) -> None:
+    result = run_program("stacks", "--native", "--locals", "--json", real_archive)
+
+    answer = json.loads(result.stdout)
+    assert answer["tool"] == "pystack"
+    assert "(C)" in answer["text"]
+    assert "moon-" in answer["text"]
+
+
+@needs("gdb")
+def test_stacks_of_gdb(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "find_tool", lambda name: None if name == "pystack" else find_tool(name))
+
+    result = gencore("stacks", real_archive)
+
+    assert result.exit_code == 0
+    assert "pystack is not installed" in result.stderr
+    assert result.stdout.startswith("Thread ")
+    assert len(re.findall(r"LWP \d+", result.stdout)) >= 2
+
+
+def test_stacks_without_tools(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "find_tool", lambda name: None)
+
+    result = gencore("stacks", "--json", real_archive)
+
+    assert json.loads(result.stdout)["tool"] == "stacks.txt"
+    assert "wait_for_the_moon" in json.loads(result.stdout)["text"]
+    assert "pip install pystack" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["pystack", "gdb"])
+def test_tool_that_fails(
+    gencore: Gencore, real_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The stacks of the archive are left, and the reason is said."""
+    fake = tmp_path / name
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "1.2" && exit\nprintf "oh \\033[31mno\\n" >&2; exit 3\n'
+    )
+    fake.chmod(0o755)
+    from pytest_gencore.cli.tools import describe_tool
+
+    monkeypatch.setattr(
+        stacks, "find_tool", lambda wanted: describe_tool(name, str(fake)) if wanted == name else None
+    )
+
+    result = gencore("stacks", real_archive)
+
+    assert result.exit_code == 0
+    assert f"{name} could not read the core: oh \\x1b[31mno\n" in result.stderr
+    assert "wait_for_the_moon" in result.stdout
