@@ -34,8 +34,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and the role object of this process."""
+    """Register the marker and the role object of this process, after faulthandler installed its handlers."""
     from pytest_gencore.plugin.session import NAME, make_session
 
     config.addinivalue_line("markers", MARKER_HELP)
@@ -44,8 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session, NAME)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Unregister the role object; there is none if configuring failed."""
+    """Unregister the role object, before faulthandler's handlers go; there is none if configuring failed."""
     session = config.stash.get(SESSION_KEY, None)
     if session is not None:
         del config.stash[SESSION_KEY]

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
+from pytest_gencore.errors import AlreadyCapturedError
 from pytest_gencore.plugin import attach, decision
+from pytest_gencore.plugin.junit import find_junit_path
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gencore.capture import CaptureEngine
+    from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, Trigger
+    from pytest_gencore.plugin.watch import Fired, Watch
 
 ERROR_KEY = pytest.StashKey[BaseException | None]()
 TRIED_KEY = pytest.StashKey[bool]()
@@ -49,13 +52,16 @@ class Capturer:
         self._config = config
         self._get_run_id = get_run_id
         self._worker_id = worker_id
-        self._engine: CaptureEngine | None = None
+        self.engine: CaptureEngine | None = None
+        self.watch: Watch | None = None
+        """Crash handlers and deadlines, if there are any."""
+        self._stderr_fd = -1
         self._html_path = find_html_path(config)
 
     @property
     def is_armed(self) -> bool:
         """Return whether a capture was prepared, successfully or not."""
-        return self._engine is not None or bool(self.unavailable)
+        return self.engine is not None or bool(self.unavailable)
 
     def arm(self) -> None:
         """Prepare captures, while nothing is patched by a test yet."""
@@ -63,10 +69,48 @@ class Capturer:
             return
         try:
             from pytest_gencore.capture import CaptureEngine
+            from pytest_gencore.plugin.handlers import duplicate_stderr
 
-            self._engine = CaptureEngine(self.settings.dir, self._get_run_id())
+            self._stderr_fd = duplicate_stderr(self._config)
+            local = self._worker_id is None
+            junit_path = find_junit_path(self._config.getoption("xmlpath", None)) if local else None
+            self.engine = CaptureEngine(
+                self.settings.dir,
+                self._get_run_id(),
+                max_captures=self.settings.max_cores,
+                max_bytes=self.settings.max_size,
+                stderr_fd=self._stderr_fd,
+                about={
+                    "local": local,
+                    "rootdir": str(self._config.rootpath),
+                    "junit_path": None if junit_path is None else str(junit_path),
+                },
+            )
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = attach.describe_error(error)
+
+    def close(self) -> None:
+        """Give up what handlers needed."""
+        if self._stderr_fd >= 0:
+            os.close(self._stderr_fd)
+            self._stderr_fd = -1
+
+    def make_request(
+        self, trigger: Trigger, settings: Settings, item: pytest.Item | None, **details: Any
+    ) -> CaptureRequest:
+        """Return a request for a capture of this process, while a test runs or between tests."""
+        from pytest_gencore.capture import CaptureRequest
+
+        return CaptureRequest(
+            trigger=trigger,
+            method=settings.method,
+            threads=settings.threads,
+            core_filter=settings.filter,
+            nodeid=None if item is None else item.nodeid,
+            attempt=getattr(item, "execution_count", 1),
+            worker_id=self._worker_id,
+            **details,
+        )
 
     def settings_for(self, item: pytest.Item) -> Settings:
         """Return the settings of one test."""
@@ -75,6 +119,7 @@ class Capturer:
     def consider(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Capture if the report asks for it; attach what there is to attach."""
         try:
+            self._take_fired(item, report)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):
                 item.stash[TRIED_KEY] = True
                 self._capture(item, call, report)
@@ -82,6 +127,8 @@ class Capturer:
                 self._attach_requested(item, report)
         except PASS_ON:
             raise
+        except AlreadyCapturedError:
+            item.stash[TRIED_KEY] = True  # by another worker, before it crashed
         except BaseException as error:  # noqa: BLE001 - a capture that fails changes no verdict
             item.stash[TRIED_KEY] = True
             attach.attach_failure(report, attach.describe_error(error))
@@ -103,23 +150,36 @@ class Capturer:
     def _capture(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         cancel_other_timers(item)
         self.arm()
-        if self._engine is None:
+        if self.engine is None:
             return
-        from pytest_gencore.capture import CaptureRequest
-
-        settings = self.settings_for(item)
-        request = CaptureRequest(
-            trigger="failure",
-            method=settings.method,
-            threads=settings.threads,
-            core_filter=settings.filter,
-            nodeid=item.nodeid,
+        request = self.make_request(
+            "failure",
+            self.settings_for(item),
+            item,
             phase=report.when,
-            attempt=getattr(item, "execution_count", 1),
-            worker_id=self._worker_id,
             failure_text=make_failure_text(call, report),
         )
-        capture = self._engine.capture(request)
+        self._attach(item, report, self.engine.capture(request))
+
+    def _take_fired(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Give the report what a deadline's handler captured: then there is no second capture."""
+        for fired in self.watch.take_fired() if self.watch is not None else ():
+            if not fired.in_debugger:
+                self._take_one(item, report, fired)
+
+    def _take_one(self, item: pytest.Item, report: pytest.TestReport, fired: Fired) -> None:
+        assert self.engine is not None
+        capture = self.engine.read_result(fired.request, fired.result)
+        if report.failed or fired.is_ours:
+            item.stash[TRIED_KEY] = True
+            self._attach(item, report, capture)
+            return
+        from pytest_gencore.capture import Run
+
+        # It ended in the last moment, after all.
+        Run(self.settings.dir, self._get_run_id()).drop(capture.archive.name.removesuffix(".tar.gz"))
+
+    def _attach(self, item: pytest.Item, report: pytest.TestReport, capture: Capture) -> None:
         attachment = attach.Attachment(
             path=str(capture.archive), trigger=capture.trigger, method=capture.method, pid=capture.pid
         )

@@ -7,6 +7,7 @@ written only if ``junit_logging`` says so, and some consumers understand only on
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # Consumers read the tag with [^\[\]|]+ or stop at the second bar; XML holds no control characters.
+UNSAFE_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+IN_TEXT = re.compile(r"^gencore: core archive: (.+)$", re.MULTILINE)
 UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -31,6 +34,8 @@ class Archives:
 
     finished: Mapping[str, Path]
     failed: frozenset[str]
+    answers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What the log says about each: trigger and stacks."""
 
 
 def find_junit_path(option: str | None) -> Path | None:
@@ -68,11 +73,15 @@ def attach_to_case(
 ) -> bool:
     """Attach to one test case; returns whether it was changed."""
     changed = remove_failed(case, archives.failed)
+    add_missing_properties(case, archives)
     tags = []
     for value in iter_archives(case):
         archive = archives.finished.get(PurePath(value).name)
         if archive is None:
             continue
+        answer = archives.answers.get(archive.name, "")
+        if answer and answer not in read_failure(case):
+            tags.append(UNSAFE_IN_XML.sub("?", answer.rstrip("\n")) + "\n")
         shown = find_shown_path(archive, junit_path, environ)
         if UNSAFE_IN_TAG.search(shown):
             problems.append(f"junit: not attached, because of the characters in the path: {shown!r}")
@@ -88,6 +97,25 @@ def iter_archives(case: ET.Element) -> Iterator[str]:
     for entry in case.iterfind("properties/property"):
         if entry.get("name") == PROPERTY:
             yield entry.get("value", "")
+
+
+def read_failure(case: ET.Element) -> str:
+    """Return the texts of what went wrong in a test case."""
+    return "\n".join(entry.text or "" for tag in ("failure", "error") for entry in case.iterfind(tag))
+
+
+def add_missing_properties(case: ET.Element, archives: Archives) -> None:
+    """Give the report of a crashed worker its properties: pytest writes none, only the text."""
+    known = set(iter_archives(case))
+    for path in IN_TEXT.findall(read_failure(case)):
+        if path in known or PurePath(path).name not in archives.finished:
+            continue
+        properties = case.find("properties")
+        if properties is None:
+            properties = ET.Element("properties")
+            case.insert(0, properties)
+        ET.SubElement(properties, "property", name=PROPERTY, value=path)
+        known.add(path)
 
 
 def remove_failed(case: ET.Element, failed: frozenset[str]) -> bool:

@@ -30,8 +30,6 @@ class Option:
     parse: Callable[[str], object]
     metavar: str
     help: str
-    pending: str = ""
-    """What a later version will do with the value; empty if it is in force."""
 
     @property
     def flag(self) -> str:
@@ -61,8 +59,7 @@ TABLE = (
         None,
         values.parse_timeout,
         "SECONDS",
-        "Capture a test that takes longer",
-        pending="tests have no deadline",
+        "Capture a test that takes longer; it is not ended, see gencore_exit_on_timeout",
     ),
     Option(
         "max_cores",
@@ -70,7 +67,6 @@ TABLE = (
         values.parse_count,
         "N",
         "Captures of one run, at most",
-        pending="the number of captures is not limited",
     ),
     Option(
         "max_size",
@@ -78,11 +74,8 @@ TABLE = (
         values.parse_size,
         "SIZE",
         "Size of all archives of one run, at most, such as 4GiB",
-        pending="the size of archives is not limited",
     ),
 )
-
-MARKER_TIMEOUT_NOTE = "timeout of the gencore marker is not in force in this version: tests have no deadline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +92,6 @@ class Settings:
     max_cores: int
     max_size: int
     """Bytes."""
-    notes: tuple[str, ...] = ()
-    """What the user asked for and will not get in this version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +119,12 @@ def add_options(parser: pytest.Parser) -> None:
         "--gencore-on-fail", action="store_true", default=None, dest="gencore_on_fail", help=on_fail_help
     )
     parser.addini("gencore_on_fail", on_fail_help, type="bool", default=None)
+    parser.addini(
+        "gencore_exit_on_timeout",
+        "End the process after the capture of a test that takes longer than gencore_timeout",
+        type="bool",
+        default=False,
+    )
     for option in TABLE:
         shown = hex(0xFF) if option.name == "filter" else option.default
         text = option.help
@@ -142,7 +139,6 @@ def add_options(parser: pytest.Parser) -> None:
 def resolve_settings(config: pytest.Config) -> Settings:
     """Return the settings of the run; raises ``UsageError`` naming the source of a bad value."""
     fields: dict[str, Any] = {"on_fail": resolve_on_fail(config)}
-    notes = []
     directory_base = config.rootpath
     for option in TABLE:
         text, source = find_text(config, option)
@@ -150,12 +146,10 @@ def resolve_settings(config: pytest.Config) -> Settings:
             fields[option.name] = option.default
             continue
         fields[option.name] = parse_text(option, text, source)
-        if option.pending:
-            notes.append(f"{source} is not in force in this version: {option.pending}")
         if option.name == "dir":
             directory_base = find_directory_base(config, source)
     fields["dir"] = directory_base / Path(fields["dir"]).expanduser()
-    return Settings(**fields, notes=tuple(notes))
+    return Settings(**fields)
 
 
 def resolve_on_fail(config: pytest.Config) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin.values import format_size
@@ -23,12 +24,13 @@ class StatusLine:
         self._reporter = reporter
         self._is_tty = reporter is not None and bool(reporter.isatty)
         self._calls = 0
+        self._started = time.monotonic()
 
     def show(self, outcomes: list[Outcome]) -> None:
         """Show the state, if any capture is at work."""
         if self._reporter is None or all(outcome.state != "working" for outcome in outcomes):
             return
-        text = describe_progress(outcomes)
+        text = describe_progress(outcomes, time.monotonic() - self._started)
         if self._calls == 0:
             self._reporter.line("")  # the line of dots is still open
         if self._is_tty:
@@ -37,6 +39,13 @@ class StatusLine:
         elif self._calls % CALLS_PER_HEARTBEAT == 0:
             self._reporter.write_line(text)
         self._calls += 1
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+        if self._reporter is None:
+            return
+        self._reporter.line("")
+        self._reporter.write_line(text, bold=True)
 
     def finish(self, text: str) -> None:
         """Show the last state, if any was shown."""
@@ -49,12 +58,27 @@ class StatusLine:
             self._reporter.write_line(text)
 
 
-def describe_progress(outcomes: list[Outcome]) -> str:
-    """Return how many archives are written and how much of the rest is read."""
+def describe_progress(outcomes: list[Outcome], elapsed_seconds: float = 0.0) -> str:
+    """Return how many archives are written, how much of the rest is read, and how long that will take."""
     working = [outcome for outcome in outcomes if outcome.state == "working"]
     text = f"gencore: writing core archives, {len(outcomes) - len(working)} of {len(outcomes)} finished"
     bytes_total = sum(outcome.bytes_total for outcome in working)
+    bytes_done = sum(outcome.bytes_done for outcome in working)
     if bytes_total:
-        percent = min(100, 100 * sum(outcome.bytes_done for outcome in working) // bytes_total)
+        percent = min(100, 100 * bytes_done // bytes_total)
         text += f", {percent} % of {format_size(bytes_total)} read"
+        if elapsed_seconds >= 1 and bytes_done:
+            text += f", {max(bytes_total - bytes_done, 0) * elapsed_seconds / bytes_done:.0f} s left"
+    if len(working) == 1:
+        text += f": {working[0].archive.name}"
     return text
+
+
+def describe_interrupt(outcomes: list[Outcome]) -> str:
+    """Return what the first Ctrl-C leaves, and what a second one would."""
+    working = sum(outcome.state == "working" for outcome in outcomes)
+    done = sum(outcome.state == "done" for outcome in outcomes)
+    return (
+        f"gencore: interrupted: {done} archives are finished and stay, {working} are still being written; "
+        "press Ctrl-C again to give those up"
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import Outcome
 
+SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"
 
 
@@ -47,16 +48,17 @@ class Finished:
 class Results:
     """Collects from reports, workers and the files on disk; makes the lines of the summary."""
 
-    def __init__(self, invocation_dir: Path, notes: Iterable[str]) -> None:
+    def __init__(self, invocation_dir: Path) -> None:
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
         self._invocation_dir = invocation_dir
-        self._notes = list(notes)
+        self._notes: list[str] = []
         self._unavailable: list[str] = []
         self._failures: dict[str, list[Subject]] = {}
         self._failed_names: set[str] = set()
         self._unfinished: list[Path] = []
+        self._answers: dict[str, str] = {}
 
     def add_report(self, report: pytest.TestReport) -> None:
         """Take notice of what a report says about captures."""
@@ -76,6 +78,10 @@ class Results:
         if note not in self._notes:
             self._notes.append(note)
 
+    def find_paths(self) -> set[str]:
+        """Return the archives that reports have named so far."""
+        return {attachment["path"] for report in self.reports for attachment in report.gencore}
+
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Take over the outcomes of the run; what reports name besides is looked for on disk."""
         known = {}
@@ -87,13 +93,13 @@ class Results:
                 path = attachment["path"]
                 if path not in known:
                     self._add_named(Path(path), Subject(report.nodeid, report.when))
-                elif known[path].reason:
+                else:
                     attach.replace_section(report, path, describe_outcome(known[path]))
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""
         finished = {entry.path.name: entry.path for entry in self.finished if entry.path.is_file()}
-        return Archives(finished=finished, failed=frozenset(self._failed_names))
+        return Archives(finished=finished, failed=frozenset(self._failed_names), answers=self._answers)
 
     def make_lines(self) -> list[str]:
         """Return the lines of the summary; none if there is nothing to tell."""
@@ -114,8 +120,13 @@ class Results:
 
     def _add_outcome(self, outcome: Outcome) -> None:
         subject = Subject(outcome.nodeid, outcome.phase)
+        if outcome.state == "dropped":
+            return
+        if outcome.answer:
+            self._answers[outcome.archive.name] = outcome.answer
         if outcome.state == "done":
-            self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, outcome.reason))
+            note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
+            self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
             self._add_failure(outcome.reason, subject)
@@ -146,7 +157,9 @@ class Results:
     def _make_failure_lines(self) -> Iterator[str]:
         for reason, subjects in self._failures.items():
             yield f"failed: {reason}"
-            yield from (f"    {subject}" for subject in subjects)
+            yield from (f"    {subject}" for subject in subjects[:SUBJECTS_SHOWN])
+            if len(subjects) > SUBJECTS_SHOWN:
+                yield f"    ... and {len(subjects) - SUBJECTS_SHOWN} more"
 
     def _shorten(self, path: Path) -> str:
         relative = os.path.relpath(path, self._invocation_dir)
@@ -162,5 +175,16 @@ def describe_finished(entry: Finished) -> str:
 def describe_outcome(outcome: Outcome) -> str:
     """Return the text of the report section at the end."""
     if outcome.state == "failed":
-        return attach.describe_failure(outcome.reason)
-    return f"{attach.describe_archive(str(outcome.archive))}\nnote: {outcome.reason}"
+        lines = [attach.describe_failure(outcome.reason)]
+    else:
+        lines = [attach.describe_archive(str(outcome.archive))]
+        if outcome.reason:
+            lines.append(f"note: {outcome.reason}")
+    return "\n".join([*lines, outcome.answer.rstrip("\n")]).rstrip("\n")
+
+
+def describe_cause(outcome: Outcome) -> str:
+    """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
+    if outcome.trigger not in {"crash", "timeout"}:
+        return ""
+    return f"{outcome.summary}, worker {outcome.worker_id}" if outcome.worker_id else outcome.summary

@@ -24,12 +24,16 @@ import pytest
 from pytest_gencore.plugin import junit
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.capturing import Capturer
-from pytest_gencore.plugin.options import MARKER_TIMEOUT_NOTE, Settings, read_marker
-from pytest_gencore.plugin.progress import StatusLine
+from pytest_gencore.plugin.options import Settings, read_marker
+from pytest_gencore.plugin.progress import StatusLine, describe_interrupt
 from pytest_gencore.plugin.results import Finished, Results
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from pytest_gencore.capture import Outcome, Run
+    from pytest_gencore.plugin.deadworkers import DeadWorkers
+    from pytest_gencore.plugin.journal import Journal
 
 NAME = "gencore-session"
 """Of the role object, in the plugin manager."""
@@ -44,7 +48,6 @@ class Session:
         self.config = config
         self.settings = settings
         self._run_id = run_id
-        self.marker_sets_timeout = False
         self.wants_engine = settings.on_fail
 
     def get_run_id(self) -> str:
@@ -61,7 +64,6 @@ class Session:
         for item in items:
             marker = read_marker(item)
             if marker is not None:
-                self.marker_sets_timeout |= marker.timeout is not None
                 self.wants_engine |= marker.enabled
             self.wants_engine |= "gencore" in getattr(item, "fixturenames", ())
 
@@ -81,13 +83,42 @@ class CapturingSession(Session):
     ) -> None:
         super().__init__(config, settings, run_id=run_id)
         self.capturer = Capturer(config, settings, get_run_id=self.get_run_id, worker_id=worker_id)
+        self._is_local = worker_id is None
+        self._journal: Journal | None = None
         if settings.on_fail:
-            self.capturer.arm()
+            self._arm()
 
     def pytest_collection_finish(self) -> None:
         """Prepare captures before the first test can patch anything."""
-        if self.wants_engine:
-            self.capturer.arm()
+        if self.wants_engine or self.settings.timeout is not None:
+            self._arm()
+
+    def close(self) -> None:
+        """Take handlers and timers back."""
+        capturer = self.capturer
+        if capturer.watch is not None:
+            self.config.pluginmanager.unregister(capturer.watch)
+            capturer.watch.close()
+            capturer.watch = None
+        if self._journal is not None:
+            self.config.pluginmanager.unregister(self._journal)
+            self._journal = None
+        super().close()
+        capturer.close()
+
+    def _arm(self) -> None:
+        self.capturer.arm()
+        engine = self.capturer.engine
+        if engine is None or self.capturer.watch is not None:
+            return
+        from pytest_gencore.plugin import journal, watch
+
+        plugins = self.config.pluginmanager
+        self.capturer.watch = watch.Watch(self.config, self.capturer, engine, local=self._is_local)
+        plugins.register(self.capturer.watch, watch.NAME)
+        if self._is_local and self.config.getoption("xmlpath", None):
+            self._journal = journal.Journal(self.config, engine)
+            plugins.register(self._journal, journal.NAME)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -109,7 +140,7 @@ class ShowingSession(Session):
 
     def __init__(self, config: pytest.Config, settings: Settings, *, run_id: str = "") -> None:
         super().__init__(config, settings, run_id=run_id)
-        self.results = Results(config.invocation_params.dir, settings.notes)
+        self.results = Results(config.invocation_params.dir)
         self._junit_path = junit.find_junit_path(config.getoption("xmlpath", None))
         self._is_shown = False
 
@@ -122,13 +153,13 @@ class ShowingSession(Session):
         return ""
 
     def make_header(self) -> list[str]:
-        """Return what is armed, what is in the way, and which settings do nothing yet."""
+        """Return what is armed and what is in the way."""
         lines = []
         if self.settings.on_fail:
             reason = self.find_unavailable()
             armed = f"on failure, method {self.settings.method}, archives in {self.settings.dir}"
             lines.append(f"gencore: no capture is possible: {reason}" if reason else f"gencore: {armed}")
-        return [*lines, *(f"gencore: {note}" for note in self.settings.notes)]
+        return lines
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take notice of captures; under xdist this is how the controller hears of them."""
@@ -142,8 +173,6 @@ class ShowingSession(Session):
         costs nothing but the wait.
         """
         self.results.add_unavailable(self.find_unavailable())
-        if self.marker_sets_timeout:
-            self.results.add_note(MARKER_TIMEOUT_NOTE)
         if not self.may_have_captures():
             return
         try:
@@ -177,12 +206,21 @@ class ShowingSession(Session):
         try:
             outcomes = run.wait(progress=status_line.show)
         except KeyboardInterrupt:
-            outcomes = run.outcomes()
+            outcomes = self._wait_after_interrupt(run, status_line)
         self.results.settle(outcomes)
         status_line.finish(f"gencore: {self.results.make_count_text()}")
         self._call_captured_hooks()
         self._complete_junit()
         run.close()
+
+    def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
+        """Go on waiting; a second Ctrl-C gives up what is not finished."""
+        status_line.say(describe_interrupt(run.outcomes()))
+        try:
+            return run.wait(progress=status_line.show)
+        except KeyboardInterrupt:
+            run.cancel()
+            return run.outcomes()
 
     def _call_captured_hooks(self) -> None:
         for entry in self.results.finished:
@@ -223,7 +261,7 @@ class ControllerSession(ShowingSession):
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         super().__init__(config, settings)
-        self._worker_died = False
+        self._dead_workers: DeadWorkers | None = None
         self._probe = Capturer(config, settings, get_run_id=self.get_run_id, worker_id=None)
 
     def find_unavailable(self) -> str:
@@ -234,7 +272,7 @@ class ControllerSession(ShowingSession):
 
     def may_have_captures(self) -> bool:
         """Return whether it is worth looking for captures, also those of workers that died."""
-        return super().may_have_captures() or (self._worker_died and self.settings.dir.is_dir())
+        return super().may_have_captures() or (self._dead_workers is not None and self.settings.dir.is_dir())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -244,12 +282,35 @@ class ControllerSession(ShowingSession):
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over what a worker says when it ends; raises its usage error."""
-        self._worker_died |= error is not None
+        if error is not None and error != "keyboard-interrupt":
+            self._look_at_dead(node)
         output = getattr(node, "workeroutput", {}).get(WORKER_KEY, {})
         if output.get("usage_error"):
             raise pytest.UsageError(output["usage_error"])
         self.results.add_unavailable(output.get("unavailable", ""))
-        self.marker_sets_timeout |= output.get("marker_sets_timeout", False)
+
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Tell on the report of a crashed test what was captured of it."""
+        node = getattr(report, "node", None)
+        if self._dead_workers is None or node is None:
+            return
+        try:
+            self._dead_workers.attach(node.gateway.id, report)
+        except Exception as error:  # noqa: BLE001 - the report goes on without us
+            self.results.add_note(f"cannot describe a crash: {describe_error(error)}")
+
+    def _look_at_dead(self, node: Any) -> None:
+        from pytest_gencore.capture import Run
+        from pytest_gencore.plugin.deadworkers import DeadWorkers
+
+        if self._dead_workers is None:
+            self._dead_workers = DeadWorkers(Run(self.settings.dir, self.get_run_id()))
+        try:
+            self._dead_workers.add(node.gateway.id, node, self.results.find_paths())
+        except Exception as error:  # noqa: BLE001 - xdist goes on without us
+            self.results.add_note(f"cannot look for the captures of a dead worker: {describe_error(error)}")
 
 
 class WorkerSession(CapturingSession):
@@ -266,9 +327,7 @@ class WorkerSession(CapturingSession):
 
     def pytest_sessionfinish(self) -> None:
         """Tell the controller what is no matter of one report."""
-        self._output().update(
-            unavailable=self.capturer.unavailable, marker_sets_timeout=self.marker_sets_timeout
-        )
+        self._output()["unavailable"] = self.capturer.unavailable
 
     def _output(self) -> dict[str, Any]:
         output: dict[str, Any] = self.config.workeroutput.setdefault(WORKER_KEY, {})  # type: ignore[attr-defined]

@@ -1,0 +1,95 @@
+"""Workers of an xdist run that died: find what was captured of them, and tell it on the crash report."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.plugin import attach
+from pytest_gencore.plugin.attach import SECTION, Attachment
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_gencore.capture import Outcome, Run
+
+ANSWER_SECONDS = 10.0
+"""How long the controller waits for the first words of a collector, which come after some tenths of a second."""
+TICK_SECONDS = 0.05
+EXIT_SECONDS = 5.0
+
+
+class DeadWorkers:
+    """Captures that no report of a worker has named."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._captures: dict[str, list[Outcome]] = {}
+        self._reasons: dict[str, str] = {}
+
+    def add(self, worker_id: str, node: Any, reported: set[str]) -> None:
+        """Look for the captures of a worker that has just died; ``reported`` are the paths reports named."""
+        captures = [
+            outcome
+            for outcome in self._wait_for_answers()
+            if outcome.worker_id == worker_id
+            and outcome.trigger in {"crash", "timeout"}
+            and str(outcome.archive) not in reported
+        ]
+        self._captures[worker_id] = captures
+        if not captures:
+            self._reasons[worker_id] = describe_end(find_exit_status(node))
+
+    def attach(self, worker_id: str, report: pytest.TestReport) -> None:
+        """Put on the report of a crashed test what there is; junit takes only the text of such a report."""
+        captures = [
+            outcome
+            for outcome in self._captures.get(worker_id, ())
+            if outcome.nodeid is None or outcome.nodeid == report.nodeid
+        ]
+        lines = [str(report.longrepr)]
+        for outcome in captures:
+            path = str(outcome.archive)
+            attachment = Attachment(
+                path=path, trigger=outcome.trigger, method=outcome.method, pid=outcome.captured_pid
+            )
+            report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
+            report.user_properties.append((attach.PROPERTY, path))
+            lines += [f"{SECTION}: {attach.describe_archive(path)}", outcome.answer.rstrip("\n")]
+        reason = self._reasons.get(worker_id)
+        if reason:
+            lines.append(f"{SECTION}: {attach.describe_failure(reason)}")
+        report.longrepr = "\n".join(line for line in lines if line)
+
+    def _wait_for_answers(self) -> list[Outcome]:
+        """Wait until every collector at work has said what it is about."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            outcomes = self._run.outcomes()
+            silent = any(outcome.state == "working" and not outcome.answer for outcome in outcomes)
+            if not silent or time.monotonic() > deadline:
+                return outcomes
+            time.sleep(TICK_SECONDS)
+
+
+def find_exit_status(node: Any) -> int | None:
+    """Return how a worker on this machine ended, None if that cannot be known."""
+    process = getattr(getattr(node.gateway, "_io", None), "popen", None)  # xdist itself has no better way
+    try:
+        status = process.wait(EXIT_SECONDS)
+    except Exception:  # noqa: BLE001 - private: whatever it has become
+        return None
+    return status if isinstance(status, int) else None
+
+
+def describe_end(status: int | None) -> str:
+    """Return why there is no archive of a worker that ended like this."""
+    if status is None:
+        return "the worker died before anything could be captured"
+    if status == -signal.SIGKILL:
+        return "the worker was killed by SIGKILL, which no handler sees (out of memory?)"
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return f"the worker died of {name}, but our handler was not called (see docs/reference/limits.md)"
+    return f"the worker ended with status {status}, not by a crash"

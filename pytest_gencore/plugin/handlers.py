@@ -1,0 +1,81 @@
+"""The signal handlers of this process: one owner, the outermost session that runs tests."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_gencore.capture import CaptureEngine
+
+
+class CrashHandlers:
+    """Handlers of fatal signals; they capture with the standby that was set last."""
+
+    _owner: CrashHandlers | None = None
+    """Of the process: a session inside a session (``pytester.inline_run``) leaves it alone."""
+
+    def __init__(self, engine: CaptureEngine) -> None:
+        """Prepare; no handler is changed yet."""
+        self._native: Any = engine.native
+        self._pid = os.getpid()
+        self._trace_signal = 0
+        self.is_owner = CrashHandlers._owner is None
+        if self.is_owner:
+            CrashHandlers._owner = self
+            self._adopt_trace()
+
+    def watch(self, standby: object) -> None:
+        """Capture crashes with ``standby``, a result of ``CaptureEngine.prepare_standby``.
+
+        Called for each test: a test may have displaced the handlers.
+        """
+        if self.is_owner:
+            self._native.set_crash_standby(standby)
+            self._native.watch_crashes()
+
+    def unwatch(self) -> None:
+        """Take the handlers out."""
+        if self.is_owner:
+            self._native.unwatch_crashes()
+            self._native.set_crash_standby(None)
+
+    def close(self) -> None:
+        """Take the handlers out and give the process back to the next owner."""
+        if not self.is_owner:
+            return
+        self.unwatch()
+        if self._trace_signal:
+            faulthandler.unregister(self._trace_signal)
+        CrashHandlers._owner = None
+        self.is_owner = False
+
+    def _adopt_trace(self) -> None:
+        """Have faulthandler's C code write the stacks in the snapshot, where no lock and no GIL is needed.
+
+        Registering for a signal is how faulthandler hands out that code; the signal itself is free again at
+        once. The file is standard error: in the snapshot that is a pipe to the collector.
+        """
+        for number in range(signal.SIGRTMIN + 2, signal.SIGRTMAX):
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                continue
+            faulthandler.register(number, file=2, all_threads=True, chain=False)
+            if self._native.adopt_trace(number):
+                self._trace_signal = number
+                return
+
+
+def duplicate_stderr(config: pytest.Config) -> int:
+    """Return a descriptor of the standard error of before pytest captured output, -1 if there is none."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    try:
+        if manager is None:
+            return os.dup(2)
+        with manager.global_and_fixture_disabled():
+            return os.dup(2)
+    except OSError:
+        return -1

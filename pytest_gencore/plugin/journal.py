@@ -1,0 +1,96 @@
+"""Tell the snapshot which tests have finished, for the junit file of a run that does not survive.
+
+The lines live in memory only (csrc/journal.c); a collector reads them from the snapshot.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_gencore.capture import CaptureEngine
+
+NAME = "gencore-journal"
+
+
+class Journal:
+    """A plugin of its own, registered only if pytest writes a junit file in this process."""
+
+    def __init__(self, config: pytest.Config, engine: CaptureEngine) -> None:
+        self._note: Any = engine.native.note
+        self._tests: dict[str, dict[str, Any]] = {}
+        self._write(
+            junit={
+                "suite_name": config.getini("junit_suite_name"),
+                "family": config.getini("junit_family"),
+                "logging": config.getini("junit_logging"),
+                "prefix": config.getoption("junitprefix", None) or "",
+                "timestamp": datetime.datetime.now(datetime.timezone.utc).astimezone().isoformat(),
+                "hostname": platform.node(),
+            }
+        )
+
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """Say which test runs."""
+        self._tests.pop(nodeid, None)
+        self._write(started={"nodeid": nodeid, **describe_place(nodeid, location)})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Say how a test ended, when its last report is there."""
+        test = self._tests.setdefault(
+            report.nodeid,
+            {**describe_place(report.nodeid, report.location), "time": 0.0, "outcome": "passed"},
+        )
+        test["time"] += report.duration
+        if report.failed:
+            test["outcome"] = "failed" if report.when == "call" else "error"
+            test["message"], test["text"] = describe_failure(report)
+        elif report.skipped and test["outcome"] == "passed":
+            test["outcome"] = "skipped"
+            test["message"], test["text"] = describe_skip(report)
+        if report.when == "teardown":
+            test["properties"] = [[str(name), str(value)] for name, value in report.user_properties]
+            self._write(**self._tests.pop(report.nodeid))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Say that pytest has written its own file."""
+        self._write(finished=True)
+
+    def _write(self, **fields: Any) -> None:
+        self._note(json.dumps(fields).encode() + b"\n")
+
+
+def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[str, Any]:
+    """Return class name and name as junit has them, and where the test is."""
+    base, bracket, parameters = nodeid.partition("[")
+    path, *names = base.split("::")
+    module = path.replace("/", ".").removesuffix(".py")
+    return {
+        "classname": ".".join([module, *names[:-1]]),
+        "name": (names[-1] if names else module) + bracket + parameters,
+        "file": location[0],
+        "line": location[1],
+    }
+
+
+def describe_failure(report: pytest.TestReport) -> tuple[str, str]:
+    """Return message and text of a failure."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext
+    return getattr(crash, "message", "") or text.partition("\n")[0], text
+
+
+def describe_skip(report: pytest.TestReport) -> tuple[str, str]:
+    """Return message and text of a skip or an expected failure."""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail), ""
+    if isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        return reason.removeprefix("Skipped: "), f"{path}:{line}: {reason}"
+    return "", report.longreprtext
