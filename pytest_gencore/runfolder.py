@@ -1,14 +1,16 @@
 """The run's hidden folder in the artifact directory: where waiting processes and collectors meet.
 
 Collectors are nobody's children, so each leaves its state in a file that it keeps locked while it lives.
-Beside ``NAME.json`` (state) there are ``NAME.log`` (its standard error) and ``NAME/`` (the snapshot's working
-directory).
+Beside ``NAME.json`` (state) there are ``NAME.log`` (its standard error), ``NAME.txt`` (the answer: trigger
+and stacks), ``NAME.packs`` (where in the archive compressed libraries are) and ``NAME/`` (the snapshot's
+working directory).
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import uuid
@@ -19,6 +21,7 @@ import psutil
 from pytest_gencore.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 CLOSED_MARK = "closed"
@@ -35,9 +38,15 @@ DROP_PREFIX = "drop-"
 """Of files in the folder: nobody wants the archive of this name any more."""
 REFUSED_LIMIT, REFUSED_FULL = "refused-limit", "refused-full"
 """Files in the folder with a byte for each capture that a limit refused."""
-_MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL)
+JUNIT_MARK = "junit"
+"""A file in the folder: which junit file collectors have written in place of pytest."""
+BUDGET_MARK = "budget"
+"""A file in the folder: locked by the collector that counts the sizes of the run's archives."""
+_MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL, JUNIT_MARK, BUDGET_MARK)
 _MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX)
 _PREFIX = ".gencore-"
+_STATE_SIZE = 4096
+"""Bytes of a state file; more only with a very long reason or test name."""
 
 
 def new_run_id() -> str:
@@ -84,12 +93,35 @@ def is_locked(state_file: Path) -> bool:
     return False
 
 
+def write_state(descriptor: int, state: Mapping[str, object]) -> None:
+    """Write the state over what a state file holds; the size stays if it can, so a full disk does no harm."""
+    data = json.dumps(state).encode().ljust(_STATE_SIZE)
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))
+
+
 def remove_traces(folder: Path, name: str) -> None:
     """Remove what one capture used in the folder."""
     shutil.rmtree(folder / name, ignore_errors=True)
-    for suffix in (".json", ".log"):
+    for suffix in (".json", ".log", ".txt", ".packs"):
         with contextlib.suppress(OSError):
             (folder / f"{name}{suffix}").unlink()
+
+
+def release_place(folder: Path, slot: int, claim: str | None) -> None:
+    """Let others capture in place of a capture that has no archive: its slot, 0 without, and its claim."""
+    names = [f"{SLOT_PREFIX}{slot}"] if slot else []
+    for name in [*names, *([claim] if claim else [])]:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the traces of all captures that no collector works on, and the folder if that was all."""
+    for state in sorted(folder.glob("*.json")):
+        if not is_locked(state):
+            remove_traces(folder, state.stem)
+    remove_if_idle(folder)
 
 
 def remove_if_idle(folder: Path) -> None:

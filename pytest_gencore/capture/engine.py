@@ -68,7 +68,7 @@ class CaptureEngine:
         directory: Path,
         run_id: str,
         *,
-        max_captures: int = 0,
+        max_captures: int | None = None,
         max_bytes: int = 0,
         stderr_fd: int = -1,
         about: Mapping[str, object] | None = None,
@@ -77,13 +77,14 @@ class CaptureEngine:
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
         ``pytest_gencore.capture.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
-        bound all processes of the run together, 0: no bound. Signal handlers write to ``stderr_fd``, which
+        bound all processes of the run together; None and 0: no bound. Signal handlers write to ``stderr_fd``, which
         stays the caller's. ``about`` is what collectors are told besides. Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
             raise ValueError(message)
-        self._native = _load_extension()
+        self.native = _load_extension()
+        """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
         self._messages = {
@@ -98,14 +99,14 @@ class CaptureEngine:
             "pystack": _find_pystack(),
             **(about or {}),
         }
-        self._plan = self._native.prepare(
+        self._plan = self.native.prepare(
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
             [self._describe_stage(stage).encode() for stage in range(max(_STAGES) + 1)],
             stderr_fd,
-            max_captures,
+            -1 if max_captures is None else max_captures,
         )
 
     def capture(self, request: CaptureRequest) -> Capture:
@@ -115,7 +116,7 @@ class CaptureEngine:
         case.
         """
         text = self._encode({**self._constants, **_describe_request(request), "stacks": _python_stacks()})
-        result = self._native.capture(
+        result = self.native.capture(
             self._plan,
             text.encode("ascii"),
             request.core_filter,
@@ -148,14 +149,16 @@ class CaptureEngine:
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Phase and attempt are those of ``set_moment``.
         """
-        text = self._encode({**self._constants, **_describe_request(request)})
-        return self._native.prepare_standby(  # type: ignore[no-any-return]
+        text = self._encode(
+            {**self._constants, **_describe_request(request), "exits": await_seconds > 0}
+        )
+        return self.native.prepare_standby(  # type: ignore[no-any-return]
             self._plan,
             text.encode("ascii"),
             request.core_filter,
             request.threads == "all",
             claim_name(request),
-            await_seconds > 0 or request.trigger == "timeout",
+            await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None),
             await_seconds,
         )
 
@@ -223,6 +226,7 @@ def _describe_request(request: CaptureRequest) -> dict[str, object]:
         "product": request.product,
         "deadline_seconds": request.deadline_seconds,
         "deadline_source": request.deadline_source,
+        "claim": claim_name(request),
     }
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
+import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gencore.runfolder import (
     CLOSED_MARK,
+    DROP_PREFIX,
     is_locked,
-    remove_if_idle,
-    remove_traces,
+    release_place,
     run_folder_name,
+    sweep,
+    write_state,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000
+_CANCEL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,8 @@ class Outcome:
     """What became, or is becoming, of one capture."""
 
     archive: Path
-    state: Literal["working", "done", "failed"]
+    state: Literal["working", "done", "failed", "dropped"]
+    """``dropped``: nobody wanted the archive any more, see ``Run.drop``."""
     reason: str
     """Why it failed; for a finished one what is worth knowing (truncated, ...); else empty."""
     nodeid: str | None
@@ -45,6 +51,20 @@ class Outcome:
     bytes_done: int
     bytes_total: int
     """Bytes of core and libraries read so far and in all; 0 while unknown."""
+    queued: bool = False
+    """Whether it waits for other collectors of this host; its snapshot exists."""
+    captured_pid: int = 0
+    """The captured process; 0 while unknown."""
+    attempt: int = 1
+    """1 for the first run of the test, one more for each rerun."""
+    signal: int | None = None
+    """Number of the signal behind it, for trigger ``crash``."""
+    summary: str = ""
+    """One line: what happened, and where."""
+    deadline_source: str | None = None
+    """Who set the deadline, for trigger ``timeout``."""
+    answer: str = ""
+    """What happened and where every thread was, some lines for a log; empty as long as it is not known."""
 
 
 class Run:
@@ -83,6 +103,31 @@ class Run:
                 return outcomes
             _wait_for_any_end(working)
 
+    def drop(self, name: str) -> None:
+        """Give up a capture that nobody wants any more, be it finished or not; may be called again.
+
+        ``name`` is that of its archive without ``.tar.gz``. The test can be captured again.
+        """
+        state = self._folder / f"{name}.json"
+        if not state.exists():
+            return
+        with contextlib.suppress(OSError):
+            (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
+        self._settle(state)
+
+    def cancel(self) -> list[Outcome]:
+        """End the collectors at work, within some 5 s; only whole archives stay. Returns all outcomes."""
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            patience = deadline if number == signal.SIGKILL else deadline - _CANCEL_SECONDS / 4
+            while working := [(path, pid) for path, _, pid, alive in self._states() if alive]:
+                for path, pid in working:
+                    _signal_collector(path, pid, number)
+                if time.monotonic() >= patience:
+                    break
+                _wait_for_any_end([pid for _, pid in working if pid])
+        return self.outcomes()
+
     def close(self) -> None:
         """Remove the hidden folder; leaves the archives.
 
@@ -92,10 +137,7 @@ class Run:
             return
         with contextlib.suppress(OSError):
             (self._folder / CLOSED_MARK).touch(mode=0o600)
-        for state in sorted(self._folder.glob("*.json")):
-            if not is_locked(state):
-                remove_traces(self._folder, state.stem)
-        remove_if_idle(self._folder)
+        sweep(self._folder)
 
     def _reap(self, collectors: set[int]) -> None:
         """Reap collectors that we have adopted: the first process of a PID namespace gets all orphans."""
@@ -106,23 +148,56 @@ class Run:
                     os.waitpid(pid, os.WNOHANG)
             self._reaped |= collectors
 
-    def _look(self) -> Iterator[tuple[Outcome, int]]:
+    def _states(self) -> Iterator[tuple[Path, dict[str, Any], int, bool]]:
+        """Yield state file, state, collector and whether that lives."""
         for path in sorted(self._folder.glob("*.json")):
             alive = is_locked(path)  # before reading: what a dead collector wrote is final
             state = _read_state(path)
-            yield self._outcome(path, state, alive=alive), int(state.get("pid", 0))
+            yield path, state, int(state.get("pid", 0)), alive
 
-    def _outcome(self, path: Path, state: dict[str, Any], *, alive: bool) -> Outcome:
+    def _look(self) -> Iterator[tuple[Outcome, int]]:
+        for path, state, pid, alive in self._states():
+            settled = state if alive else self._settle(path) or state
+            yield self._outcome(path, settled), pid
+
+    def _settle(self, path: Path) -> dict[str, Any]:
+        """Finish what a collector could not: it died, or the archive was dropped after it was finished.
+
+        Returns the state; empty if the collector lives, and will see to it itself.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return {}
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = _read_state(path)
+            is_dropped = (self._folder / f"{DROP_PREFIX}{path.stem}").exists()
+            phase = state.get("state", "working")
+            if phase == "done" and is_dropped:
+                with contextlib.suppress(OSError):
+                    (self._directory / str(state["result"])).unlink()
+                state["state"] = "dropped"
+            elif phase in ("working", "queued"):
+                _remove_leftovers(self._directory, self._folder, path.stem)
+                state["state"] = "dropped" if is_dropped else "failed"
+                state["reason"] = "" if is_dropped else _why_it_died(path.with_suffix(".log"))
+            else:
+                return state
+            release_place(self._folder, int(state.get("slot") or 0), state.get("claim"))
+            write_state(descriptor, state)
+        except OSError:  # locked: it lives
+            return {}
+        finally:
+            os.close(descriptor)
+        return state
+
+    def _outcome(self, path: Path, state: dict[str, Any]) -> Outcome:
         phase = state.get("state", "working")
-        reason = state.get("reason", "")
-        archive = self._directory / state.get("result", f"{path.stem}.tar.gz")
-        if phase == "working" and not alive:
-            phase, reason = "failed", _why_it_died(path.with_suffix(".log"))
-            _remove_leftovers(self._directory, self._folder, path.stem)
         return Outcome(
-            archive=archive,
-            state=phase,
-            reason=reason,
+            archive=self._directory / state.get("result", f"{path.stem}.tar.gz"),
+            state="working" if phase == "queued" else phase,
+            reason=state.get("reason", ""),
             nodeid=state.get("nodeid"),
             phase=state.get("phase"),
             worker_id=state.get("worker_id"),
@@ -131,6 +206,13 @@ class Run:
             size_bytes=state.get("size", 0),
             bytes_done=state.get("bytes_done", 0),
             bytes_total=state.get("bytes_total", 0),
+            queued=phase == "queued",
+            captured_pid=state.get("captured_pid", 0),
+            attempt=state.get("attempt", 1),
+            signal=state.get("signal"),
+            summary=state.get("summary", ""),
+            deadline_source=state.get("deadline_source"),
+            answer=_read_answer(path.with_suffix(".txt")) if state.get("answered") else "",
         )
 
 
@@ -140,6 +222,26 @@ def _read_state(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # not written yet
     return state if isinstance(state, dict) else {}
+
+
+def _read_answer(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _signal_collector(state_file: Path, pid: int, number: int) -> None:
+    """Send a signal to the collector of this state file, and to no other process."""
+    if not pid:
+        return  # it has not begun to write
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if is_locked(state_file):  # so the descriptor is that of its collector
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
 
 
 def _wait_for_any_end(pids: list[int]) -> None:
@@ -163,6 +265,9 @@ def _why_it_died(log: Path) -> str:
         lines = log.read_text(errors="replace")[-_LOG_LIMIT:].strip().splitlines()
         if lines:
             return f"the collector died: {lines[-1]}"
+    with contextlib.suppress(OSError):
+        if not os.statvfs(log.parent).f_bavail:
+            return "the collector was killed; the disk is full"
     return "the collector was killed; out of memory?"
 
 

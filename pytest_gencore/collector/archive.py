@@ -1,8 +1,9 @@
 """Write the archive: a ``.tar.gz`` in one pass, with a manifest in front that is filled in last.
 
-The file is two gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
+The file is several gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
 manifest in stored blocks (RFC 1951, section 3.2.4), so that it can be written again in place at the same
-size. The second holds everything else, compressed in a thread of its own while the next block is read.
+size. The contents of each library are a member, too, which a later archive can take over as it is. Everything
+else is compressed in a thread of its own while the next block is read.
 
 Members are POSIX pax (pax(1)); sparse ones are the GNU tar manual's "PAX Format, Version 1.0".
 """
@@ -10,30 +11,21 @@ Members are POSIX pax (pax(1)); sparse ones are the GNU tar manual's "PAX Format
 from __future__ import annotations
 
 import os
-import queue
 import struct
 import tarfile
-import threading
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol, final
+from typing import TYPE_CHECKING, BinaryIO, Final, final
 
+from pytest_gencore.collector.compressed_output import CompressedOutput, Compression, write_all
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    Data = bytes | bytearray | memoryview
+    from pytest_gencore.collector.compressed_output import Cut, Data
 
 MANIFEST_NAME: Final = "gencore.json"
-
-Compression = Literal["fast", "small"]
-"""How to compress, measured on the core of a Python process with 200 MB of small objects.
-
-``fast`` (isal level 1, without isal zlib level 1): 114 % of the size of ``gzip -6``, 18 times as fast.
-``small`` (zlib level 4): 104 % of the size, 2 times as fast.
-Data that cannot be compressed has the same size either way.
-"""
 
 _TAR_BLOCK: Final = 512
 _STORED_LIMIT: Final = 0xFFFF
@@ -41,124 +33,7 @@ _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
 _OCTAL_SIZE_LIMIT: Final = 8**11
 """Sizes from here on do not fit the octal field of a tar header."""
 
-_QUEUE_BLOCK: Final = 512 << 10
-_QUEUE_LENGTH: Final = 4
 _ZEROS: Final = bytes(64 << 10)
-
-
-class _Compressor(Protocol):
-    def compress(self, data: Data, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-def _new_compressor(compression: Compression) -> _Compressor:
-    if compression == "small":
-        return zlib.compressobj(4, zlib.DEFLATED, 31)
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.compressobj(1, zlib.DEFLATED, 31)
-    compressor: _Compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
-    return compressor
-
-
-class CompressedOutput:
-    """A gzip member, compressed by one thread and written by another; takes a few MiB whatever is written."""
-
-    def __init__(
-        self, descriptor: int, compression: Compression, on_progress: Callable[[int], None] | None
-    ) -> None:
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self._descriptor = descriptor
-        self._on_progress = on_progress
-        self._compressor = _new_compressor(compression)
-        self._error: Exception | None = None
-        self._block = memoryview(bytearray(_QUEUE_BLOCK))
-        self._filled = 0
-        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
-        self._compressed: queue.Queue[bytes | None] = queue.Queue(_QUEUE_LENGTH)
-        for _ in range(_QUEUE_LENGTH - 1):
-            self._free.put(memoryview(bytearray(_QUEUE_BLOCK)))
-        self._threads: list[threading.Thread] = []
-        for work in (self._compress, self._write):
-            thread = threading.Thread(target=work, name=f"gencore{work.__name__}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the output cannot be written any more."""
-        return self._error is not None
-
-    def write(self, data: Data) -> None:
-        """Take data; it is copied, so the buffer may be used again. Raises what the threads have met."""
-        view = memoryview(data).cast("B")
-        while view:
-            count = min(len(view), _QUEUE_BLOCK - self._filled)
-            self._block[self._filled : self._filled + count] = view[:count]
-            self._filled += count
-            view = view[count:]
-            self.bytes_in += count
-            if self._filled == _QUEUE_BLOCK:
-                self._hand_over()
-
-    def close(self) -> None:
-        """Compress and write what is left; raises what the threads have met."""
-        try:
-            self._hand_over()
-        finally:
-            self.abort()
-        self._raise_error()
-        self._emit(self._compressor.flush())
-
-    def abort(self) -> None:
-        """Stop the threads; what they have not written yet may be lost."""
-        if self._threads:
-            self._full.put(None)
-        while self._threads:
-            self._threads.pop(0).join()
-
-    def _hand_over(self) -> None:
-        self._raise_error()
-        self._full.put((self._block, self._filled))
-        self._block = self._free.get()
-        self._filled = 0
-        if self._on_progress is not None:
-            self._on_progress(self.bytes_in)
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _compress(self) -> None:
-        while (item := self._full.get()) is not None:
-            block, length = item
-            try:
-                if self._error is None:
-                    self._compressed.put(self._compressor.compress(block[:length]))
-            except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-                self._error = error
-            finally:
-                self._free.put(block)
-        self._compressed.put(None)
-
-    def _write(self) -> None:
-        while (data := self._compressed.get()) is not None:
-            if self._error is None:
-                self._try_to_emit(data)
-
-    def _try_to_emit(self, data: bytes) -> None:
-        try:
-            self._emit(data)
-        except Exception as error:  # noqa: BLE001 - likewise
-            self._error = error
-
-    def _emit(self, data: bytes) -> None:
-        _write_all(self._descriptor, data)
-        self.bytes_out += len(data)
 
 
 @final
@@ -214,7 +89,7 @@ class ArchiveWriter:
         member = self._manifest_member(text)
         self._manifest_tar_size = len(self._header(MANIFEST_NAME, self._manifest_size)) + self._manifest_size
         self._reserved = len(member)
-        _write_all(self._descriptor, member)
+        write_all(self._descriptor, member)
 
     def rewrite_manifest(self, text: bytes) -> None:
         """Write the manifest again, in place; before or after ``close``. Raises ArchiveError if too long."""
@@ -238,6 +113,26 @@ class ArchiveWriter:
         """
         self._write_header(name, size, mode)
         return self._write_contents(name, size, chunks)
+
+    def add_pack(
+        self, name: str, size: int, chunks: Iterator[Data], mode: int = 0o600
+    ) -> tuple[int, Cut, Cut]:
+        """Add a file as ``add_stream``, its contents and padding as a gzip member of their own.
+
+        Return how many bytes were missing, and where that begins and ends; known when all is written.
+        """
+        self._write_header(name, size, mode)
+        start = self._output.cut()
+        missing = self._write_contents(name, size, chunks)
+        return missing, start, self._output.cut()
+
+    def copy_pack(self, name: str, size: int, source: int, place: tuple[int, int], mode: int = 0o600) -> None:
+        """Add a file of ``size`` bytes whose contents another archive has: ``place`` (offset, length) in it.
+
+        ``source`` is its descriptor, which stays open until ``close``.
+        """
+        self._write_header(name, size, mode)
+        self._output.copy(source, place, size + -size % _TAR_BLOCK)
 
     def add_sparse(
         self,
@@ -390,9 +285,3 @@ def _check_extents(real_size: int, extents: Iterable[tuple[int, int]]) -> None:
 
 def _blocks(size: int) -> int:
     return -(-size // _TAR_BLOCK)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

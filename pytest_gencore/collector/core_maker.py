@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.copy_method import build_core, find_contents
@@ -12,6 +11,7 @@ from pytest_gencore.collector.core_pattern import CorePattern
 from pytest_gencore.collector.crash_method import follow_core, open_core
 from pytest_gencore.collector.kernel_dump import KernelDump, core_limit_of, describe_dump, why_no_core
 from pytest_gencore.collector.procfs import read_process_facts
+from pytest_gencore.collector.space import Disk
 from pytest_gencore.collector.thread_notes import build_core_notes
 from pytest_gencore.corefile.machines import machine_for
 from pytest_gencore.errors import ArchiveError
@@ -20,20 +20,10 @@ from pytest_gencore.runfolder import NO_CORE_MARK
 if TYPE_CHECKING:
     from pytest_gencore.collector.cores import CoreStream
     from pytest_gencore.collector.handover import Handover
-    from pytest_gencore.collector.link_map import LinkMap
-    from pytest_gencore.collector.procfs import Mapping
+    from pytest_gencore.collector.memory import Memory
     from pytest_gencore.collector.snapshot import Snapshot
 
 _DUMP_SECONDS = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What is known about the snapshot's memory."""
-
-    mappings: list[Mapping]
-    auxv: bytes
-    link_map: LinkMap
 
 
 class CoreMaker:
@@ -139,9 +129,15 @@ class CoreMaker:
         facts = describe_dump(snapshot.pid, self._handover)
         page_size = snapshot.hello.page_size
         obstacle = why_no_core(self._pattern, facts, core_limit_of(snapshot.pid), page_size)
-        if not obstacle and self._asked == "auto" and (self._handover.run_folder / NO_CORE_MARK).exists():
+        if obstacle or self._asked != "auto":
+            return obstacle
+        if (self._handover.run_folder / NO_CORE_MARK).exists():
             return "an earlier core of this run did not appear"
-        return obstacle
+        folder = self._pattern.fixed_directory(facts) or self._handover.work_directory
+        spare = Disk(folder, folder).spare()
+        if spare is not None and self._memory.private_size > spare:
+            return f"too little free space in {folder} for a core that is not compressed"
+        return ""
 
     def _build_notes(self) -> bytes:
         return build_core_notes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,3 +44,21 @@ def merge_extents(extents: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int
         current = (offset, length)
     if current is not None:
         yield current
+
+
+def write_core(core: CoreStream, descriptor: int, on_progress: Callable[[int], None] | None = None) -> None:
+    """Write a core into an empty file, with its holes; ``on_progress`` gets the bytes so far."""
+    chunks = core.chunks()
+    rest: bytes | memoryview = b""
+    done = 0
+    for offset, length in core.extents:
+        position = offset
+        while position < offset + length:
+            piece = rest or next(chunks)
+            count = os.pwrite(descriptor, piece[: offset + length - position], position)
+            rest = piece[count:]
+            position += count
+            done += count
+        if on_progress is not None:
+            on_progress(done)
+    os.ftruncate(descriptor, core.size)

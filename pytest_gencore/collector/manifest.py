@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.collector.handover import Handover, ThreadRecord, ThreadState
+from pytest_gencore.collector.occasion import attempt_of, phase_of
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.cores import CoreStream
@@ -37,7 +38,9 @@ def build_manifest(
         "name": handover.name,
         "created": started.isoformat(timespec="milliseconds"),
         "complete": collect_seconds is not None,
-        **{key: request[key] for key in ("trigger", "nodeid", "phase", "attempt", "worker_id")},
+        **{key: request[key] for key in ("trigger", "nodeid", "worker_id")},
+        "phase": phase_of(handover),
+        "attempt": attempt_of(handover),
         "pid": handover.pid,
         "threads": [_describe_thread(thread) for thread in handover.threads],
         "threads_stopped": handover.stop_signal != 0,

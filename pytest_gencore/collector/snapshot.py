@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _ORDER = struct.Struct("<QQQ")
 _HELLO = struct.Struct("<iiiiiI")
-_READ, _MINCORE, _UNREADABLE, _CRASH = 1, 2, 3, 4
+_READ, _MINCORE, _UNREADABLE, _CRASH, _TRACE = 1, 2, 3, 4, 5
 _PIECE = 1024 * 1024
+_TRACE_LIMIT = 1024 * 1024
 _ORDERS_AHEAD = 256
 """Orders in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever."""
 
@@ -82,6 +83,18 @@ class Snapshot:
         """Return how many pages were zeros only because they could not be read."""
         self._send(_UNREADABLE, 0, 0)
         return int.from_bytes(self._receive(8), "little")
+
+    def trace(self, function: int, signal_number: int) -> bytes:
+        """Let a copy of it call the function that writes all Python stacks; return what that wrote.
+
+        At most a MiB is kept. Empty if the function did not survive what it read; the snapshot does.
+        """
+        self._send(_TRACE, function, signal_number)
+        kept = bytearray()
+        while size := int.from_bytes(self._receive(4), "little"):
+            piece = self._receive(size)
+            kept += piece[: _TRACE_LIMIT - len(kept)]
+        return bytes(kept)
 
     def copy_to_crash(self) -> int:
         """Let it make a copy that can die of SIGSEGV while it lives on itself; return the copy's pid.

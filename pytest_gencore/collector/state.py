@@ -6,10 +6,12 @@ It is locked from before the collector's program starts until the collector ends
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 import time
 from typing import Any
+
+from pytest_gencore.runfolder import write_state
 
 _TICK_SECONDS = 0.2
 
@@ -42,6 +44,21 @@ class StateFile:
         if time.monotonic() - self._written_at > _TICK_SECONDS:
             self._write()
 
+    def queue(self) -> None:
+        """Say that it waits for other collectors."""
+        self._state["state"] = "queued"
+        self._write()
+
+    def work(self) -> None:
+        """Say that it is at work."""
+        self._state["state"] = "working"
+        self._write()
+
+    def tell(self, **facts: Any) -> None:
+        """Say something more."""
+        self._state.update(facts)
+        self._write()
+
     def finish(self, *, result: str, size: int, method: str, notices: list[str]) -> None:
         """Say that the result is there, under this name in the artifact directory."""
         self._state.update(state="done", result=result, size=size, method=method, reason="; ".join(notices))
@@ -52,12 +69,18 @@ class StateFile:
         self._state.update(state="failed", reason=reason)
         self._write()
 
+    def drop(self) -> None:
+        """Say that nobody wanted the archive."""
+        self._state.update(state="dropped", reason="")
+        self._write()
+
     def close(self) -> None:
         """Give up the lock: who waits now takes over what is left of the run's folder."""
         os.close(self._descriptor)
 
     def _write(self) -> None:
-        data = json.dumps(self._state).encode()
-        os.pwrite(self._descriptor, data, 0)
-        os.ftruncate(self._descriptor, len(data))
+        try:
+            write_state(self._descriptor, self._state)
+        except OSError as error:  # a full disk: the archive's own error says more
+            print(f"state: {error.strerror}", file=sys.stderr)  # noqa: T201 - its log
         self._written_at = time.monotonic()

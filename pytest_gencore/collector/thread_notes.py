@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.collector.occasion import signal_of
 from pytest_gencore.corefile.aarch64 import tls_note
 from pytest_gencore.corefile.constants import (
     NOTE_CORE,
@@ -48,7 +49,8 @@ def build_core_notes(
 
     Registers come from the hand-over, floating point registers from the frames in the snapshot's memory.
     """
-    first, *others = (_thread_notes(machine, facts, thread, snapshot) for thread in handover.threads)
+    signal = signal_of(handover)
+    first, *others = (_thread_notes(machine, facts, thread, snapshot, signal) for thread in handover.threads)
     notes = [first[0], *_process_notes(handover, facts, auxv, mappings, snapshot.hello.page_size), *first[1:]]
     for thread_notes in others:
         notes += thread_notes
@@ -71,7 +73,7 @@ def _process_notes(
         psargs=facts.command_line.rstrip(b"\0").replace(b"\0", b" "),
     )
     yield Note(NOTE_CORE, NT_PRPSINFO, build_prpsinfo(info))
-    yield Note(NOTE_CORE, NT_SIGINFO, build_siginfo(0, 0))
+    yield Note(NOTE_CORE, NT_SIGINFO, handover.siginfo if signal_of(handover) else build_siginfo(0, 0))
     if auxv:
         yield Note(NOTE_CORE, NT_AUXV, auxv)
     files = [
@@ -88,8 +90,9 @@ def _note_path(mapping: Mapping) -> bytes:
 
 
 def _thread_notes(
-    machine: Machine, facts: ProcessFacts, thread: ThreadRecord, snapshot: Snapshot
+    machine: Machine, facts: ProcessFacts, thread: ThreadRecord, snapshot: Snapshot, signal: int
 ) -> list[Note]:
+    """Return a thread's notes; as the kernel's, all threads have the signal (``fill_note_info``)."""
     extra: list[Note] = []
     if thread.fp_address and thread.fp_size <= _FLOATING_POINT_LIMIT:
         extra = machine.floating_point_notes(snapshot.read(thread.fp_address, thread.fp_size))
@@ -100,6 +103,7 @@ def _thread_notes(
         ppid=facts.ppid,
         pgrp=facts.pgrp,
         sid=facts.sid,
+        signal=signal,
         blocked=thread.blocked,
         registers=thread.registers,
         has_floating_point=bool(extra),

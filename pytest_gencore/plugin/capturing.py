@@ -12,7 +12,7 @@ import pytest
 
 from pytest_gencore.errors import AlreadyCapturedError
 from pytest_gencore.plugin import attach, decision
-from pytest_gencore.plugin.junit import find_junit_path
+from pytest_gencore.plugin.junit import find_junit_path, find_shown_base
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Capturer:
                     "local": local,
                     "rootdir": str(self._config.rootpath),
                     "junit_path": None if junit_path is None else str(junit_path),
+                    "junit_base": None if junit_path is None else find_shown_base(junit_path, os.environ),
                 },
             )
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing

@@ -154,12 +154,15 @@ def join_text(first: str, second: str) -> str:
 
 def find_shown_path(archive: Path, junit_path: Path, environ: Mapping[str, str]) -> str:
     """Return the path as the consumer of the file wants it."""
-    project = environ.get("CI_PROJECT_DIR")
-    if environ.get("GITLAB_CI") and project:
-        return os.path.relpath(archive, project)
-    if environ.get("TF_BUILD"):
-        return os.path.relpath(archive, junit_path.parent)
-    return str(archive)
+    base = find_shown_base(junit_path, environ)
+    return str(archive) if base is None else os.path.relpath(archive, base)
+
+
+def find_shown_base(junit_path: Path, environ: Mapping[str, str]) -> str | None:
+    """Return what the consumer of the file takes paths to be relative to, None for absolute ones."""
+    if environ.get("GITLAB_CI"):
+        return environ.get("CI_PROJECT_DIR") or None
+    return str(junit_path.parent) if environ.get("TF_BUILD") else None
 
 
 def serialize(root: ET.Element) -> bytes:

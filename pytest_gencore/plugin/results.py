@@ -185,6 +185,4 @@ def describe_outcome(outcome: Outcome) -> str:
 
 def describe_cause(outcome: Outcome) -> str:
     """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
-    if outcome.trigger not in {"crash", "timeout"}:
-        return ""
-    return f"{outcome.summary}, worker {outcome.worker_id}" if outcome.worker_id else outcome.summary
+    return outcome.summary if outcome.trigger in {"crash", "timeout"} else ""

@@ -202,24 +202,6 @@ def test_failure_text_has_locals(
     assert "pluggy" not in text
 
 
-def test_options_without_effect_are_told_in_header_and_summary(
-    pytester: pytest.Pytester, run_gencore: RunGencore
-) -> None:
-    pytester.makepyfile(test_a="import pytest\n@pytest.mark.gencore(timeout=5)\ndef test_ok(): pass")
-    result = run_gencore("--gencore-timeout=5", "--gencore-max-cores=1", "-ogencore_max_size=1GiB")
-    result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*warnings summary*")
-    lines = result.stdout.lines
-    for name in (
-        "command line --gencore-timeout",
-        "command line --gencore-max-cores",
-        "ini gencore_max_size",
-    ):
-        assert len([line for line in lines if line.startswith(f"gencore: {name} is not in force")]) == 1
-        assert len([line for line in lines if line.startswith(f"{name} is not in force")]) == 1
-    result.stdout.fnmatch_lines(["timeout of the gencore marker is not in force*"])
-
-
 def test_html_link(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeconftest(

@@ -22,15 +22,27 @@ if TYPE_CHECKING:
 MODE = os.environ.get("FAKE_CAPTURE", "done")
 
 
+class FakeNative:
+    """Handlers and deadlines that never come."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
 class FakeEngine:
     """Writes at once what the real one lets a collector write."""
 
-    def __init__(self, directory: Path, run_id: str) -> None:
+    native = FakeNative()
+
+    def __init__(self, directory: Path, run_id: str, **_: object) -> None:
         if MODE == "unavailable":
             raise UnavailableError("no extension", help_text="install a wheel")
         self.directory = directory
         self.state = directory / f".run-{run_id}"
         self.count = 0
+
+    def prepare_standby(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> None:
+        """Nothing can use it."""
 
     def capture(self, request: capture.CaptureRequest) -> capture.Capture:
         if MODE == "error":

@@ -31,7 +31,7 @@ EXCEPTIONS = {
 """Single modules of another room that a room may import."""
 FOREIGN = {
     "plugin": {"pytest", "pluggy"},
-    "collector": {"isal"},
+    "collector": {"isal", "psutil"},
     "cli": {"click"},
     "runfolder": {"psutil"},
 }

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 
 from pytest_gencore.collector import archive as archive_module
-from pytest_gencore.collector.archive import ArchiveWriter, Compression
+from pytest_gencore.collector.archive import ArchiveWriter
+from pytest_gencore.collector.compressed_output import Compression
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:

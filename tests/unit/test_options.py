@@ -210,17 +210,6 @@ def test_format_size(size_bytes: int, text: str) -> None:
     assert values.format_size(size_bytes) == text
 
 
-def test_only_what_is_set_and_not_in_force_is_noted(pytester: pytest.Pytester) -> None:
-    config = configure(
-        pytester, "--gencore-max-cores=5", "--gencore-method=copy", ini="gencore_max_size = 1GiB"
-    )
-    notes = resolve_settings(config).notes
-    assert len(notes) == 2
-    assert "--gencore-max-cores is not in force" in notes[0]
-    assert "ini gencore_max_size is not in force" in notes[1]
-    assert resolve_settings(configure(pytester)).notes == ()
-
-
 def test_every_option_has_an_ini_twin_and_help(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("-p", "pytest_gencore.plugin", "--help")
     result.stdout.fnmatch_lines(["core dumps of failing tests:"])

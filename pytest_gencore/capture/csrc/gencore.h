@@ -88,7 +88,7 @@ struct gencore_plan {
     const char *run_name;    /* name of the run's hidden folder in it */
     char *const *messages;   /* by enum gencore_stage, for handlers that can ask nobody */
     int32_t stderr_fd;       /* the standard error of before any output was captured, or -1 */
-    uint32_t max_captures;   /* of the run, by all its processes; 0: any number */
+    int32_t max_captures;    /* of the run, by all its processes; negative: any number */
 };
 
 struct gencore_request {

@@ -210,27 +210,27 @@ slot_name(char *buffer, size_t size, uint32_t slot)
 static int
 take_slot(struct gencore_capture *capture, const struct files *files)
 {
-    uint32_t limit = capture->plan->max_captures;
+    int32_t limit = capture->plan->max_captures;
     char name[32];
 
     if (raw3(SYS_faccessat, files->run, "full", 0) == 0) {
         count_refusal(files->run, "refused-full");
         return fail(capture, GENCORE_STAGE_FULL, -EDQUOT);
     }
-    for (uint32_t slot = 1; slot <= limit; slot++) {
+    for (int32_t slot = 1; slot <= limit; slot++) {
         int error;
 
-        slot_name(name, sizeof(name), slot);
+        slot_name(name, sizeof(name), (uint32_t)slot);
         error = make_mark(files->run, name);
         if (error == 0) {
-            capture->record.slot = slot;
+            capture->record.slot = (uint32_t)slot;
             return 0;
         }
         if (error != -EEXIST) {
             return fail(capture, GENCORE_STAGE_FILES, error);
         }
     }
-    if (limit) {
+    if (limit >= 0) {
         count_refusal(files->run, "refused-limit");
         return fail(capture, GENCORE_STAGE_LIMIT, -EDQUOT);
     }

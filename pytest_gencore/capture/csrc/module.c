@@ -85,7 +85,7 @@ native_prepare(PyObject *module, PyObject *args)
     PyObject *argv, *envp, *messages, *capsule;
     const char *directory, *run_name;
     int stderr_fd;
-    unsigned int max_captures;
+    int max_captures;
     struct gencore_plan *plan;
     int error = gencore_prepare();
 
@@ -94,7 +94,7 @@ native_prepare(PyObject *module, PyObject *args)
         errno = -error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (!PyArg_ParseTuple(args, "O!O!yyO!iI:prepare", &PyList_Type, &argv, &PyList_Type, &envp, &directory,
+    if (!PyArg_ParseTuple(args, "O!O!yyO!ii:prepare", &PyList_Type, &argv, &PyList_Type, &envp, &directory,
                           &run_name, &PyList_Type, &messages, &stderr_fd, &max_captures)) {
         return NULL;
     }

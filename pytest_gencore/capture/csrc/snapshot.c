@@ -235,7 +235,7 @@ struct trace {
 static int
 trace_main(void *argument)
 {
-    static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS}, no_core = {0, 0};
+    static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS}, no_core = {1, 1}; /* 0: a pipe gets one, core(5) */
     const struct trace *trace = argument;
 
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);

@@ -110,7 +110,7 @@ def main() -> None:
         threads[-1].start()
     for _ in threads:
         ready.acquire()
-    plan = _native.prepare([b"/bin/true"], [], os.fsencode(DIRECTORY), b".run", [b""] * 15, -1, 0)
+    plan = _native.prepare([b"/bin/true"], [], os.fsencode(DIRECTORY), b".run", [b""] * 15, -1, -1)
     for _ in range(CAPTURES):
         stage, error, *_rest = _native.capture(plan, b"{}", 0, True, None)
         assert stage == 0, (stage, error)

@@ -1,0 +1,142 @@
+"""How much memory is left, and whether a capture of a process fits into it.
+
+While a snapshot is read, every page that the process changes exists twice: in the worst case all of them. The
+process can be held until the snapshot is read; then only the snapshot's page tables and the collector come on
+top. See docs/reference/limits.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COLLECTOR_BYTES: Final = 96 << 20
+"""What a collector takes at most, whatever the size of the core."""
+PAGE_TABLE_PART: Final = 256
+"""Page tables take a 512th of the memory that they map; twice that, for what is mapped sparsely."""
+_UNLIMITED: Final = 1 << 60
+"""Cgroups of version 1 say a number near 2^63 for "no limit"."""
+_CACHE_V2: Final = ("active_file", "inactive_file")
+_CACHE_V1: Final = ("total_active_file", "total_inactive_file")
+"""Of ``memory.stat``: what the kernel gives back before it kills; files in memory (shmem) are not in it."""
+
+
+def judge(headroom: int | None, rss_bytes: int) -> Literal["go", "hold", "refuse"]:
+    """Say how a process of ``rss_bytes`` can be captured with so much memory left.
+
+    ``go``: all its pages may be changed while the snapshot is read. ``hold``: there is room for page tables
+    and collector only, so the process must stand still until the snapshot is read. ``refuse``: not even that.
+    Unknown headroom (None) is taken for enough.
+    """
+    if headroom is None:
+        return "go"
+    least = COLLECTOR_BYTES + rss_bytes // PAGE_TABLE_PART
+    if headroom >= least + rss_bytes:
+        return "go"
+    return "hold" if headroom >= least else "refuse"
+
+
+def read_headroom(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process and others in its cgroups can still take before one is killed.
+
+    The least of MemAvailable (proc(5)) and, for each memory cgroup it is in up to the top, limit less usage
+    without file cache. None if nothing of that can be read. Swap is not counted.
+    """
+    found = list(_from_cgroups(root))
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    return max(0, min(found)) if found else None
+
+
+def read_rss(root: Path = Path("/")) -> int:
+    """Return the resident memory of this process in bytes, 0 if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((root / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0
+
+
+def _from_cgroups(root: Path) -> Iterator[int]:
+    """Yield limit less usage of every memory cgroup with a limit."""
+    with contextlib.suppress(OSError, ValueError):
+        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+        memberships = (root / "proc/self/cgroup").read_text().splitlines()
+        for line in memberships:
+            _, controllers, path = line.split(":", 2)
+            is_v1 = "memory" in controllers.split(",")
+            if is_v1 or not controllers:
+                for mount_root, mount_point in _find_mounts(mounts, is_v1=is_v1):
+                    top = root / mount_point.lstrip("/")
+                    for folder in _folders(top, _relative(path, mount_root)):
+                        room = _room_v1(folder) if is_v1 else _room_v2(folder)
+                        if room is not None:
+                            yield room
+
+
+def _find_mounts(lines: list[str], *, is_v1: bool) -> Iterator[tuple[str, str]]:
+    """Yield root and mount point of the cgroup file systems with memory: see proc(5), ``mountinfo``."""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        kind, _, options = (*after.split(" "), "", "")[:3]
+        fields = before.split(" ")
+        is_wanted = kind == "cgroup" and "memory" in options.split(",") if is_v1 else kind == "cgroup2"
+        if is_wanted and len(fields) > 4:
+            yield fields[3], fields[4]
+
+
+def _relative(path: str, mount_root: str) -> str:
+    """Return a cgroup's path below its mount; containers may see a part of the hierarchy only."""
+    if mount_root != "/" and (path == mount_root or path.startswith(f"{mount_root}/")):
+        path = path[len(mount_root) :]
+    return "" if ".." in path.split("/") else path.strip("/")
+
+
+def _folders(top: Path, relative: str) -> Iterator[Path]:
+    """Yield the cgroup's folder and all above it; of a path that does not exist here only those that do."""
+    folder = top / relative
+    while True:
+        if folder.is_dir():
+            yield folder
+        if folder == top:
+            return
+        folder = folder.parent
+
+
+def _room_v2(folder: Path) -> int | None:
+    limit = _read(folder / "memory.max")
+    usage = _read(folder / "memory.current")
+    if limit is None or usage is None:
+        return None
+    return limit - usage + _read_cache(folder, _CACHE_V2)
+
+
+def _room_v1(folder: Path) -> int | None:
+    limit = _read(folder / "memory.limit_in_bytes")
+    usage = _read(folder / "memory.usage_in_bytes")
+    if limit is None or usage is None or limit >= _UNLIMITED:
+        return None
+    return limit - usage + _read_cache(folder, _CACHE_V1)
+
+
+def _read(path: Path) -> int | None:
+    """Return the number in a file, None if there is none (``max``)."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _read_cache(folder: Path, names: tuple[str, str]) -> int:
+    total = 0
+    with contextlib.suppress(OSError, ValueError):
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name in names:
+                total += int(value)
+    return total

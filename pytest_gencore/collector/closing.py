@@ -1,0 +1,148 @@
+"""How a capture ends: with an archive, without one, or dropped; what others need to know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_gencore.collector.giving_up import DroppedError, GiveUpError
+from pytest_gencore.collector.junit_writer import Verdict, write_junit
+from pytest_gencore.collector.occasion import claim_of
+from pytest_gencore.collector.texts import format_size
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.runfolder import CLOSED_MARK, DROP_PREFIX, is_awaited, release_place, sweep
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.collection import Product
+    from pytest_gencore.collector.handover import Handover
+    from pytest_gencore.collector.junit_journal import Journal
+    from pytest_gencore.collector.messenger import Messenger
+    from pytest_gencore.collector.space import Budget
+    from pytest_gencore.collector.state import StateFile
+
+
+class Closing:
+    """Ends one capture: exactly one of ``publish``, ``give_up`` and ``drop``, then ``tidy_up``."""
+
+    def __init__(self, handover: Handover, state: StateFile, messenger: Messenger, budget: Budget) -> None:
+        self.answer: list[str] = []
+        """Lines for people: trigger and stacks; empty as long as nothing is known."""
+        self.journal: Journal | None = None
+        """The captured process's notes for a junit file."""
+        self._handover = handover
+        self._state = state
+        self._messenger = messenger
+        self._budget = budget
+        self._folder = handover.run_folder
+        is_core = handover.request["product"] == "core"
+        self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
+        self._partial = handover.directory / f"{handover.name}.tar.gz.partial"
+
+    def publish(self, product: Product) -> None:
+        """Give the finished file its name and say so; raises ArchiveError, OSError and DroppedError."""
+        with self._budget.locked():
+            if self._is_dropped():
+                raise DroppedError("dropped")
+            self._budget.check(product.size)
+            _rename(self._partial, self._result)
+            self._state.finish(
+                result=self._result.name, size=product.size, method=product.method, notices=product.notices
+            )
+        with contextlib.suppress(OSError):
+            product.packs.write(self._result, self._folder)
+        line = f"core archive: {self._result}"
+        self._tell(f"{line}  ({format_size(product.size)})", f"gencore: {line}", self._result)
+
+    def check(self) -> None:
+        """Raise GiveUpError if there is nothing left to be finished: somebody removed the directory."""
+        if not self._partial.exists():
+            message = f"{self._partial} is gone: was the directory removed?"
+            raise GiveUpError(message)
+
+    def give_up(self, reason: str) -> None:
+        """Remove what there is of the archive, let others capture instead, and say why."""
+        self._discard()
+        self._state.fail(reason)
+        line = f"no core archive: {reason}"
+        self._tell(line, f"gencore: {line}", None)
+
+    def drop(self) -> None:
+        """Remove what there is of the archive, let others capture instead."""
+        self._discard()
+        self._state.drop()
+        self._messenger.close()
+
+    def write_junit_early(self) -> None:
+        """Write the junit file of a dying process before the archive is finished: the machine may go, too."""
+        if self._messenger.is_needed:
+            self._write_junit(f"gencore: core archive under way: {self._result}", None)
+
+    def tidy_up(self) -> None:
+        """Leave only the state for those who wait; if nobody does, not even that."""
+        self._messenger.close()
+        with contextlib.suppress(OSError):
+            _empty(self._handover.work_directory)
+        self._state.close()  # before the question: of two who tidy up at the same time one sees the other
+        if self._handover.request.get("exits"):  # who waited dies now
+            with contextlib.suppress(OSError):
+                (self._folder / CLOSED_MARK).touch(mode=0o600)
+        if not is_awaited(self._folder):
+            sweep(self._folder)
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._partial.unlink()
+        release_place(self._folder, self._handover.slot, claim_of(self._handover))
+
+    def _is_dropped(self) -> bool:
+        return (self._folder / f"{DROP_PREFIX}{self._handover.name}").exists()
+
+    def _tell(self, line: str, line_in_junit: str, archive: Path | None) -> None:
+        problem = self._write_junit(line_in_junit, archive) if self._messenger.is_needed else ""
+        self._messenger.conclude(line, *([problem] if problem else []))
+
+    def _write_junit(self, line: str, archive: Path | None) -> str:
+        """Write it if it is ours to write; return what went wrong."""
+        request = self._handover.request
+        path = request.get("junit_path")
+        if self.journal is None or not path or not self.answer:
+            return ""
+        verdict = Verdict(
+            summary=self.answer[0],
+            text="\n".join([*self.answer, "", line]),
+            archive=archive,
+            started_ns=self._handover.started_ns,
+            base=request.get("junit_base"),
+        )
+        try:
+            write_junit(Path(path), self._folder, self.journal, verdict)
+        except OSError as error:
+            problem = f"junit: {path} could not be written: {error.strerror}"
+            print(problem, file=sys.stderr)  # noqa: T201 - its log
+            return problem
+        return ""
+
+
+def _empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    folder.rmdir()
+
+
+def _rename(partial: Path, result: Path) -> None:
+    """Give the finished file its name; never over an existing one where the file system can tell."""
+    try:
+        os.link(partial, result)
+    except FileExistsError as error:
+        message = f"{result} exists already"
+        raise ArchiveError(message) from error
+    except FileNotFoundError as error:
+        message = f"{partial} is gone: was the directory removed?"
+        raise ArchiveError(message) from error
+    except OSError:  # a file system without hard links
+        partial.rename(result)
+    else:
+        partial.unlink()

@@ -1,0 +1,171 @@
+"""From the snapshot to the finished product: core, libraries, texts, manifest."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from pytest_gencore.collector.archive import ArchiveWriter
+from pytest_gencore.collector.core_maker import CoreMaker
+from pytest_gencore.collector.cores import write_core
+from pytest_gencore.collector.crash_method import CoreChangedError
+from pytest_gencore.collector.libraries import Library, gather_libraries
+from pytest_gencore.collector.manifest import build_manifest, encode_manifest
+from pytest_gencore.collector.notices import find_notices, find_shown_notices
+from pytest_gencore.collector.packs import PackLog, Packs, key_of
+from pytest_gencore.collector.texts import format_debugger_commands
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.collector.cores import CoreStream
+    from pytest_gencore.collector.handover import Handover
+    from pytest_gencore.collector.memory import Memory
+    from pytest_gencore.collector.progress import Progress
+    from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.collector.stacks import Stacks
+
+_MANIFEST_SLACK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What was made."""
+
+    size: int
+    """Bytes of the file."""
+    method: str
+    """``crash`` or ``copy``."""
+    notices: list[str]
+    """What whoever reads the summary should know."""
+    packs: PackLog
+    """Where the libraries are in it."""
+
+
+def collect(
+    handover: Handover,
+    snapshot: Snapshot,
+    memory: Memory,
+    stacks: Stacks,
+    file: BinaryIO,
+    progress: Progress,
+    started: float,
+) -> Product:
+    """Write the archive, or the core if that was asked for; raises GencoreError and OSError.
+
+    ``file`` is empty, and not opened for appending; ``started`` is when the collector began, in seconds of
+    ``time.monotonic``.
+    """
+    libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
+    log = PackLog()
+    with (
+        CoreMaker(handover, snapshot, memory) as maker,
+        Packs(handover.directory, handover.run_folder) as packs,
+    ):
+        notices = find_notices(handover, snapshot, memory.mappings)
+        if stacks.notice:
+            notices.append(stacks.notice)
+        contents = _Contents(handover, maker, libraries, stacks, notices, progress, packs, log)
+        core = maker.make()
+        try:
+            _write(contents, core, file, started)
+        except CoreChangedError:
+            file.seek(0)
+            file.truncate()
+            core = maker.make_again()
+            _write(contents, core, file, started)
+        size = os.fstat(file.fileno()).st_size
+        return Product(size, maker.method, find_shown_notices(handover, maker, libraries, core), log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What goes into the archive."""
+
+    handover: Handover
+    maker: CoreMaker
+    libraries: list[Library]
+    stacks: Stacks
+    notices: list[str]
+    progress: Progress
+    packs: Packs
+    log: PackLog
+
+    def manifest(
+        self, core: CoreStream, collect_seconds: float | None = None, more: tuple[str, ...] = ()
+    ) -> bytes:
+        return encode_manifest(
+            build_manifest(
+                self.handover,
+                method=self.maker.method,
+                method_reason=self.maker.reason,
+                core=core,
+                libraries=self.libraries,
+                notices=[*self.notices, *more],
+                collect_seconds=collect_seconds,
+            )
+        )
+
+
+def _write(contents: _Contents, core: CoreStream, file: BinaryIO, started: float) -> None:
+    progress = contents.progress
+    if contents.handover.request["product"] == "core":
+        progress.expect(core.data_size)
+        write_core(core, file.fileno(), progress.advance)
+    else:
+        _write_archive(contents, core, file, started)
+
+
+def _write_archive(contents: _Contents, core: CoreStream, file: BinaryIO, started: float) -> None:
+    handover, progress = contents.handover, contents.progress
+    included = [library for library in contents.libraries if library.source is not None]
+    progress.expect(core.data_size + sum(library.size for library in included))
+    late: list[str] = []
+    mtime = handover.started_ns // 1_000_000_000
+    with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
+        archive.reserve_manifest(contents.manifest(core), _MANIFEST_SLACK)
+        archive.add_top_folder()
+        archive.add_bytes("stacks.txt", contents.stacks.format_full().encode(errors="replace"))
+        failure = handover.request["failure_text"]
+        if failure is not None:
+            archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
+        commands = format_debugger_commands(handover.request["executable"], included)
+        archive.add_bytes("open.gdb", os.fsencode(commands))
+        archive.add_sparse("core", core.size, core.extents, core.chunks())
+        late += contents.maker.late_notices()
+        for library in included:
+            _add_library(library, archive, contents, late)
+            for alias in library.aliases:
+                archive.add_link(alias, library.path)
+    seconds = time.monotonic() - started
+    try:
+        archive.rewrite_manifest(contents.manifest(core, seconds, tuple(late)))
+    except ArchiveError:  # the room for it is limited
+        archive.rewrite_manifest(contents.manifest(core, seconds, (f"{len(late)} notices are left out",)))
+
+
+def _add_library(library: Library, archive: ArchiveWriter, contents: _Contents, notices: list[str]) -> None:
+    key = key_of(library)
+    pack = contents.packs.find(key, library.size)
+    if pack is not None:
+        place = (pack.offset, pack.length)
+        start = archive.copy_pack(library.path, library.size, pack.descriptor, place, 0o700)
+        contents.log.add(key, start, pack.length)
+        return
+    chunks = _readable_chunks(library, notices)
+    missing, start, end = archive.add_pack(library.path, library.size, chunks, 0o700)
+    if not missing:
+        contents.log.add(key, start, end)
+    elif not library.note:
+        library.note = f"{missing} bytes could not be read and are zeros"
+
+
+def _readable_chunks(library: Library, notices: list[str]) -> Iterator[bytes]:
+    """Yield what can be read; the rest costs nothing but itself."""
+    try:
+        yield from library.chunks()
+    except OSError as error:
+        notices.append(f"{library.path} could not be read to its end: {error.strerror}")

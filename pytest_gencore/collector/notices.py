@@ -1,0 +1,67 @@
+"""Sentences about what an archive lacks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pytest_gencore.collector.procfs import read_mappings
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.core_maker import CoreMaker
+    from pytest_gencore.collector.cores import CoreStream
+    from pytest_gencore.collector.handover import Handover
+    from pytest_gencore.collector.libraries import Library
+    from pytest_gencore.collector.procfs import Mapping
+    from pytest_gencore.collector.snapshot import Snapshot
+
+
+def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]) -> list[str]:
+    """Return what of the process is not in the core, or not as it was; for the manifest."""
+    notices = []
+    if handover.request["threads"] == "calling":
+        notices.append("only the capturing thread was asked for: the others are memory without registers")
+    elif not handover.stop_signal:
+        notices.append("the other threads were not stopped: no real-time signal is free, or no /proc")
+    shared = sum(mapping.shared and mapping.writable for mapping in mappings)
+    if shared:
+        notices.append(
+            f"{shared} shared writable mappings were read after the fork: they may have changed since"
+        )
+    wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
+    if wiped:
+        notices.append(f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK")
+    notices += _not_copied(handover.pid, mappings)
+    if snapshot.hello.oom_error:
+        notices.append(f"oom_score_adj could not be set: {os.strerror(snapshot.hello.oom_error)}")
+    return notices
+
+
+def find_shown_notices(
+    handover: Handover, maker: CoreMaker, libraries: list[Library], core: CoreStream
+) -> list[str]:
+    """Return what whoever reads the summary should know; the manifest has the details."""
+    shown = list(core.notices) if core.truncated else []
+    if maker.is_fallback:
+        shown.append(maker.reason)
+    unreached = sum(not thread.reached for thread in handover.threads)
+    if unreached:
+        shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")
+    left_out = sum(library.source is None for library in libraries)
+    if left_out:
+        shown.append(f"{left_out} libraries could not be included")
+    return shown
+
+
+def _not_copied(pid: int, mappings: list[Mapping]) -> list[str]:
+    """Say what of the live process fork leaves out: MADV_DONTFORK."""
+    try:
+        live = read_mappings(pid, with_sizes=False)
+        known = {mapping.start for mapping in mappings}
+        if all(mapping.start in known for mapping in live):
+            return []
+        left_out = [mapping for mapping in read_mappings(pid, with_sizes=True) if "dc" in mapping.flags]
+    except OSError:
+        return []  # it has ended
+    size = sum(mapping.size for mapping in left_out if mapping.start not in known)
+    return [f"{size} bytes are not in the core: MADV_DONTFORK"] if size else []
