@@ -14,6 +14,8 @@ import json
 import os
 import shutil
 import uuid
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -22,7 +24,6 @@ from pytest_gencore.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 CLOSED_MARK = "closed"
 """A file in the folder: nobody waits any more, collectors remove their own traces."""
@@ -93,11 +94,50 @@ def is_locked(state_file: Path) -> bool:
     return False
 
 
+def find_holder(state_file: Path) -> int:
+    """Return the process that has locked a state file, 0 if that cannot be known; see proc(5), ``locks``."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        inode = state_file.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and int(fields[5].rpartition(":")[2]) == inode:
+                return int(fields[4])
+    return 0
+
+
 def write_state(descriptor: int, state: Mapping[str, object]) -> None:
     """Write the state over what a state file holds; the size stays if it can, so a full disk does no harm."""
     data = json.dumps(state).encode().ljust(_STATE_SIZE)
     os.pwrite(descriptor, data, 0)
     os.ftruncate(descriptor, len(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How many captures of a run were refused."""
+
+    number: int
+    """Because there are as many as there may be."""
+    size: int
+    """Because the archives are as large as they may be."""
+    again: int
+    """Because the test had been captured before, by a worker that died."""
+
+
+def count_refusals(folder: Path) -> Refusals:
+    """Count what processes that may be dead by now were refused."""
+
+    def size_of(path: Path) -> int:
+        try:
+            return path.stat().st_size
+        except OSError:
+            return 0
+
+    return Refusals(
+        number=size_of(folder / REFUSED_LIMIT),
+        size=size_of(folder / REFUSED_FULL),
+        again=sum(map(size_of, folder.glob(f"{CLAIM_PREFIX}*"))),
+    )
 
 
 def remove_traces(folder: Path, name: str) -> None:

@@ -14,7 +14,13 @@ def prepare(
     /,
 ) -> Plan: ...
 def capture(
-    plan: Plan, text: bytes, core_filter: int, stop_threads: bool, claim: str | None, /
+    plan: Plan,
+    text: bytes,
+    core_filter: int,
+    stop_threads: bool,
+    claim: str | None,
+    hold_seconds: float,
+    /,
 ) -> Result: ...
 def prepare_standby(
     plan: Plan,

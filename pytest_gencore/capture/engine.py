@@ -12,8 +12,9 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gencore.capture.headroom import judge, read_headroom, read_rss
 from pytest_gencore.capture.request import Capture, CaptureRequest
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.runfolder import CLAIM_PREFIX, run_folder_name
@@ -56,6 +57,8 @@ _STAGES = {
     14: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
 }
 """``enum gencore_stage`` of csrc/gencore.h: what failed, and what would help."""
+HOLD_SECONDS = 600.0
+"""How long a process stands still for its collector at most, if memory is short."""
 _CLAIMED = 12
 _LIMITS = (13, 14)
 
@@ -122,8 +125,21 @@ class CaptureEngine:
             request.core_filter,
             request.threads == "all",
             claim_name(request),
+            HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
         return self.read_result(request, result)
+
+    def find_room(self) -> Literal["go", "hold"]:
+        """Say whether this process must stand still until its snapshot is read: see ``headroom``.
+
+        Raises CaptureError if there is too little memory even for that.
+        """
+        rss_bytes = read_rss()
+        verdict = judge(read_headroom(), rss_bytes)
+        if verdict == "refuse":
+            message = f"too little memory is left to capture a process of {rss_bytes >> 20} MiB"
+            raise CaptureError(message, help_text="the limit is that of the container or of the machine")
+        return verdict
 
     def read_result(self, request: CaptureRequest, result: tuple[int, int, str, int, int, int]) -> Capture:
         """Return the capture that the extension tells of; raises as ``capture``."""
@@ -237,7 +253,8 @@ def claim_name(request: CaptureRequest) -> str | None:
     """
     if request.trigger == "request" or request.nodeid is None:
         return None
-    return CLAIM_PREFIX + hashlib.sha256(request.nodeid.encode(errors="surrogatepass")).hexdigest()[:24]
+    key = f"{request.worker_id} {request.nodeid}" if request.once_a_worker else request.nodeid
+    return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 
 def _find_pystack() -> str | None:

@@ -32,6 +32,8 @@ class CaptureRequest:
     """1 for the first run of the test, one more for each rerun."""
     worker_id: str | None = None
     """Name of the xdist worker (``gw0``), None without xdist."""
+    once_a_worker: bool = False
+    """Whether the test may be captured once by each worker (``--dist each``), not once in all."""
     deadline_seconds: float | None = None
     """How long the test was allowed to take, for trigger ``timeout``."""
     deadline_source: Literal["gencore", "pytest-timeout"] | None = None

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gencore.runfolder import (
     CLOSED_MARK,
     DROP_PREFIX,
+    Refusals,
+    count_refusals,
+    find_holder,
     is_locked,
     release_place,
     run_folder_name,
@@ -115,12 +118,18 @@ class Run:
             (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
         self._settle(state)
 
+    def refusals(self) -> Refusals:
+        """Return how many captures of the run were refused."""
+        return count_refusals(self._folder)
+
     def cancel(self) -> list[Outcome]:
         """End the collectors at work, within some 5 s; only whole archives stay. Returns all outcomes."""
         deadline = time.monotonic() + _CANCEL_SECONDS
         for number in (signal.SIGTERM, signal.SIGKILL):
             patience = deadline if number == signal.SIGKILL else deadline - _CANCEL_SECONDS / 4
-            while working := [(path, pid) for path, _, pid, alive in self._states() if alive]:
+            while working := [
+                (path, pid or find_holder(path)) for path, _, pid, alive in self._states() if alive
+            ]:
                 for path, pid in working:
                     _signal_collector(path, pid, number)
                 if time.monotonic() >= patience:
@@ -233,10 +242,8 @@ def _read_answer(path: Path) -> str:
 
 def _signal_collector(state_file: Path, pid: int, number: int) -> None:
     """Send a signal to the collector of this state file, and to no other process."""
-    if not pid:
-        return  # it has not begun to write
     with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(pid)  # no process has the id 0
         try:
             if is_locked(state_file):  # so the descriptor is that of its collector
                 signal.pidfd_send_signal(descriptor, number)

@@ -126,13 +126,13 @@ class ArchiveWriter:
         missing = self._write_contents(name, size, chunks)
         return missing, start, self._output.cut()
 
-    def copy_pack(self, name: str, size: int, source: int, place: tuple[int, int], mode: int = 0o600) -> None:
+    def copy_pack(self, name: str, size: int, source: int, place: tuple[int, int], mode: int = 0o600) -> Cut:
         """Add a file of ``size`` bytes whose contents another archive has: ``place`` (offset, length) in it.
 
-        ``source`` is its descriptor, which stays open until ``close``.
+        ``source`` is its descriptor, which stays open until ``close``. Return where they begin in this one.
         """
         self._write_header(name, size, mode)
-        self._output.copy(source, place, size + -size % _TAR_BLOCK)
+        return self._output.copy(source, place, size + -size % _TAR_BLOCK)
 
     def add_sparse(
         self,

@@ -36,6 +36,7 @@ class Closing:
         self._state = state
         self._messenger = messenger
         self._budget = budget
+        self._is_published = False
         self._folder = handover.run_folder
         is_core = handover.request["product"] == "core"
         self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
@@ -51,6 +52,7 @@ class Closing:
             self._state.finish(
                 result=self._result.name, size=product.size, method=product.method, notices=product.notices
             )
+        self._is_published = True
         with contextlib.suppress(OSError):
             product.packs.write(self._result, self._folder)
         line = f"core archive: {self._result}"
@@ -63,7 +65,13 @@ class Closing:
             raise GiveUpError(message)
 
     def give_up(self, reason: str) -> None:
-        """Remove what there is of the archive, let others capture instead, and say why."""
+        """Remove what there is of the archive, let others capture instead, and say why.
+
+        What goes wrong after the archive was published is only logged.
+        """
+        if self._is_published:
+            print(reason, file=sys.stderr)  # noqa: T201 - its log
+            return
         self._discard()
         self._state.fail(reason)
         line = f"no core archive: {reason}"

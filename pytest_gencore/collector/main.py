@@ -29,6 +29,8 @@ from pytest_gencore.errors import GencoreError
 
 _HANDOVER_FD, _ARCHIVE_FD, _STATE_FD, _REQUEST_FD, _REPLY_FD = 3, 4, 5, 6, 7
 """GENCORE_FD_* of csrc/gencore.h."""
+_OOM_SCORE = "900"
+"""After the snapshot, which has 1000, and before any test."""
 
 
 def main() -> None:
@@ -101,7 +103,12 @@ def _work(
 
 
 def _step_back() -> None:
-    """Let tests use the disk first; their priority for processors is lowered by the launcher."""
+    """Let tests use the disk first, and let the kernel kill us first: see oom_score_adj in proc(5).
+
+    Our priority for processors is lowered by the launcher.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(_OOM_SCORE)
     with contextlib.suppress(psutil.Error, OSError):
         psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
 

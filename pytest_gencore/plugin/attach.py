@@ -48,6 +48,11 @@ def attach_failure(report: pytest.TestReport, reason: str) -> None:
     report.sections.append((SECTION, describe_failure(reason)))
 
 
+def attach_refusal(report: pytest.TestReport, reason: str) -> None:
+    """Say on the report that a limit of the run is reached; the summary counts such captures by itself."""
+    report.sections.append((SECTION, describe_failure(reason)))
+
+
 def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
     """Correct the section about an archive when more is known about it."""
     old = (SECTION, describe_archive(path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 import pytest
 
-from pytest_gencore.errors import AlreadyCapturedError
+from pytest_gencore.errors import AlreadyCapturedError, LimitError
 from pytest_gencore.plugin import attach, decision
 from pytest_gencore.plugin.junit import find_junit_path, find_shown_base
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
@@ -45,8 +45,10 @@ class Capturer:
         *,
         get_run_id: Callable[[], str],
         worker_id: str | None,
+        once_a_worker: bool = False,
     ) -> None:
         self.settings = settings
+        self._once_a_worker = once_a_worker
         self.unavailable = ""
         """Why nothing can be captured; empty if it can, or if nobody asked yet."""
         self._config = config
@@ -110,6 +112,7 @@ class Capturer:
             nodeid=None if item is None else item.nodeid,
             attempt=getattr(item, "execution_count", 1),
             worker_id=self._worker_id,
+            once_a_worker=self._once_a_worker,
             **details,
         )
 
@@ -130,6 +133,9 @@ class Capturer:
             raise
         except AlreadyCapturedError:
             item.stash[TRIED_KEY] = True  # by another worker, before it crashed
+        except LimitError as error:
+            item.stash[TRIED_KEY] = True
+            attach.attach_refusal(report, str(error))
         except BaseException as error:  # noqa: BLE001 - a capture that fails changes no verdict
             item.stash[TRIED_KEY] = True
             attach.attach_failure(report, attach.describe_error(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +53,15 @@ class DeadlineClock:
     def give_up(self) -> None:
         """Let it never run again: somebody debugs."""
         self._is_over = True
+
+
+def is_traced() -> bool:
+    """Return whether a debugger for compiled code runs this process."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status.splitlines())
 
 
 def is_debugging(config: pytest.Config) -> bool:

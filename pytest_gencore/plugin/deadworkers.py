@@ -75,7 +75,7 @@ class DeadWorkers:
 
 def find_exit_status(node: Any) -> int | None:
     """Return how a worker on this machine ended, None if that cannot be known."""
-    process = getattr(getattr(node.gateway, "_io", None), "popen", None)  # xdist itself has no better way
+    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # xdist itself has no better way
     try:
         status = process.wait(EXIT_SECONDS)
     except Exception:  # noqa: BLE001 - private: whatever it has become

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.capture import Outcome
+    from pytest_gencore.plugin.options import Settings
+    from pytest_gencore.runfolder import Refusals
 
 SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"
@@ -95,6 +97,21 @@ class Results:
                     self._add_named(Path(path), Subject(report.nodeid, report.when))
                 else:
                     attach.replace_section(report, path, describe_outcome(known[path]))
+
+    def add_refusals(self, refusals: Refusals, settings: Settings) -> None:
+        """Account for the captures that were refused, also those of processes that could not say so."""
+        if refusals.number:
+            self._notes.append(
+                f"{refusals.number} not captured: the limit of {settings.max_cores} captures of one run is "
+                "reached (raise --gencore-max-cores)"
+            )
+        if refusals.size:
+            self._notes.append(
+                f"{refusals.size} not captured: the archives of this run would exceed "
+                f"{format_size(settings.max_size)} (raise --gencore-max-size)"
+            )
+        if refusals.again:
+            self._notes.append(f"{refusals.again} not captured: the same tests again, by other workers")
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""

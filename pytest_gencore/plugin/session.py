@@ -79,10 +79,18 @@ class CapturingSession(Session):
     """A process that runs tests."""
 
     def __init__(
-        self, config: pytest.Config, settings: Settings, *, run_id: str = "", worker_id: str | None = None
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        *,
+        run_id: str = "",
+        worker_id: str | None = None,
+        once_a_worker: bool = False,
     ) -> None:
         super().__init__(config, settings, run_id=run_id)
-        self.capturer = Capturer(config, settings, get_run_id=self.get_run_id, worker_id=worker_id)
+        self.capturer = Capturer(
+            config, settings, get_run_id=self.get_run_id, worker_id=worker_id, once_a_worker=once_a_worker
+        )
         self._is_local = worker_id is None
         self._journal: Journal | None = None
         if settings.on_fail:
@@ -208,6 +216,7 @@ class ShowingSession(Session):
         except KeyboardInterrupt:
             outcomes = self._wait_after_interrupt(run, status_line)
         self.results.settle(outcomes)
+        self.results.add_refusals(run.refusals(), self.settings)
         status_line.finish(f"gencore: {self.results.make_count_text()}")
         self._call_captured_hooks()
         self._complete_junit()
@@ -277,7 +286,11 @@ class ControllerSession(ShowingSession):
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker what is resolved here."""
-        node.workerinput[WORKER_KEY] = {"directory": str(self.settings.dir), "run_id": self.get_run_id()}
+        node.workerinput[WORKER_KEY] = {
+            "directory": str(self.settings.dir),
+            "run_id": self.get_run_id(),
+            "once_a_worker": self.config.getoption("dist", "no") == "each",
+        }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -349,4 +362,10 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
     if ours is None:
         return Session(config, settings)  # a controller without this plugin
     settings = dataclasses.replace(settings, dir=Path(ours["directory"]))
-    return WorkerSession(config, settings, run_id=ours["run_id"], worker_id=worker_input["workerid"])
+    return WorkerSession(
+        config,
+        settings,
+        run_id=ours["run_id"],
+        worker_id=worker_input["workerid"],
+        once_a_worker=ours["once_a_worker"],
+    )

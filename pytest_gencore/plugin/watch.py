@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.plugin.clock import THEIRS, DeadlineClock, is_debugging
+from pytest_gencore.plugin.clock import THEIRS, DeadlineClock, is_debugging, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Watch:
         self._outer_fixtures = 0
         self._item: pytest.Item | None = None
         self._is_test_watched = False
+        self._is_traced = is_traced()  # once: whoever attaches later is noticed by the timers' handler
         if self._on_fail:
             self._handlers.watch(self._no_test)
 
@@ -208,4 +209,4 @@ class Watch:
         return self._engine.prepare_standby(request, await_seconds=AWAIT_SECONDS if ends_alone else 0)
 
     def _is_debugging(self) -> bool:
-        return is_debugging(self._config)
+        return self._is_traced or is_debugging(self._config)

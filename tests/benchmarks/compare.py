@@ -1,189 +1,158 @@
 """Compare ways to get a core archive of a live Python process, all in one run on one machine.
 
-Run:  python tests/benchmarks/compare.py            (sizes 64, 256 and 1024 MiB)
-      python tests/benchmarks/compare.py --help
-
-Absolute times mean little on a shared machine: the last columns are ratios to our own method of the same row
-group, measured in the same run.
+Without a part, the main comparison is measured. Absolute times mean little on a shared machine: ratios are to
+method copy, measured in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
-import shutil
-import statistics
-import subprocess
-import sys
+import platform
 import tempfile
-import time
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import psutil
+from contents import KINDS
+from growth import measure_growth
+from measure import Measurer
+from overhead import measure_overhead, measure_session
+from page import rewrite
+from picture import draw
+from results import WAYS, Report, Spec, load
+from table import lines_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+PARTS = ("main", "growth", "overhead", "session")
+PAGE = Path(__file__).parents[2] / "docs/explanation/benchmarks.md"
+EPILOG = """\
+How long it takes on two processors: the main comparison 6 minutes, --growth 5, --overhead 2, --session 1;
+--all all of that. With --quick each takes a minute or two. --full alone (the matrix of 4 sizes x 2 numbers
+of threads x 3 kinds of memory) takes 2 to 3 hours; --full --rounds 1 an hour. It needs 6 GiB of memory and
+12 GiB of disk beyond a twentieth that is left free.
 
-SUBJECT = Path(__file__).with_name("subject.py")
-WAYS = ("bare fork", "copy", "crash", "fork+SIGSEGV+tar", "gcore+tar")
-MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One measurement."""
-
-    pause_s: float
-    """Longest time that another thread of the process did not run."""
-    call_s: float
-    total_s: float
-    """Until the archive was finished."""
-    archive_bytes: int
-    peak_disk_bytes: int
-    peak_memory_bytes: int
-    """Of the collector, or of gcore and tar."""
-    cpu_s: float
-    """Of the captured process."""
-
-
-def measure(way: str, directory: Path, size: int, threads: int, memory: str) -> Sample:
-    """Run the subject once; peaks are sampled every few milliseconds."""
-    artifacts = directory / "artifacts"
-    process = subprocess.Popen(
-        [sys.executable, SUBJECT, way, artifacts, str(size), str(threads), memory],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if way.startswith("fork") else None,
-        text=True,
-    )
-    disk = peak = 0
-    while process.poll() is None:
-        disk = max(disk, sum(usage_of(artifacts)))
-        peak = max(peak, max(memory_of_helpers(process.pid, artifacts), default=0))
-        time.sleep(0.01)
-    assert process.stdout is not None
-    line = process.stdout.read()
-    if process.returncode or not line:
-        message = f"{way} failed with status {process.returncode}"
-        raise RuntimeError(message)
-    result = json.loads(line)
-    return Sample(
-        pause_s=result["pause_s"],
-        call_s=result["call_s"],
-        total_s=result["total_s"],
-        archive_bytes=result["archive_bytes"],
-        peak_disk_bytes=disk,
-        peak_memory_bytes=peak,
-        cpu_s=result["cpu_s"],
-    )
-
-
-def usage_of(directory: Path) -> Iterator[int]:
-    """Yield the allocated size of each file below."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with contextlib.suppress(OSError):
-                yield (Path(folder) / name).lstat().st_blocks * 512
-
-
-def memory_of_helpers(pid: int, artifacts: Path) -> Iterator[int]:
-    """Yield the peak memory of each collector, gcore and tar of the subject."""
-    for state in artifacts.glob(".gencore-*/*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            yield peak_memory(json.loads(state.read_text())["pid"])
-    with contextlib.suppress(OSError, psutil.Error):
-        for child in psutil.Process(pid).children(recursive=True):
-            if Path(child.exe()).name != Path(os.path.realpath(sys.executable)).name:
-                yield peak_memory(child.pid)
-
-
-def peak_memory(pid: int) -> int:
-    """Return the peak resident size: VmHWM of proc(5)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def median(samples: list[Sample], name: str) -> float:
-    """Return the median of one field."""
-    return float(statistics.median(getattr(sample, name) for sample in samples))
-
-
-def span(samples: list[Sample], name: str, unit: float) -> str:
-    """Return median (minimum to maximum)."""
-    values = [getattr(sample, name) / unit for sample in samples]
-    return f"{statistics.median(values):.4g} ({min(values):.4g}..{max(values):.4g})"
-
-
-def show(title: str, results: dict[str, list[Sample]]) -> None:
-    """Print the table of one group."""
-    print(f"\n{title}")
-    header = ("way", "pause ms", "archive after s", "archive MiB", "disk MiB", "memory MiB", "own CPU s")
-    print(f"{header[0]:<18}" + "".join(f"{name:>26}" for name in header[1:]))
-    for way, samples in results.items():
-        cells = [span(samples, "pause_s", 1e-3)]
-        if way != "bare fork":
-            cells += [
-                span(samples, "total_s", 1),
-                span(samples, "archive_bytes", MIB),
-                span(samples, "peak_disk_bytes", MIB),
-                span(samples, "peak_memory_bytes", MIB),
-                span(samples, "cpu_s", 1),
-            ]
-        print(f"{way:<18}" + "".join(f"{cell:>26}" for cell in cells))
-    show_ratios(results)
-
-
-def show_ratios(results: dict[str, list[Sample]]) -> None:
-    """Print what the issue asks of each of our methods, as ratios of medians."""
-    for ours in ("copy", "crash"):
-        if ours not in results:
-            continue
-        parts = []
-        if "bare fork" in results:
-            ratio = median(results[ours], "pause_s") / median(results["bare fork"], "pause_s")
-            parts.append(f"pause {ratio:.2f} x a bare fork")
-        for other in ("fork+SIGSEGV+tar", "gcore+tar"):
-            if other in results:
-                sooner = median(results[other], "total_s") / median(results[ours], "total_s")
-                size = median(results[ours], "archive_bytes") / median(results[other], "archive_bytes")
-                pause = median(results[other], "pause_s") / median(results[ours], "pause_s")
-                parts.append(
-                    f"{sooner:.1f} x sooner than {other} (its pause {pause:.1f} x ours, our size {size:.0%})"
-                )
-        print(f"  {ours}: " + "; ".join(parts))
+What is not measured is marked as such: fork+SIGSEGV+tar, gcore and gcore+tar where, growing with size from
+what they took for the size before, they would take longer than --limit; and any way for which disk or memory
+is too small. Any way is stopped after twice the limit and two minutes.
+"""
 
 
 def main() -> None:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024], help="MiB of the process")
-    parser.add_argument("--threads", type=int, nargs="+", default=[4], help="threads of the process")
-    parser.add_argument(
-        "--memory",
-        nargs="+",
-        default=["mixed"],
-        choices=["mixed", "random", "compressible", "sparse"],
-        help="contents: mixed is one quarter random, three quarters JSON",
+    """Measure, or read what was measured; then print and write."""
+    options = parse()
+    if options.from_json:
+        report = load(options.from_json)
+        show(report, options)
+    else:
+        report = Report(command=command_line(), machine=machine())
+        try:
+            measure(report, options)
+        finally:  # an hour's work is not lost when something fails or is interrupted
+            show(report, options)
+    if options.picture:
+        options.picture.write_text(draw(report.main[0]))
+    if options.docs:
+        PAGE.with_suffix(".svg").write_text(draw(report.main[0]))
+        rewrite(PAGE, report)
+
+
+def show(report: Report, options: argparse.Namespace) -> None:
+    """Print the tables, and write all numbers."""
+    for line in lines_of(report):
+        print(line)
+    if options.json:
+        report.save(options.json)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
-    parser.add_argument("--rounds", type=int, default=3)
+    parts = parser.add_argument_group("parts")
+    parts.add_argument("--main", action="store_true", help="the comparison of all ways (default)")
+    parts.add_argument("--growth", action="store_true", help="with size, threads, mappings, libraries")
+    parts.add_argument("--overhead", action="store_true", help="of the plugin on 2,000 passing tests")
+    parts.add_argument("--session", action="store_true", help="200 failing tests with default limits")
+    parts.add_argument("--all", action="store_true", help="all four")
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument(
+        "--quick", action="store_const", dest="extent", const="--quick", help="small, few rounds"
+    )
+    extent.add_argument(
+        "--full", action="store_const", dest="extent", const="--full", help="the whole matrix"
+    )
+    choice = parser.add_argument_group("what the main comparison compares")
+    choice.add_argument("--sizes", type=int, nargs="+", metavar="MIB")
+    choice.add_argument("--threads", type=int, nargs="+", metavar="N")
+    choice.add_argument(
+        "--memory", nargs="+", choices=KINDS, help="mixed: one quarter random, else JSON lines"
+    )
+    choice.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, metavar="WAY", help=", ".join(WAYS))
+    parser.add_argument("--rounds", type=int, help="of everything (default 3; of the overhead 10)")
+    parser.add_argument("--limit", type=float, default=3, metavar="MINUTES", help="see below (default 3)")
     parser.add_argument("--dir", type=Path, help="where archives are written (default: a temporary folder)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", type=Path, metavar="FILE", help="all numbers")
+    output.add_argument(
+        "--from", type=Path, metavar="FILE", dest="from_json", help="measure nothing, read that JSON"
+    )
+    output.add_argument("--picture", type=Path, metavar="FILE", help="SVG of the first main comparison")
+    output.add_argument("--docs", action="store_true", help="picture and ratios into docs/explanation")
+    parser.set_defaults(extent="")
     options = parser.parse_args()
-    ways = [way for way in options.ways if way != "gcore+tar" or shutil.which("gcore")]
-    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        for size in options.sizes:
-            for threads in options.threads:
-                for memory in options.memory:
-                    results: dict[str, list[Sample]] = {way: [] for way in ways}
-                    for _ in range(options.rounds):
-                        for way in ways:
-                            results[way].append(measure(way, Path(folder), size, threads, memory))
-                    show(f"{size} MiB, {threads} threads, {memory} memory, {options.rounds} rounds", results)
+    chosen = {part for part in PARTS if options.all or getattr(options, part)}
+    options.parts = chosen or {"main"}
+    if (options.picture or options.docs) and not options.from_json and "main" not in options.parts:
+        parser.error("the picture is of the main comparison: add --main")
+    return options
+
+
+def measure(report: Report, options: argparse.Namespace) -> None:
+    """Measure the chosen parts."""
+    is_quick = options.extent == "--quick"
+    rounds = options.rounds or (1 if is_quick else 3)
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="benchmark-") as name:
+        folder = Path(name)
+        measurer = Measurer(folder, options.limit * 60)
+        if "main" in options.parts:
+            for threads, memory, size in cells_of(options):
+                report.main.append(measurer.measure_cell(Spec(size, threads, memory), options.ways, rounds))
+        if "growth" in options.parts:
+            report.growth = measure_growth(measurer, options.extent, rounds, folder)
+        if "overhead" in options.parts:
+            report.overhead = measure_overhead(
+                folder, 200 if is_quick else 2000, options.rounds or (2 if is_quick else 10)
+            )
+        if "session" in options.parts:
+            report.session = measure_session(folder, 30 if is_quick else 200, rounds)
+
+
+def cells_of(options: argparse.Namespace) -> list[tuple[int, str, int]]:
+    """Return threads, memory and size of each process; sizes grow, so that one tells of the next."""
+    sizes, threads, memory = {
+        "--quick": ([64], [4], ["mixed"]),
+        "": ([1024], [64], ["mixed"]),
+        "--full": ([64, 256, 1024, 4096], [1, 64], ["random", "compressible", "sparse"]),
+    }[options.extent]
+    return list(product(options.threads or threads, options.memory or memory, sorted(options.sizes or sizes)))
+
+
+def command_line() -> str:
+    """Return the command, without options for files: those say nothing about the numbers."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--json", "--picture", "--dir"):
+        parser.add_argument(option)
+    parser.add_argument("--docs", action="store_true")
+    return " ".join(["python tests/benchmarks/compare.py", *parser.parse_known_args()[1]])
+
+
+def machine() -> str:
+    """Return what the numbers depend on."""
+    kernel = ".".join(platform.release().split(".")[:2])
+    return (
+        f"{os.cpu_count()} processors, Linux {kernel}, "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
 
 
 if __name__ == "__main__":

@@ -205,7 +205,8 @@ suite = {"suite_name": "pytest", "family": "xunit2", "logging": "no", "prefix": 
 note(junit=suite)
 for name, outcome in (("test_1", "passed"), ("test_2", "failed"), ("test_3", "skipped")):
     note(started={"classname": "test_a", "name": name})
-    note(classname="test_a", name=name, time=0.5, outcome=outcome, message="m", text="t", properties=[["a", "b"]])
+    facts = {"message": "m", "text": "t", "properties": [["a", "b"]]}
+    note(classname="test_a", name=name, time=0.5, outcome=outcome, **facts)
 note(started={"nodeid": "test_a.py::test_a", "classname": "test_a", "name": "test_a"})
 if sys.argv[4] == "finished":
     note(finished=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
+from pytest_gencore.runfolder import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,9 @@ class FakeRun:
             assert progress is not None
             progress(self.outcomes(working=True))
         return self.outcomes()
+
+    def refusals(self) -> Refusals:
+        return Refusals(number=0, size=0, again=0)
 
     def close(self) -> None:
         for path in self.state.glob("*.json"):

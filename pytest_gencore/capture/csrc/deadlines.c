@@ -24,8 +24,8 @@ static struct {
         int32_t owner;           /* process that made the timer: children do not inherit it */
         int32_t exits;
         int32_t fired;           /* enum gencore_fired */
+        int signal;              /* 0: none chosen yet */
     } all[GENCORE_DEADLINES];
-    int signal;                  /* 0: none chosen yet */
 } deadlines;
 
 static int
@@ -72,17 +72,22 @@ on_deadline(int signal, siginfo_t *info, void *context)
     }
 }
 
+/*
+ * Where somebody else's alarm follows, system calls are not started again: the alarm may come while our
+ * handler runs, and would then interrupt nothing. Python would sleep on without having seen it.
+ */
 static int
-choose_signal(void)
+choose_signal(struct deadline *deadline, unsigned int which)
 {
+    unsigned long restart = which == GENCORE_DEADLINE_OF_OTHERS ? 0 : SA_RESTART;
     struct gencore_action current, action = {
         .handler = (void *)on_deadline,
-        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | gencore_restorer_flag,
+        .flags = SA_SIGINFO | SA_ONSTACK | restart | gencore_restorer_flag,
         .restorer = gencore_restorer,
     };
 
-    if (deadlines.signal
-        && raw4(SYS_rt_sigaction, deadlines.signal, NULL, &current, sizeof(gencore_sigset)) == 0
+    if (deadline->signal
+        && raw4(SYS_rt_sigaction, deadline->signal, NULL, &current, sizeof(gencore_sigset)) == 0
         && current.handler == (void *)on_deadline) {
         return 0;
     }
@@ -90,7 +95,7 @@ choose_signal(void)
         if (raw4(SYS_rt_sigaction, signal, NULL, &current, sizeof(gencore_sigset)) == 0
             && current.handler == (void *)SIG_DFL
             && raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
-            deadlines.signal = signal;
+            deadline->signal = signal;
             return 0;
         }
     }
@@ -111,7 +116,7 @@ make_timer(struct deadline *deadline, unsigned int which)
 {
     struct sigevent event = {
         .sigev_notify = SIGEV_THREAD_ID,
-        .sigev_signo = deadlines.signal,
+        .sigev_signo = deadline->signal,
         .sigev_value.sival_int = (int)which,
     };
 
@@ -127,7 +132,7 @@ gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct genco
     long error;
 
     (void)gencore_cancel_deadline(which, &unused);
-    if ((error = choose_signal()) < 0 || (error = make_timer(deadline, which)) < 0) {
+    if ((error = choose_signal(deadline, which)) < 0 || (error = make_timer(deadline, which)) < 0) {
         return (int)error;
     }
     deadline->owner = (int32_t)raw0(SYS_getpid);

@@ -247,6 +247,7 @@ const struct gencore_standby *gencore_set_crash_standby(const struct gencore_sta
 /* ---- deadlines.c --------------------------------------------------------------------------------- */
 
 #define GENCORE_DEADLINES 2
+#define GENCORE_DEADLINE_OF_OTHERS 1 /* which: an alarm follows that ends the test; interrupts system calls */
 
 enum gencore_fired {
     GENCORE_NOT_FIRED = 0,

@@ -133,8 +133,9 @@ make_result(const struct gencore_result *result)
 }
 
 PyDoc_STRVAR(capture_doc,
-             "capture(plan, text, core_filter, stop_threads, claim, /)\n--\n\n"
+             "capture(plan, text, core_filter, stop_threads, claim, hold_seconds, /)\n--\n\n"
              "Snapshot this process and start its collector.\n\n"
+             "hold_seconds: keep all threads where they are until the collector has ended, at most that long.\n"
              "Returns (stage, errno, name, pid, collector_pid, snapshot_pid); stage 0 is success.\n"
              "Keeps the GIL, so that the interpreter in the snapshot is at rest.");
 
@@ -147,10 +148,11 @@ native_capture(PyObject *module, PyObject *args)
     struct gencore_result result;
     Py_ssize_t text_size;
     unsigned long long core_filter;
+    double hold_seconds;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "Oy#Kpz:capture", &capsule, &request.text, &text_size, &core_filter,
-                          &request.stop_threads, &request.claim)) {
+    if (!PyArg_ParseTuple(args, "Oy#Kpzd:capture", &capsule, &request.text, &text_size, &core_filter,
+                          &request.stop_threads, &request.claim, &hold_seconds)) {
         return NULL;
     }
     plan = PyCapsule_GetPointer(capsule, PLAN_NAME);
@@ -159,7 +161,11 @@ native_capture(PyObject *module, PyObject *args)
     }
     request.text_size = (uint64_t)text_size;
     request.core_filter = core_filter;
-    (void)gencore_capture(plan, &request, &result);
+    request.keep_stopped = hold_seconds > 0;
+    if (gencore_capture(plan, &request, &result) == 0 && hold_seconds > 0) {
+        gencore_await(result.collector_pid, (int64_t)(hold_seconds * 1e9));
+    }
+    gencore_resume();
     return make_result(&result);
 }
 

@@ -1,0 +1,168 @@
+"""Sample projects whose tests hang and crash: run by pytest in a process and session of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gencore_archives import read_manifest
+from kernel import wait_until
+from oracles import run_tool
+from process_state import processes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUPPORT = Path(__file__).parent
+ARTIFACTS = "gencore-artifacts"
+FOREIGN = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "COLUMNS", "FAKE_CAPTURE")
+"""Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
+ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
+QUICK = (*ON_FAIL, "--gencore-method=copy")
+EXITS = ("-o", "gencore_exit_on_timeout=true")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run of pytest that is over, and so are its collectors."""
+
+    status: int
+    """As ``subprocess`` has it: negative for a signal."""
+    out: str
+    err: str
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of pytest's last line."""
+        last = self.out.rstrip().splitlines()[-1]
+        return {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", last)}
+
+    def announced(self) -> list[str]:
+        """Return the archives whose collectors named them on standard error."""
+        return re.findall(r"^gencore: core archive: (\S+)  \(", self.err, re.MULTILINE)
+
+
+class Running:
+    """A run of pytest."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.was_killed = False
+
+    def end(self, timeout: float = 120) -> Ended:
+        """Wait for the end of the process, and of the collectors that may still have something to say."""
+        out, err = self.process.communicate(timeout=timeout)
+        assert "INTERNALERROR" not in out + err, out + err
+        return Ended(self.process.returncode, out, err)
+
+    def kill(self) -> Ended:
+        """Kill it and its workers, as somebody who has waited too long."""
+        self.was_killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        out, err = self.process.communicate(timeout=60)
+        return Ended(self.process.returncode, out, err)
+
+
+class Project:
+    """A folder with tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: list[Running] = []
+
+    def write(self, **sources: str) -> None:
+        """Write Python files by their names without suffix."""
+        for name, source in sources.items():
+            (self.folder / f"{name}.py").write_text(textwrap.dedent(source))
+
+    def start(
+        self,
+        *arguments: str,
+        pystack: bool = False,
+        prefix: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Running:
+        """Start pytest; without the cache, with ``PYTHONPATH`` to the helpers here."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in FOREIGN and not name.startswith("PYTEST")
+        }
+        base = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+        if not pystack and "no:gencore" not in arguments:
+            base += ["-p", "without_pystack"]
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "pytest", *base, *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            env={**kept, "PYTHONPATH": str(SUPPORT), **(environment or {})},
+        )
+        self._running.append(Running(process))
+        return self._running[-1]
+
+    def run(
+        self,
+        *arguments: str,
+        pystack: bool = False,
+        prefix: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 120,
+    ) -> Ended:
+        """Run pytest to its end."""
+        running = self.start(*arguments, pystack=pystack, prefix=prefix, environment=environment)
+        return running.end(timeout)
+
+    def find_archives(self) -> list[Path]:
+        """Return the archives that are finished, in order of name."""
+        return sorted((self.folder / ARTIFACTS).glob("*.tar.gz"))
+
+    def wait_for_archives(self, count: int = 1) -> list[Path]:
+        """Wait until so many archives are finished."""
+        wait_until(lambda: len(self.find_archives()) >= count, f"there are {count} archives", timeout=90)
+        return self.find_archives()
+
+    def archives(self) -> dict[str, Path]:
+        """Return the archives by what their manifests name: ``NODEID PHASE``; one for each at most."""
+        found = {}
+        for path in self.find_archives():
+            manifest = read_manifest(path)
+            name = f"{manifest['nodeid'] or ''} {manifest['phase'] or ''}".strip()
+            assert name not in found, "one archive a test"
+            found[name] = path
+        return found
+
+    def only_archive(self) -> Path:
+        """Return the only archive there is."""
+        (archive,) = self.find_archives()
+        return archive
+
+    def unpack(self, archive: Path) -> Path:
+        """Unpack with plain tar; return the folder."""
+        target = self.folder / "unpacked"
+        target.mkdir(exist_ok=True)
+        run_tool("tar", "xzf", archive, "-C", target)
+        return target / archive.name.removesuffix(".tar.gz")
+
+    def close(self) -> None:
+        """Kill what is left; nothing may be left of captures but archives, and no process."""
+        for running in self._running:
+            if running.process.poll() is None:
+                running.kill()
+        wait_until(lambda: not processes_in(self.folder), f"no process uses {self.folder}", timeout=90)
+        folder = self.folder / ARTIFACTS
+        if folder.exists() and not any(running.was_killed for running in self._running):
+            others = [path.name for path in folder.iterdir() if not path.name.endswith(".tar.gz")]
+            assert not others, f"something is left: {others}"
