@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-    from pytest_gencore.capture._native import Standby
+    from pytest_gencore.capture._native import Plan, Standby
 
 _START = "import sys; sys.path += sys.argv[1:]; from pytest_gencore.collector.main import main; main()"
 """The collector's program: without site-packages' start-up code, whatever way the package was found."""
@@ -60,6 +60,8 @@ _STAGES = {
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
 _CLAIMED = 12
+_NODEID, _CLAIM = "<nodeid>", "<claim>"
+"""Where the name of a test comes in the text for the collector."""
 _LIMITS = (13, 14)
 
 
@@ -102,7 +104,7 @@ class CaptureEngine:
             "pystack": _find_pystack(),
             **(about or {}),
         }
-        self._plan = self.native.prepare(
+        self.plan: Plan = self.native.prepare(
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
@@ -120,11 +122,11 @@ class CaptureEngine:
         """
         text = self._encode({**self._constants, **_describe_request(request), "stacks": _python_stacks()})
         result = self.native.capture(
-            self._plan,
+            self.plan,
             text.encode("ascii"),
             request.core_filter,
             request.threads == "all",
-            claim_name(request),
+            claim_name(request, request.nodeid),
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
         return self.read_result(request, result)
@@ -159,28 +161,58 @@ class CaptureEngine:
         message += f": {errno.errorcode.get(error, error)} {os.strerror(error)}"
         raise CaptureError(message, help_text=_STAGES[stage][1])
 
-    def prepare_standby(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standby:
-        """Prepare a capture by a signal handler: of a crash, or at a deadline.
+    def make_standbys(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standbys:
+        """Return what prepares captures by a signal handler: of a crash, or at a deadline.
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
-        which tells what it found on the plan's ``stderr_fd``. Phase and attempt are those of ``set_moment``.
+        which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
+        count: the test is named later, phase and attempt are those of ``set_moment``.
         """
-        text = self._encode(
-            {**self._constants, **_describe_request(request), "exits": await_seconds > 0}
-        )
-        return self.native.prepare_standby(  # type: ignore[no-any-return]
-            self._plan,
-            text.encode("ascii"),
-            request.core_filter,
-            request.threads == "all",
-            claim_name(request),
-            await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None),
-            await_seconds,
-        )
+        return Standbys(self, request, await_seconds)
+
+    def encode_about(self, request: CaptureRequest, **changes: object) -> str:
+        """Return all that collectors are told, for a capture that comes later."""
+        return self._encode({**self._constants, **_describe_request(request), **changes})
 
     def _describe_stage(self, stage: int) -> str:
         what, _ = _STAGES.get(stage, ("", ""))
         return what.format(**self._messages)
+
+
+class Standbys:
+    """Prepares a capture for every test, whether it will be taken or not: in a few microseconds each."""
+
+    def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
+        self.request = request
+        self._prepare = engine.native.prepare_standby
+        self._encode = json.JSONEncoder(ensure_ascii=True).encode
+        about = engine.encode_about(request, exits=await_seconds > 0, nodeid=_NODEID, claim=_CLAIM)
+        self._before, self._between, self._after = (part.encode("ascii") for part in _split(about))
+        tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
+        self._plan = engine.plan
+        self._flags = (request.core_filter, request.threads == "all")
+        self._end = (tells, await_seconds)
+
+    def make(self, nodeid: str | None) -> Standby:
+        """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
+        claim = claim_name(self.request, nodeid)
+        text = b"".join(
+            (
+                self._before,
+                self._encode(nodeid).encode("ascii"),
+                self._between,
+                self._encode(claim).encode("ascii"),
+                self._after,
+            )
+        )
+        return self._prepare(self._plan, text, *self._flags, claim, *self._end)  # type: ignore[no-any-return]
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Return the text before, between and after the two placeholders, which come last in it."""
+    before, _, rest = text.rpartition(f'"{_NODEID}"')
+    between, _, after = rest.partition(f'"{_CLAIM}"')
+    return before, between, after
 
 
 def _load_extension() -> Any:
@@ -242,18 +274,18 @@ def _describe_request(request: CaptureRequest) -> dict[str, object]:
         "product": request.product,
         "deadline_seconds": request.deadline_seconds,
         "deadline_source": request.deadline_source,
-        "claim": claim_name(request),
+        "claim": claim_name(request, request.nodeid),
     }
 
 
-def claim_name(request: CaptureRequest) -> str | None:
+def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     """Return the file in the run's folder that only one capture of this test can make.
 
     None if there may be several: on request.
     """
-    if request.trigger == "request" or request.nodeid is None:
+    if request.trigger == "request" or nodeid is None:
         return None
-    key = f"{request.worker_id} {request.nodeid}" if request.once_a_worker else request.nodeid
+    key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
     return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 

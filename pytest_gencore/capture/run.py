@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -78,6 +79,8 @@ class Run:
         self._directory = directory
         self._folder = directory / run_folder_name(run_id)
         self._reaped: set[int] = set()
+        self._settled: dict[str, dict[str, Any]] = {}
+        """States that could not be written, by name."""
 
     def outcomes(self) -> list[Outcome]:
         """Return the state of every capture of the run, in order of file name."""
@@ -180,7 +183,7 @@ class Run:
             return {}
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = _read_state(path)
+            state = _read_state(path) or self._settled.get(path.stem, {})
             is_dropped = (self._folder / f"{DROP_PREFIX}{path.stem}").exists()
             phase = state.get("state", "working")
             if phase == "done" and is_dropped:
@@ -193,9 +196,11 @@ class Run:
                 state["reason"] = "" if is_dropped else _why_it_died(path.with_suffix(".log"))
             else:
                 return state
-            release_place(self._folder, int(state.get("slot") or 0), state.get("claim"))
-            write_state(descriptor, state)
-        except OSError:  # locked: it lives
+            self._settled[path.stem] = state
+            with contextlib.suppress(OSError):  # a full disk: again at the next look
+                write_state(descriptor, state)
+                release_place(self._folder, int(state.get("slot") or 0), state.get("claim"))
+        except BlockingIOError:
             return {}
         finally:
             os.close(descriptor)
@@ -274,7 +279,7 @@ def _why_it_died(log: Path) -> str:
             return f"the collector died: {lines[-1]}"
     with contextlib.suppress(OSError):
         if not os.statvfs(log.parent).f_bavail:
-            return "the collector was killed; the disk is full"
+            return f"the disk is full: {os.strerror(errno.ENOSPC)}: {log.parents[1]}"
     return "the collector was killed; out of memory?"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.giving_up import DroppedError, GiveUpError
 from pytest_gencore.collector.junit_writer import Verdict, write_junit
+from pytest_gencore.collector.log import log
 from pytest_gencore.collector.occasion import claim_of
 from pytest_gencore.collector.texts import format_size
 from pytest_gencore.errors import ArchiveError
@@ -70,7 +70,7 @@ class Closing:
         What goes wrong after the archive was published is only logged.
         """
         if self._is_published:
-            print(reason, file=sys.stderr)  # noqa: T201 - its log
+            log(reason)
             return
         self._discard()
         self._state.fail(reason)
@@ -129,7 +129,7 @@ class Closing:
             write_junit(Path(path), self._folder, self.journal, verdict)
         except OSError as error:
             problem = f"junit: {path} could not be written: {error.strerror}"
-            print(problem, file=sys.stderr)  # noqa: T201 - its log
+            log(problem)
             return problem
         return ""
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -97,7 +98,9 @@ def _work(
                 closing.answer = stacks.make_answer()
                 write_answer(handover, closing.answer)
                 state.tell(summary=closing.answer[0])
-            return collect(handover, snapshot, memory, stacks, file, progress, started)
+            product = collect(handover, snapshot, memory, stacks, file, progress, started)
+            progress.check()
+            return product
     finally:
         snapshot.end()
 
@@ -107,8 +110,8 @@ def _step_back() -> None:
 
     Our priority for processors is lowered by the launcher.
     """
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(_OOM_SCORE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     with contextlib.suppress(psutil.Error, OSError):
         psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
 

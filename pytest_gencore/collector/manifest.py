@@ -77,7 +77,7 @@ def build_manifest(
             "kernel": request["kernel"],
             "machine": request["machine"],
         },
-        "open_with": f"tar xzf {handover.name}.tar.gz && cd {handover.name} && gdb -x open.gdb",
+        "open_with": f"gencore debug {handover.name}.tar.gz",
     }
 
 

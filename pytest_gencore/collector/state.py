@@ -7,10 +7,10 @@ It is locked from before the collector's program starts until the collector ends
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
+from pytest_gencore.collector.log import log
 from pytest_gencore.runfolder import write_state
 
 _TICK_SECONDS = 0.2
@@ -82,5 +82,5 @@ class StateFile:
         try:
             write_state(self._descriptor, self._state)
         except OSError as error:  # a full disk: the archive's own error says more
-            print(f"state: {error.strerror}", file=sys.stderr)  # noqa: T201 - its log
+            log(f"state: {error.strerror}")
         self._written_at = time.monotonic()

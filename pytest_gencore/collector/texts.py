@@ -17,6 +17,7 @@ def format_debugger_commands(executable: str, libraries: list[Library]) -> str:
     return "\n".join(
         (
             "# Run in this folder: gdb -x open.gdb",
+            "set auto-load off",  # no script of these files
             "set sysroot .",
             f"set solib-search-path {':'.join(folders)}",
             f"file .{executable}",

@@ -26,17 +26,23 @@ class DeadWorkers:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._captures: dict[str, list[Outcome]] = {}
+        self._by_test: dict[str, Outcome] = {}
+        """The captures of tests that other workers may run, and die in, again."""
         self._reasons: dict[str, str] = {}
 
     def add(self, worker_id: str, node: Any, reported: set[str]) -> None:
         """Look for the captures of a worker that has just died; ``reported`` are the paths reports named."""
+        known = [
+            outcome for outcome in self._wait_for_answers() if outcome.trigger in {"crash", "timeout"}
+        ]
         captures = [
             outcome
-            for outcome in self._wait_for_answers()
-            if outcome.worker_id == worker_id
-            and outcome.trigger in {"crash", "timeout"}
-            and str(outcome.archive) not in reported
+            for outcome in known
+            if outcome.worker_id == worker_id and str(outcome.archive) not in reported
         ]
+        for outcome in known:
+            if outcome.nodeid is not None and outcome.state in {"working", "done"}:
+                self._by_test.setdefault(outcome.nodeid, outcome)
         self._captures[worker_id] = captures
         if not captures:
             self._reasons[worker_id] = describe_end(find_exit_status(node))
@@ -58,7 +64,13 @@ class DeadWorkers:
             report.user_properties.append((attach.PROPERTY, path))
             lines += [f"{SECTION}: {attach.describe_archive(path)}", outcome.answer.rstrip("\n")]
         reason = self._reasons.get(worker_id)
-        if reason:
+        before = self._by_test.get(report.nodeid)
+        if not captures and before is not None:
+            path = str(before.archive)
+            report.user_properties.append((attach.PROPERTY, path))
+            lines.append(f"{SECTION}: {attach.describe_archive(path)}")
+            lines.append(f"{SECTION}: not captured again: made when worker {before.worker_id} died in the test")
+        elif reason:
             lines.append(f"{SECTION}: {attach.describe_failure(reason)}")
         report.longrepr = "\n".join(line for line in lines if line)
 

@@ -19,9 +19,11 @@ class CrashHandlers:
     _owner: CrashHandlers | None = None
     """Of the process: a session inside a session (``pytester.inline_run``) leaves it alone."""
 
-    def __init__(self, engine: CaptureEngine) -> None:
+    def __init__(self, engine: CaptureEngine, config: pytest.Config) -> None:
         """Prepare; no handler is changed yet."""
         self._native: Any = engine.native
+        self._config = config
+        self._is_below = False
         self._pid = os.getpid()
         self._trace_signal = 0
         self.is_owner = CrashHandlers._owner is None
@@ -30,19 +32,28 @@ class CrashHandlers:
             self._adopt_trace()
 
     def watch(self, standby: object) -> None:
-        """Capture crashes with ``standby``, a result of ``CaptureEngine.prepare_standby``.
+        """Capture crashes with ``standby``, a result of ``Standbys.make``.
 
         Called for each test: a test may have displaced the handlers.
         """
         if self.is_owner:
+            if not self._is_below:
+                self._go_below(into=True)
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
+
+    def stand_by(self, standby: object) -> None:
+        """Capture the next crash with another standby, where the handlers still are."""
+        if self.is_owner:
+            self._native.set_crash_standby(standby)
 
     def unwatch(self) -> None:
         """Take the handlers out."""
         if self.is_owner:
             self._native.unwatch_crashes()
             self._native.set_crash_standby(None)
+            if self._is_below:
+                self._go_below(into=False)
 
     def close(self) -> None:
         """Take the handlers out and give the process back to the next owner."""
@@ -53,6 +64,21 @@ class CrashHandlers:
             faulthandler.unregister(self._trace_signal)
         CrashHandlers._owner = None
         self.is_owner = False
+
+    def _go_below(self, *, into: bool) -> None:
+        """Put handlers below faulthandler's, too: that is disabled by ``Py_FatalError`` before it aborts.
+
+        What somebody else has installed in front of faulthandler stays there.
+        """
+        descriptor = find_faulthandler_file(self._config)
+        if descriptor is None or not faulthandler.is_enabled():
+            return
+        self._native.keep_actions()
+        faulthandler.disable()
+        self._native.go_below(into)
+        faulthandler.enable(file=descriptor)
+        self._native.return_actions()
+        self._is_below = into
 
     def _adopt_trace(self) -> None:
         """Have faulthandler's C code write the stacks in the snapshot, where no lock and no GIL is needed.
@@ -67,6 +93,15 @@ class CrashHandlers:
             if self._native.adopt_trace(number):
                 self._trace_signal = number
                 return
+
+
+def find_faulthandler_file(config: pytest.Config) -> int | None:
+    """Return the descriptor that pytest has given faulthandler, None if that cannot be known."""
+    try:
+        from _pytest.faulthandler import fault_handler_stderr_fd_key
+    except ImportError:
+        return None
+    return config.stash.get(fault_handler_stderr_fd_key, None)
 
 
 def duplicate_stderr(config: pytest.Config) -> int:

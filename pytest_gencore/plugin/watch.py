@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,13 +13,14 @@ from pytest_gencore.plugin.handlers import CrashHandlers
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Standbys, Trigger
     from pytest_gencore.plugin.capturing import Capturer
     from pytest_gencore.plugin.options import Settings
 
 NAME = "gencore-watch"
 AWAIT_SECONDS = 300.0
 """How long a process that nobody survives waits for its archive before it dies."""
+THEIR_NAME = "pytest-timeout"
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
 
@@ -47,8 +49,9 @@ class Watch:
         self._native: Any = engine.native
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
-        self._handlers = CrashHandlers(engine)
+        self._handlers = CrashHandlers(engine, config)
         self._on_fail = capturer.settings.on_fail
+        self._standbys: dict[tuple[object, ...], Standbys] = {}
         self._no_test = self._prepare_crash(None, capturer.settings)
         self._clock: DeadlineClock | None = None
         self._requests: dict[str, CaptureRequest] = {}
@@ -62,13 +65,16 @@ class Watch:
 
     def close(self) -> None:
         """Leave the process as it was."""
+        if self._handlers.is_owner:
+            self._native.release_deadlines()
         self._handlers.close()
 
     def take_fired(self) -> list[Fired]:
         """Return what the deadlines of the running test did since the last call."""
-        if self._clock is not None:
-            self._note("gencore", self._clock.stop())
-        self._note("pytest-timeout", self._native.deadline_fired(THEIRS))
+        if self._clock is not None and self._clock.has_fired():
+            self._stop_clock()
+        if THEIR_NAME in self._requests:
+            self._note(THEIR_NAME, self._native.deadline_fired(THEIRS))
         fired, self._fired = self._fired, []
         return fired
 
@@ -86,13 +92,17 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Let the clock run during the setup of the test's own fixtures."""
-        return (yield from self._run_phase(item, "setup"))
+        """Let the clock run: from here on the time is the test's, but for fixtures of a wider scope."""
+        if item is self._item:
+            self._enter(item, "setup")
+        return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Let the clock run during the test."""
-        return (yield from self._run_phase(item, "call"))
+        """Take notice of the phase."""
+        if item is self._item:
+            self._enter(item, "call")
+        return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(
@@ -106,7 +116,13 @@ class Watch:
                 item.parent.addfinalizer(self._stop_clock)
             except AssertionError:  # its setup never came that far
                 self._stop_clock()
-        return (yield from self._run_phase(item, "teardown"))
+        if item is not self._item:
+            return (yield)
+        self._enter(item, "teardown")
+        try:
+            return (yield)
+        finally:
+            self._stop_clock()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
@@ -127,9 +143,10 @@ class Watch:
         """Capture a little before pytest-timeout ends the test or the process."""
         seconds = settings.timeout or 0
         if item is self._item and self._is_test_watched and seconds > 0 and not self._is_debugging():
-            standby = self._prepare_deadline(item, self._capturer.settings_for(item), "pytest-timeout", seconds)
+            standby = self._prepare_deadline(item, self._capturer.settings_for(item), THEIR_NAME, seconds)
             lead = min(LEAD_SECONDS, seconds / 2)
-            self._native.set_deadline(THEIRS, seconds - lead, standby, False)
+            with contextlib.suppress(OSError):  # no signal is free
+                self._native.set_deadline(THEIRS, seconds - lead, standby, False)
         return (yield)
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
@@ -139,7 +156,7 @@ class Watch:
             return (yield)
         finally:
             if item is self._item:
-                self._note("pytest-timeout", self._native.cancel_deadline(THEIRS))
+                self._note(THEIR_NAME, self._native.cancel_deadline(THEIRS))
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
@@ -168,21 +185,15 @@ class Watch:
             self._native.cancel_deadline(THEIRS)
         self._native.set_moment("", 0)
         if self._on_fail:
-            self._handlers.watch(self._no_test)
+            self._handlers.stand_by(self._no_test)
         elif self._is_test_watched:
             self._handlers.unwatch()
         self._is_test_watched = False
 
-    def _run_phase(self, item: pytest.Item, phase: str) -> Generator[None, object, object]:
-        if item is not self._item:
-            return (yield)
+    def _enter(self, item: pytest.Item, phase: str) -> None:
         self._native.set_moment(phase, getattr(item, "execution_count", 1))
         if self._clock is not None:
             self._clock.start()
-        try:
-            return (yield)
-        finally:
-            self._stop_clock()
 
     def _stop_clock(self) -> None:
         if self._clock is not None:
@@ -192,21 +203,33 @@ class Watch:
         request = self._requests.get(source)
         if fired is None or request is None:
             return
-        if source == "pytest-timeout":
+        if source == THEIR_NAME:
             self._native.cancel_deadline(THEIRS)
         self._fired.append(Fired(request, fired[1], in_debugger=not fired[0]))
 
     def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
-        request = self._capturer.make_request("crash", settings, item)
-        return self._engine.prepare_standby(request, await_seconds=AWAIT_SECONDS if self._local else 0)
+        standbys = self._find_standbys("crash", settings, ends_alone=self._local)
+        return standbys.make(None if item is None else item.nodeid)
 
     def _prepare_deadline(self, item: pytest.Item, settings: Settings, source: Any, seconds: float) -> object:
-        request = self._capturer.make_request(
-            "timeout", settings, item, deadline_seconds=seconds, deadline_source=source
-        )
-        self._requests[source] = request
         ends_alone = self._local and self._exits and source == "gencore"
-        return self._engine.prepare_standby(request, await_seconds=AWAIT_SECONDS if ends_alone else 0)
+        standbys = self._find_standbys(
+            "timeout", settings, ends_alone=ends_alone, deadline_seconds=seconds, deadline_source=source
+        )
+        self._requests[source] = standbys.request
+        return standbys.make(item.nodeid)
+
+    def _find_standbys(
+        self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any
+    ) -> Standbys:
+        """Return what prepares the same capture for one test after the other."""
+        key = (trigger, settings.method, settings.threads, *details.values())
+        if key not in self._standbys:
+            request = self._capturer.make_request(trigger, settings, None, **details)
+            self._standbys[key] = self._engine.make_standbys(
+                request, await_seconds=AWAIT_SECONDS if ends_alone else 0
+            )
+        return self._standbys[key]
 
     def _is_debugging(self) -> bool:
         return self._is_traced or is_debugging(self._config)

@@ -30,9 +30,9 @@ How long it takes on two processors: the main comparison 6 minutes, --growth 5, 
 of threads x 3 kinds of memory) takes 2 to 3 hours; --full --rounds 1 an hour. It needs 6 GiB of memory and
 12 GiB of disk beyond a twentieth that is left free.
 
-What is not measured is marked as such: fork+SIGSEGV+tar, gcore and gcore+tar where, growing with size from
-what they took for the size before, they would take longer than --limit; and any way for which disk or memory
-is too small. Any way is stopped after twice the limit and two minutes.
+What is not measured is marked as such: fork+SIGSEGV+tar, gcore and gcore+tar where they would take longer
+than --limit, on the line through what they took for the two sizes before; and any way for which disk or
+memory is too small. Any way is stopped after twice the limit and two minutes.
 """
 
 

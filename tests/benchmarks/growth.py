@@ -31,7 +31,7 @@ def measure_growth(measurer: Measurer, plan: str, rounds: int, folder: Path) -> 
     built = build_libraries(folder, max(libraries))
     series = [
         _measure(measurer, rounds, "size", [(f"{n} MiB", replace(_BASE, size_mib=n)) for n in sizes]),
-        _measure(measurer, rounds, "threads", [(f"{n} threads", replace(_BASE, threads=n)) for n in threads]),
+        _measure(measurer, rounds, "threads", [(f"{n} of them", replace(_BASE, threads=n)) for n in threads]),
         _measure(
             measurer,
             rounds,

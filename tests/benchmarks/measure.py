@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from results import COPY_CORE, CRASH, CRASH_CORE, FORK, GCORE, GCORE_TAR, OTHERS, PLAIN, Cell, Sample, Spec
+from results import CRASH, CRASH_CORE, FORK, GCORE, GCORE_TAR, OTHERS, PLAIN, Cell, Sample, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,8 +37,8 @@ class Measurer:
     directory: Path
     limit_s: float
     """Ways that are not ours are not started if they would take longer."""
-    past: dict[tuple[str, int, str], tuple[int, float]] = field(default_factory=dict)
-    """Size in MiB and seconds of the largest process so far, by way, threads and memory."""
+    past: dict[tuple[str, int, str], dict[int, float]] = field(default_factory=dict)
+    """Seconds by size in MiB, of each way, number of threads and memory."""
 
     def measure_cell(self, spec: Spec, ways: Sequence[str], rounds: int) -> Cell:
         """Measure every way once a round, so that all see the same moods of the machine."""
@@ -74,8 +74,7 @@ class Measurer:
         spare = (usage.free - usage.total // 20) // MIB
         if disk > spare:
             return f"needs {disk} MiB on the disk, {max(0, spare)} can be used"
-        size, seconds = self.past.get((way, spec.threads, spec.memory), (spec.size_mib, 0.0))
-        expected = seconds * spec.size_mib / size
+        expected = extrapolate(self.past.get((way, spec.threads, spec.memory), {}), spec.size_mib)
         if way in OTHERS and expected > self.limit_s:
             return f"would take about {expected / 60:.1f} min, the limit is {self.limit_s / 60:g}"
         return None
@@ -112,13 +111,22 @@ class Measurer:
         sample = watch.make_sample(way, json.loads(output))
         end = sample.archive_s or sample.core_s
         if end is not None:
-            self.past[way, spec.threads, spec.memory] = (spec.size_mib, end)
+            self.past.setdefault((way, spec.threads, spec.memory), {})[spec.size_mib] = end
         return sample
+
+
+def extrapolate(seconds: dict[int, float], size: int) -> float:
+    """Return what a size will take: on the line through the two sizes before, or through one and nothing."""
+    if not seconds:
+        return 0.0
+    before, last = ([0, *sorted(seconds)])[-2:]
+    slope = (seconds[last] - seconds.get(before, 0.0)) / (last - before)
+    return seconds[last] + slope * (size - last)
 
 
 def disk_need(way: str, spec: Spec) -> int:
     """Return how many MiB of disk a way may take: core and archive; gcore writes untouched memory, too."""
-    copies = {FORK: 0, COPY_CORE: 1, CRASH_CORE: 1, CRASH: 2, PLAIN: 2, GCORE: 1, GCORE_TAR: 2}.get(way, 1)
+    copies = {FORK: 0, CRASH: 2, CRASH_CORE: 2, PLAIN: 2, GCORE_TAR: 2}.get(way, 1)
     untouched = 1024 + 24 * spec.threads + spec.reserved_mib if way in {GCORE, GCORE_TAR} else 0
     return copies * (spec.size_mib + 128) + untouched
 

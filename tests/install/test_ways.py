@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,14 +17,10 @@ import pytest
 from gencore_archives import read_manifest
 from kernel import settings_lock
 from process_state import processes_in
+from wheels import ROOT, build_wheel, clean_environment, copy_sources, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT = Path(__file__).parents[2]
-SOURCES = ("pytest_gencore", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
-FOREIGN = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTHONHOME", "PYTEST_PLUGINS")
 
 
 def can_build() -> bool:
@@ -88,37 +83,16 @@ def make_environment(folder: Path, *requirements: str | Path) -> Environment:
     return environment
 
 
-def run(*command: str | Path) -> None:
-    result = subprocess.run(
-        command, timeout=180, capture_output=True, text=True, check=False, env=clean_environment()
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the sources: a build leaves files beside them."""
     folder = tmp_path_factory.mktemp("source") / "main"
-    folder.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
-        elif (ROOT / name).exists():
-            shutil.copy(ROOT / name, folder)
+    copy_sources(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
-    run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, source)
-    (path,) = folder.iterdir()
-    return path
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subjects import search_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 PRELUDE = """
 import ctypes, faulthandler, os, signal, sys, threading, time
@@ -33,7 +33,7 @@ class Dying:
         request = CaptureRequest(
             trigger=trigger, core_filter=0x11, nodeid="test_a.py::test_a", **options
         )
-        return self.engine.prepare_standby(request, await_seconds=await_seconds)
+        return self.engine.make_standbys(request, await_seconds=await_seconds).make(request.nodeid)
 
     def watch_crashes(self, **options):
         _native.set_crash_standby(self.arm("crash", **options))

@@ -30,6 +30,16 @@ class FakeNative:
         return lambda *_: None
 
 
+class FakeStandbys:
+    """Nothing can use them."""
+
+    def __init__(self, request: capture.CaptureRequest) -> None:
+        self.request = request
+
+    def make(self, nodeid: str | None) -> None:
+        pass
+
+
 class FakeEngine:
     """Writes at once what the real one lets a collector write."""
 
@@ -42,8 +52,8 @@ class FakeEngine:
         self.state = directory / f".run-{run_id}"
         self.count = 0
 
-    def prepare_standby(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> None:
-        """Nothing can use it."""
+    def make_standbys(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> FakeStandbys:
+        return FakeStandbys(request)
 
     def capture(self, request: capture.CaptureRequest) -> capture.Capture:
         if MODE == "error":

@@ -91,16 +91,23 @@ class Project:
         environment: Mapping[str, str] | None = None,
     ) -> Running:
         """Start pytest; without the cache, with ``PYTHONPATH`` to the helpers here."""
+        base = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+        if not pystack and "no:gencore" not in arguments:
+            base += ["-p", "without_pystack"]
+        return self._start([*prefix, sys.executable, "-m", "pytest", *base, *arguments], environment or {})
+
+    def run_program(self, *arguments: str) -> Ended:
+        """Run a Python program to its end."""
+        return self._start([sys.executable, *arguments], {}).end()
+
+    def _start(self, command: list[str], environment: Mapping[str, str]) -> Running:
         kept = {
             name: value
             for name, value in os.environ.items()
             if name not in FOREIGN and not name.startswith("PYTEST")
         }
-        base = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
-        if not pystack and "no:gencore" not in arguments:
-            base += ["-p", "without_pystack"]
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "pytest", *base, *arguments],
+            command,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,7 +115,7 @@ class Project:
             text=True,
             errors="replace",
             start_new_session=True,
-            env={**kept, "PYTHONPATH": str(SUPPORT), **(environment or {})},
+            env={**kept, "PYTHONPATH": str(SUPPORT), **environment},
         )
         self._running.append(Running(process))
         return self._running[-1]

@@ -1,4 +1,4 @@
-"""A pytest plugin: stacks are those of the interpreter itself, as where pystack is not installed. Saves time."""
+"""A pytest plugin: stacks as where pystack is not installed. Saves time."""
 
 from __future__ import annotations
 

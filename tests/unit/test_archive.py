@@ -17,11 +17,12 @@ import pytest
 
 from pytest_gencore.collector import archive as archive_module
 from pytest_gencore.collector.archive import ArchiveWriter
-from pytest_gencore.collector.compressed_output import Compression
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pytest_gencore.collector.compressed_output import Compression
 
 MTIME = 1_700_000_000
 TOP = "core_20260101.120000.42.001"

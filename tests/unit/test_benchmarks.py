@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
-from measure import Measurer, disk_need
+from measure import Measurer, disk_need, extrapolate
 from page import BEGIN, END, rewrite
 from picture import draw
 from results import (
@@ -146,7 +146,7 @@ def test_page(tmp_path: Path, report: Report) -> None:
 def test_what_takes_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     measurer = Measurer(tmp_path, limit_s=60)
-    measurer.past[GCORE, 4, "mixed"] = measurer.past[COPY, 4, "mixed"] = (4, 30.0)
+    measurer.past[GCORE, 4, "mixed"] = measurer.past[COPY, 4, "mixed"] = {4: 30.0}
     assert measurer.reason_to_skip(GCORE, SPEC) == "would take about 2.0 min, the limit is 1"
     assert measurer.reason_to_skip(COPY, SPEC) is None, "ours are always measured"
     huge = Spec(size_mib=1 << 40, threads=1, memory="mixed")
@@ -155,6 +155,13 @@ def test_what_takes_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.Mon
     assert "on the disk" in str(measurer.reason_to_skip(COPY, huge))
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert measurer.reason_to_skip(GCORE, SPEC) == "gcore is not installed"
+
+
+def test_extrapolate() -> None:
+    assert extrapolate({}, 64) == 0
+    assert extrapolate({16: 3.0}, 64) == 12.0
+    assert extrapolate({16: 8.0, 64: 11.0}, 256) == 23.0
+    assert extrapolate({64: 11.0}, 64) == 11.0
 
 
 def test_disk_need() -> None:

@@ -5,6 +5,9 @@
  * the kernel stay what they would have been. Handing on means: the previous action is put back and the signal
  * comes again. A fault that the processor raised comes by itself, as the handler returns to the very
  * instruction; a signal that was sent is queued again with the same siginfo.
+ *
+ * A second one lies below faulthandler's, as what that puts back when it is disabled: Py_FatalError does so
+ * just before it aborts.
  */
 #include <linux/futex.h>
 #include <signal.h>
@@ -22,6 +25,8 @@ static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
 static struct {
     struct gencore_action previous[FATAL_COUNT];
+    struct gencore_action below[FATAL_COUNT]; /* previous ones of the handler below */
+    struct gencore_action kept[FATAL_COUNT];
     void *known[FATAL_COUNT];    /* handlers that we have been put in front of on purpose */
     const struct gencore_standby *standby;
     int32_t owner;               /* process that the handlers are for: not the children it forks */
@@ -44,12 +49,12 @@ position_of(int signal)
 }
 
 static void
-hand_on(int signal, siginfo_t *info)
+hand_on(int signal, siginfo_t *info, const struct gencore_action *previous)
 {
     int at = position_of(signal);
 
     if (at >= 0) {
-        (void)raw4(SYS_rt_sigaction, signal, &watch.previous[at], NULL, sizeof(gencore_sigset));
+        (void)raw4(SYS_rt_sigaction, signal, &previous[at], NULL, sizeof(gencore_sigset));
     }
     if (info->si_code <= 0) {
         /* Blocked until this handler returns, then it finds the process as the first one did. */
@@ -59,7 +64,7 @@ hand_on(int signal, siginfo_t *info)
 
 /* Signal safe. A fault in here, with the signal blocked, makes the kernel end the process: no loop. */
 static void
-on_crash(int signal, siginfo_t *info, void *context)
+capture_crash(siginfo_t *info, void *context)
 {
     static const struct timespec patience = {OTHER_CRASH_NS / NANOSECONDS, 0};
     int32_t tid = (int32_t)raw0(SYS_gettid), nobody = 0;
@@ -80,7 +85,20 @@ on_crash(int signal, siginfo_t *info, void *context)
             (void)raw4(SYS_futex, &watch.crashed, FUTEX_WAIT_PRIVATE, nobody, &patience);
         }
     }
-    hand_on(signal, info);
+}
+
+static void
+on_crash(int signal, siginfo_t *info, void *context)
+{
+    capture_crash(info, context);
+    hand_on(signal, info, watch.previous);
+}
+
+static void
+on_crash_below(int signal, siginfo_t *info, void *context)
+{
+    capture_crash(info, context);
+    hand_on(signal, info, watch.below);
 }
 
 /* Without it a stack overflow leaves no room for a handler. It stays for the life of the process: whoever
@@ -129,7 +147,7 @@ gencore_watch_crashes(void)
         if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) < 0) {
             continue;
         }
-        if (current.handler != (void *)on_crash) {
+        if (current.handler != (void *)on_crash && current.handler != (void *)on_crash_below) {
             if (!is_first && current.handler != (void *)SIG_DFL && current.handler != watch.known[i]) {
                 continue; /* the user's own, on purpose */
             }
@@ -160,6 +178,50 @@ gencore_unwatch_crashes(void)
         }
     }
     watch.owner = 0;
+}
+
+void
+gencore_keep_actions(void)
+{
+    for (unsigned int i = 0; i < FATAL_COUNT; i++) {
+        (void)raw4(SYS_rt_sigaction, fatal[i], NULL, &watch.kept[i], sizeof(gencore_sigset));
+    }
+}
+
+void
+gencore_go_below(int into)
+{
+    struct gencore_action action = {
+        .handler = (void *)on_crash_below,
+        .flags = SA_SIGINFO | SA_ONSTACK | gencore_restorer_flag,
+        .restorer = gencore_restorer,
+    };
+
+    for (unsigned int i = 0; i < FATAL_COUNT; i++) {
+        struct gencore_action current;
+
+        if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) < 0
+            || (current.handler == (void *)on_crash_below) == !!into) {
+            continue;
+        }
+        if (into) {
+            watch.below[i] = current;
+        }
+        (void)raw4(SYS_rt_sigaction, fatal[i], into ? &action : &watch.below[i], NULL, sizeof(gencore_sigset));
+    }
+}
+
+void
+gencore_return_actions(void)
+{
+    for (unsigned int i = 0; i < FATAL_COUNT; i++) {
+        struct gencore_action current;
+
+        if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) == 0
+            && current.handler != watch.kept[i].handler) {
+            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.kept[i], NULL, sizeof(gencore_sigset));
+        }
+    }
 }
 
 const struct gencore_standby *

@@ -22,6 +22,8 @@ static struct {
         int32_t timer;
         int32_t has_timer;
         int32_t owner;           /* process that made the timer: children do not inherit it */
+        int32_t thread;          /* that the timer signals */
+        int32_t timer_signal;
         int32_t exits;
         int32_t fired;           /* enum gencore_fired */
         int signal;              /* 0: none chosen yet */
@@ -110,7 +112,16 @@ set_timer(const struct deadline *deadline, int64_t nanoseconds)
     return raw4(SYS_timer_settime, deadline->timer, 0, &when, NULL);
 }
 
-/* A timer belongs to the thread that made it; it is made anew for each deadline, for some microseconds. */
+static void
+delete_timer(struct deadline *deadline)
+{
+    if (deadline->has_timer && deadline->owner == raw0(SYS_getpid)) {
+        (void)raw1(SYS_timer_delete, deadline->timer);
+    }
+    deadline->has_timer = 0;
+}
+
+/* A timer signals one thread; it is kept from one test to the next. */
 static long
 make_timer(struct deadline *deadline, unsigned int which)
 {
@@ -119,9 +130,23 @@ make_timer(struct deadline *deadline, unsigned int which)
         .sigev_signo = deadline->signal,
         .sigev_value.sival_int = (int)which,
     };
+    int32_t pid = (int32_t)raw0(SYS_getpid), thread = (int32_t)raw0(SYS_gettid);
+    long error;
 
-    event._sigev_un._tid = (int32_t)raw0(SYS_gettid);
-    return raw3(SYS_timer_create, CLOCK_MONOTONIC, &event, &deadline->timer);
+    if (deadline->has_timer && deadline->owner == pid && deadline->thread == thread
+        && deadline->timer_signal == deadline->signal) {
+        return 0;
+    }
+    delete_timer(deadline);
+    event._sigev_un._tid = thread;
+    error = raw3(SYS_timer_create, CLOCK_MONOTONIC, &event, &deadline->timer);
+    if (error == 0) {
+        deadline->has_timer = 1;
+        deadline->owner = pid;
+        deadline->thread = thread;
+        deadline->timer_signal = deadline->signal;
+    }
+    return error;
 }
 
 int
@@ -135,10 +160,8 @@ gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct genco
     if ((error = choose_signal(deadline, which)) < 0 || (error = make_timer(deadline, which)) < 0) {
         return (int)error;
     }
-    deadline->owner = (int32_t)raw0(SYS_getpid);
     deadline->exits = exits;
     deadline->fired = GENCORE_NOT_FIRED;
-    deadline->has_timer = 1;
     deadline->standby = standby;
     return (int)set_timer(deadline, nanoseconds > 0 ? nanoseconds : 1);
 }
@@ -149,14 +172,33 @@ gencore_cancel_deadline(unsigned int which, struct gencore_result *result)
     struct deadline *deadline = &deadlines.all[which];
     int fired = gencore_deadline_fired(which, result);
 
-    if (deadline->has_timer && deadline->owner == raw0(SYS_getpid)) {
-        (void)raw1(SYS_timer_delete, deadline->timer); /* a signal that is on its way comes now, at the latest */
+    if (deadline->standby && deadline->has_timer && deadline->owner == raw0(SYS_getpid)) {
+        (void)set_timer(deadline, 0); /* a signal that is on its way comes now, at the latest */
         fired = gencore_deadline_fired(which, result);
     }
     deadline->standby = NULL;
-    deadline->has_timer = 0;
     deadline->fired = GENCORE_NOT_FIRED;
     return fired;
+}
+
+void
+gencore_release_deadlines(void)
+{
+    struct gencore_action usual = {.handler = (void *)SIG_DFL}, current;
+
+    for (unsigned int which = 0; which < GENCORE_DEADLINES; which++) {
+        struct deadline *deadline = &deadlines.all[which];
+        struct gencore_result unused;
+
+        (void)gencore_cancel_deadline(which, &unused);
+        delete_timer(deadline);
+        if (deadline->signal
+            && raw4(SYS_rt_sigaction, deadline->signal, NULL, &current, sizeof(gencore_sigset)) == 0
+            && current.handler == (void *)on_deadline) {
+            (void)raw4(SYS_rt_sigaction, deadline->signal, &usual, NULL, sizeof(gencore_sigset));
+        }
+        deadline->signal = 0;
+    }
 }
 
 int

@@ -241,6 +241,14 @@ int gencore_watch_crashes(void);
 /* Take our handler out where it is still the first. */
 void gencore_unwatch_crashes(void);
 
+/*
+ * Put a handler below faulthandler's, or take it out: keep the actions, disable faulthandler, go below, enable
+ * it again, return what was in front of it. Not while our own handlers are in.
+ */
+void gencore_keep_actions(void);
+void gencore_go_below(int into);
+void gencore_return_actions(void);
+
 /* What the next crash is captured with; NULL: it is not. Returns what was there, NULL if a handler has it. */
 const struct gencore_standby *gencore_set_crash_standby(const struct gencore_standby *standby);
 
@@ -264,6 +272,9 @@ int gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct g
 
 /* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired. */
 int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);
+
+/* Cancel all, and give their signals back. */
+void gencore_release_deadlines(void);
 
 /* What the handler did so far. */
 int gencore_deadline_fired(unsigned int which, struct gencore_result *result);

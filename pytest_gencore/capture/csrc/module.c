@@ -314,6 +314,46 @@ native_unwatch_crashes(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(keep_actions_doc, "keep_actions()\n--\n\n"
+                               "Remember the actions of fatal signals, for return_actions.");
+
+static PyObject *
+native_keep_actions(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    gencore_keep_actions();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(go_below_doc, "go_below(into, /)\n--\n\n"
+                           "While faulthandler is disabled: put our handlers where its will be, or take them out.");
+
+static PyObject *
+native_go_below(PyObject *module, PyObject *into)
+{
+    int is_into = PyObject_IsTrue(into);
+
+    (void)module;
+    if (is_into < 0) {
+        return NULL;
+    }
+    gencore_go_below(is_into);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(return_actions_doc, "return_actions()\n--\n\n"
+                                 "Put back what keep_actions found, where faulthandler was not the first.");
+
+static PyObject *
+native_return_actions(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    gencore_return_actions();
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(set_moment_doc, "set_moment(phase, attempt, /)\n--\n\n"
                              "Say where in its test this process is, for captures prepared before.");
 
@@ -423,6 +463,17 @@ native_cancel_deadline(PyObject *module, PyObject *args)
     return make_fired(gencore_cancel_deadline(which, &result), &result);
 }
 
+PyDoc_STRVAR(release_deadlines_doc, "release_deadlines()\n--\n\nCancel all, and give their signals back.");
+
+static PyObject *
+native_release_deadlines(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    gencore_release_deadlines();
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(deadline_fired_doc, "deadline_fired(which, /)\n--\n\nAs cancel_deadline, without cancelling it.");
 
 static PyObject *
@@ -470,8 +521,12 @@ static PyMethodDef native_methods[] = {
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
     {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},
+    {"keep_actions", native_keep_actions, METH_NOARGS, keep_actions_doc},
+    {"go_below", native_go_below, METH_O, go_below_doc},
+    {"return_actions", native_return_actions, METH_NOARGS, return_actions_doc},
     {"set_deadline", native_set_deadline, METH_VARARGS, set_deadline_doc},
     {"cancel_deadline", native_cancel_deadline, METH_VARARGS, cancel_deadline_doc},
+    {"release_deadlines", native_release_deadlines, METH_NOARGS, release_deadlines_doc},
     {"deadline_fired", native_deadline_fired, METH_VARARGS, deadline_fired_doc},
     {"set_moment", native_set_moment, METH_VARARGS, set_moment_doc},
     {"adopt_trace", native_adopt_trace, METH_VARARGS, adopt_trace_doc},

@@ -11,7 +11,7 @@
 #define NO_TAIL_CALL __asm__ volatile("" ::: "memory")
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static volatile int zero;
+static volatile int zero, one = 1;
 static volatile int *volatile nowhere;
 static sigjmp_buf before;
 static volatile int recovered;
@@ -61,7 +61,7 @@ KEPT int
 divide(void)
 {
 #if defined(__x86_64__)
-    return 1 / zero;
+    return one / zero;
 #else
     return raise(SIGFPE);
 #endif

@@ -1,0 +1,122 @@
+"""Limits on captures: how many, how large, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from gencore_archives import read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sample_runs import FindArchives, RunGencore
+
+MANY = """
+    import pytest
+    @pytest.mark.parametrize("n", range(12))
+    def test_x(n):
+        assert n < 0
+"""
+LARGE = """
+    import os
+    memory = [os.urandom(1 << 20) for _ in range({mebibytes})]
+    def test_one(): assert 0
+    def test_two(): assert 0
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_the_number_is_shared_by_all_workers(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, workers: str
+) -> None:
+    pytester.makepyfile(test_a=MANY)
+    result = run_gencore("--gencore-on-fail", "--gencore-max-cores=3", "--gencore-filter=0x11", f"-n{workers}")
+    result.assert_outcomes(failed=12)
+    assert len(find_archives()) == 3
+    result.stdout.fnmatch_lines(["3 captured", "9 not captured: the limit of 3 captures*--gencore-max-cores*"])
+
+
+def test_no_captures_at_all(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
+    pytester.makepyfile(test_a=MANY)
+    result = run_gencore("--gencore-on-fail", "--gencore-max-cores=0")
+    result.assert_outcomes(failed=12)
+    assert find_archives() == {}
+    result.stdout.fnmatch_lines(["12 not captured: the limit of 0 captures*"])
+
+
+def test_the_size_of_all_archives_is_limited(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
+    pytester.makepyfile(test_a=LARGE.format(mebibytes=40))
+    result = run_gencore(
+        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=copy", "--gencore-filter=0x11"
+    )
+    result.assert_outcomes(failed=2)
+    (archive,) = find_archives().values()
+    assert archive.stat().st_size < 100 << 20
+    result.stdout.fnmatch_lines(["*--gencore-max-size*"])
+
+
+def start_session(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gencore-on-fail", *arguments]
+    return subprocess.Popen(
+        command, cwd=pytester.path, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    )
+
+
+def read_until(process: subprocess.Popen[bytes], text: bytes, seen: bytearray) -> None:
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    while text not in seen:
+        ready, _, _ = select.select([descriptor], [], [], 60)
+        assert ready, bytes(seen)
+        data = os.read(descriptor, 65536)
+        assert data, bytes(seen)
+        seen += data
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tar.gz"))
+
+
+def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_a=LARGE.format(mebibytes=1500))
+    seen = bytearray()
+    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+        read_until(process, b"writing core archives", seen)
+        os.kill(process.pid, signal.SIGINT)
+        read_until(process, b"press Ctrl-C again", seen)
+        os.kill(process.pid, signal.SIGINT)
+        read_until(process, b"2 failed", seen)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    folder = pytester.path / "gencore-artifacts"
+    assert left_behind(folder) == []
+    for archive in folder.iterdir():
+        assert read_manifest(archive)["complete"]
+    assert b"interrupted" in seen
+    assert len(list(folder.iterdir())) < 2
+
+
+def test_one_interrupt_only_asks(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_a=LARGE.format(mebibytes=400))
+    seen = bytearray()
+    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+        read_until(process, b"writing core archives", seen)
+        os.kill(process.pid, signal.SIGINT)
+        read_until(process, b"2 captured", seen)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"press Ctrl-C again" in seen
+    folder = pytester.path / "gencore-artifacts"
+    assert left_behind(folder) == []
+    assert len(list(folder.iterdir())) == 2

@@ -1,0 +1,53 @@
+"""Building the package from a copy of its sources: a build leaves files beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("pytest_gencore", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
+FOREIGN = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTHONHOME", "PYTEST_PLUGINS")
+
+
+def run(*command: str | Path, timeout: float = 180) -> str:
+    """Run a program that must succeed, without what this run of pytest has set; return what it prints."""
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env=clean_environment(),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without variables that change which package is found."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what a build needs into a new folder."""
+    folder.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build with the setuptools of the running environment; nothing is downloaded."""
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
+    run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, source)
+    (path,) = folder.iterdir()
+    return path
