@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"(\d{1,2})\.(\d{1,3})(?=\D|$)")
 _SYSTEM_FOLDERS: Final = ("/usr/share/gdb/auto-load", "/usr/local/share/gdb/auto-load", "/usr/lib/debug")
+_AUTO_LOAD: Final = "usr/share/gdb/auto-load"
 _SCRIPT_LIMIT: Final = 1 << 20
 
 
 def find_in_archive(manifest: Manifest, folder: Path) -> Path | None:
-    """Return the script beside the executable or libpython of an unpacked archive; do not trust it."""
+    """Return the script of the executable or libpython of an unpacked archive; do not trust it.
+
+    It is beside them, or under that path below gdb's own folder, as distributions have it.
+    """
     for library in manifest.libraries:
-        name = Path(library.path).name
-        if library.included and (library.path == manifest.executable or name.startswith("libpython")):
-            for script in (folder / library.path.lstrip("/")).parent.glob("*-gdb.py"):
-                return script
+        path = Path(library.path.lstrip("/"))
+        if library.included and (library.path == manifest.executable or path.name.startswith("libpython")):
+            for top in (folder, folder / _AUTO_LOAD):
+                for script in sorted((top / path.parent).glob("*python*-gdb.py")):
+                    return script
     return None
 
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_gencore.capture import CaptureEngine
 
 OWN, THEIRS = 0, 1

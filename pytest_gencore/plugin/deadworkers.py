@@ -69,7 +69,7 @@ class DeadWorkers:
             path = str(before.archive)
             report.user_properties.append((attach.PROPERTY, path))
             lines.append(f"{SECTION}: {attach.describe_archive(path)}")
-            lines.append(f"{SECTION}: not captured again: made when worker {before.worker_id} died in the test")
+            lines.append(f"{SECTION}: not captured again: made when {before.worker_id} died in it")
         elif reason:
             lines.append(f"{SECTION}: {attach.describe_failure(reason)}")
         report.longrepr = "\n".join(line for line in lines if line)

@@ -97,11 +97,9 @@ class CrashHandlers:
 
 def find_faulthandler_file(config: pytest.Config) -> int | None:
     """Return the descriptor that pytest has given faulthandler, None if that cannot be known."""
-    try:
-        from _pytest.faulthandler import fault_handler_stderr_fd_key
-    except ImportError:
-        return None
-    return config.stash.get(fault_handler_stderr_fd_key, None)
+    plugin = config.pluginmanager.get_plugin("faulthandler")
+    key = getattr(plugin, "fault_handler_stderr_fd_key", None)  # private: without it, not below
+    return None if key is None else config.stash.get(key, None)
 
 
 def duplicate_stderr(config: pytest.Config) -> int:

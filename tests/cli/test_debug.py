@@ -255,6 +255,20 @@ def test_script_is_found_beside_the_python_of_that_version(
     assert python_commands.find_on_machine(manifest_of("3.77.1", "PyPy")) is None
 
 
+@pytest.mark.parametrize("top", ["", "usr/share/gdb/auto-load"])
+def test_script_is_found_in_the_archive(tmp_path: Path, top: str) -> None:
+    manifest = manifest_of("3.77.1")
+    path = manifest.executable.lstrip("/")
+    assert python_commands.find_in_archive(manifest, tmp_path) is None
+
+    script = tmp_path / top / f"{path}-gdb.py"
+    script.parent.mkdir(parents=True)
+    script.with_name("libfoo.so-gdb.py").touch()
+    assert python_commands.find_in_archive(manifest, tmp_path) is None
+    script.touch()
+    assert python_commands.find_in_archive(manifest, tmp_path) == script
+
+
 # ---- stacks ----------------------------------------------------------------------------------------------
 
 

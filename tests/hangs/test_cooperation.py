@@ -112,7 +112,7 @@ def test_handlers_of_real_time_signals(project: Project) -> None:
         @pytest.mark.gencore(timeout=0.2)
         def test_2():
             threading.Event().wait(0.5)
-            assert len(calls) == signal.SIGRTMAX + 1 - signal.SIGRTMIN, "no signal came to a handler of the test"
+            assert len(calls) == signal.SIGRTMAX + 1 - signal.SIGRTMIN, "none came to the test's"
         @pytest.mark.gencore(timeout=0.5)
         def test_3():
             for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
@@ -311,7 +311,10 @@ def test_alarm_that_comes_during_the_capture_is_not_lost(project: Project) -> No
         test_a="""
         import threading, pytest
         @pytest.mark.parametrize("number", range(3))
-        def test_lock(number): threading.Lock().acquire() and (lock := threading.Lock()).acquire() and lock.acquire()
+        def test_lock(number):
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
         """
     )
 

@@ -1,4 +1,4 @@
-"""What is said of a crash where the process cannot say it: the controller's reports, the junit files, the counts."""
+"""What others say of a crash: the controller's reports, the junit files, the counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crashes of every kind, at every moment: the core has the fault itself, and the process dies as without us."""
+"""Crashes of every kind, at every moment: the core has the fault, and the process dies as without us."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ RELEASES = ("trixie", "bookworm")
 """Of Debian; the first that this machine is not. Both have a Python that the command line runs on."""
 PACKAGES = "gdb,python3,python3-venv"
 INSTALLED = "/opt/gencore"
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 ENTER = 'mount -t proc proc "$0/proc" && exec chroot "$0" env -i LANG=C.UTF-8 "$@"'
 """In new namespaces: the mount ends with the process, and no process of this machine is seen."""
 HIDE_DEBUG_FILES = 'mount -t tmpfs none /usr/lib/debug && exec "$0" "$@"'
@@ -109,9 +110,8 @@ class OtherRoot:
 
     def run(self, *command: str, timeout: float = 300) -> str:
         """Run a program in it; return what it prints."""
-        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER]
         path = f"PATH={INSTALLED}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return run(*namespaces, self.folder, path, *command, timeout=timeout)
+        return run(*NAMESPACES, "sh", "-c", ENTER, self.folder, path, *command, timeout=timeout)
 
     def put(self, file: Path) -> str:
         """Copy a file into it; return its path there."""
@@ -134,8 +134,8 @@ def other_root(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     release = next(name for name in RELEASES if name != here)
     bootstrap = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(folder)]
     try:
-        # Whatever debootstrap mounts, and leaves if it fails, is in a mount namespace that ends with it.
-        run("unshare", "--mount", *bootstrap, timeout=1500)
+        # What debootstrap mounts and starts, and leaves if it fails, ends with its namespaces.
+        run(*NAMESPACES, "--mount-proc", *bootstrap, timeout=1500)
         root = OtherRoot(folder)
         packages = tmp_path_factory.mktemp("packages")
         show = "import sys; print('%d.%d' % sys.version_info[:2])"
