@@ -1,7 +1,9 @@
+from typing import TypeAlias
+
 class Plan: ...
 class Standby: ...
 
-Result = tuple[int, int, str, int, int, int]
+Result: TypeAlias = tuple[int, int, str, int, int, int]
 
 def prepare(
     argv: list[bytes],

@@ -271,6 +271,7 @@ def _describe_request(request: CaptureRequest) -> dict[str, object]:
         "attempt": request.attempt,
         "worker_id": request.worker_id,
         "failure_text": request.failure_text,
+        "failure_frames": request.failure_frames,
         "product": request.product,
         "deadline_seconds": request.deadline_seconds,
         "deadline_source": request.deadline_source,
@@ -286,12 +287,16 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     if request.trigger == "request" or nodeid is None:
         return None
     key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
+    if request.trigger == "crash":
+        key = f"crash {key}"  # also after a failure: it says more
     return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 
 def _find_pystack() -> str | None:
     """Return where pystack is installed beside this interpreter, None if it is not."""
-    path = shutil.which("pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    path = shutil.which(
+        "pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     return path if path and importlib.util.find_spec("pystack") is not None else None
 
 

@@ -40,6 +40,11 @@ class CaptureRequest:
     """Who set it."""
     failure_text: str | None = None
     """The failure as pytest prints it, with locals; becomes ``failure.txt``."""
+    failure_frames: tuple[tuple[str, int, str], ...] = ()
+    """Where the failure was raised: file, line and function of each frame, the innermost last.
+
+    The thread's own stack is unwound by then.
+    """
     product: Literal["archive", "core"] = "archive"
     """``core``: only the core file, named like the archive without ``.tar.gz``."""
 

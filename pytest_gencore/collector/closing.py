@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.giving_up import DroppedError, GiveUpError
 from pytest_gencore.collector.junit_writer import Verdict, write_junit
@@ -13,7 +14,7 @@ from pytest_gencore.collector.log import log
 from pytest_gencore.collector.occasion import claim_of
 from pytest_gencore.collector.texts import format_size
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.runfolder import CLOSED_MARK, DROP_PREFIX, is_awaited, release_place, sweep
+from pytest_gencore.runfolder import CLOSED_MARK, DROP_PREFIX, is_awaited, is_locked, release_place, sweep
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.collection import Product
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.messenger import Messenger
     from pytest_gencore.collector.space import Budget
     from pytest_gencore.collector.state import StateFile
+
+_OTHERS_SECONDS: Final = 120.0
+_TICK_SECONDS: Final = 0.1
 
 
 class Closing:
@@ -94,7 +98,8 @@ class Closing:
         with contextlib.suppress(OSError):
             _empty(self._handover.work_directory)
         self._state.close()  # before the question: of two who tidy up at the same time one sees the other
-        if self._handover.request.get("exits"):  # who waited dies now
+        if self._handover.request.get("exits"):  # who waits for us dies then, and the machine may go, too
+            wait_for_others(self._folder, self._handover.name, _OTHERS_SECONDS)
             with contextlib.suppress(OSError):
                 (self._folder / CLOSED_MARK).touch(mode=0o600)
         if not is_awaited(self._folder):
@@ -132,6 +137,15 @@ class Closing:
             log(problem)
             return problem
         return ""
+
+
+def wait_for_others(folder: Path, name: str, seconds: float) -> None:
+    """Wait until no other capture of the run is being written, at most so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_locked(state) for state in folder.glob("*.json") if state.stem != name):
+            return
+        time.sleep(_TICK_SECONDS)
 
 
 def _empty(folder: Path) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.memory import Memory
     from pytest_gencore.collector.progress import Progress
     from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.collector.sources import Sources
     from pytest_gencore.collector.stacks import Stacks
 
 _MANIFEST_SLACK = 4096
@@ -68,7 +69,9 @@ def collect(
         notices = find_notices(handover, snapshot, memory.mappings)
         if stacks.notice:
             notices.append(stacks.notice)
-        contents = _Contents(handover, maker, libraries, stacks, notices, progress, packs, log)
+        sources = stacks.find_sources()
+        notices += sources.notices
+        contents = _Contents(handover, maker, libraries, stacks, sources, notices, progress, packs, log)
         core = maker.make()
         try:
             _write(contents, core, file, started)
@@ -89,6 +92,7 @@ class _Contents:
     maker: CoreMaker
     libraries: list[Library]
     stacks: Stacks
+    sources: Sources
     notices: list[str]
     progress: Progress
     packs: Packs
@@ -134,6 +138,10 @@ def _write_archive(contents: _Contents, core: CoreStream, file: BinaryIO, starte
             archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
         commands = format_debugger_commands(handover.request["executable"], included)
         archive.add_bytes("open.gdb", os.fsencode(commands))
+        included_paths = {library.path.lstrip("/") for library in included}
+        for path, data in contents.sources.files:
+            if path not in included_paths:
+                archive.add_bytes(path, data)
         archive.add_sparse("core", core.size, core.extents, core.chunks())
         late += contents.maker.late_notices()
         for library in included:

@@ -96,17 +96,18 @@ class PackLog:
             self._places[key] = (start, end)
 
     def write(self, archive: Path, run_folder: Path) -> None:
-        """Write the index of the finished archive; raises OSError."""
+        """Write the index of the finished archive, if it has libraries; raises OSError."""
         packs = {}
         for key, (start, end) in self._places.items():
             if start.offset is not None:
                 length = end if isinstance(end, int) else (end.offset or 0) - start.offset
                 packs[key] = (start.offset, length)
+        if not packs:
+            return
         index = {"archive": archive.name, "identity": _identity(archive.stat()), "packs": packs}
-        path = run_folder / archive.name.replace(".tar.gz", _SUFFIX)
-        temporary = path.with_suffix(f"{_SUFFIX}.partial")
-        temporary.write_text(json.dumps(index))
-        temporary.replace(path)
+        # In one step as far as readers can see: what is not whole is no JSON.
+        name = archive.name.removesuffix(".tar.gz")
+        (run_folder / f"{name}{_SUFFIX}").write_text(json.dumps(index))
 
 
 def _identity(status: os.stat_result) -> list[int]:

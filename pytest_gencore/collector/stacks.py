@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.answer import HINT, format_full, make_answer
@@ -11,8 +12,13 @@ from pytest_gencore.collector.copy_method import build_core
 from pytest_gencore.collector.occasion import describe_capture, is_by_handler
 from pytest_gencore.collector.procfs import read_process_facts
 from pytest_gencore.collector.pystack_reader import find_command, read_stacks
-from pytest_gencore.collector.python_stacks import PythonThread, merge_threads, parse_request_stacks
-from pytest_gencore.collector.sources import add_source_lines
+from pytest_gencore.collector.python_stacks import (
+    Frame,
+    PythonThread,
+    merge_threads,
+    parse_request_stacks,
+)
+from pytest_gencore.collector.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.collector.stack_parsers import parse_faulthandler, parse_pystack
 from pytest_gencore.collector.thread_notes import build_core_notes
 from pytest_gencore.corefile.machines import machine_for
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.handover import Handover
     from pytest_gencore.collector.memory import Memory
     from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.collector.sources import Sources
 
 _PYSTACK_FILTER: Final = 0x11
 """``coredump_filter`` of the core that pystack reads: anonymous private memory and ELF headers."""
@@ -63,12 +70,31 @@ class Stacks:
 
     def make_answer(self) -> list[str]:
         """Return the lines for a log."""
-        return make_answer(self.facts, self.threads)
+        return make_answer(self.facts, self._with_failure(self.threads))
+
+    def find_sources(self) -> Sources:
+        """Return the source files that the stacks and the failure name."""
+        text = self._handover.request["failure_text"] or ""
+        threads = self._with_failure(self.threads)
+        return gather_sources(threads, self.facts.rootdir, also=find_traceback_files(text))
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
         text = format_full(self.facts, self.threads)
         return text if self._has_pystack else f"{text}\n{HINT}\n"
+
+    def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
+        """Give the thread of the test the stack of its failure: its own is unwound to pytest's by now."""
+        frames = tuple(
+            Frame(file=str(file), line=int(line), function=str(function))
+            for file, line, function in self._handover.request.get("failure_frames") or ()
+        )
+        if not frames:
+            return threads
+        return add_source_lines(
+            [replace(thread, frames=frames) if thread.is_current else thread for thread in threads],
+            self.facts.rootdir,
+        )
 
     def _small_core(self, memory: Memory) -> CoreStream | None:
         """Return a core for pystack; None if there can be none."""

@@ -165,6 +165,7 @@ class Capturer:
             item,
             phase=report.when,
             failure_text=make_failure_text(call, report),
+            failure_frames=find_frames(call),
         )
         self._attach(item, report, self.engine.capture(request))
 
@@ -227,6 +228,17 @@ def make_failure_text(call: pytest.CallInfo[Any], report: pytest.TestReport) -> 
         raise
     except BaseException:  # noqa: BLE001 - objects of the test are asked for their repr
         return str(report.longrepr)
+
+
+def find_frames(call: pytest.CallInfo[Any]) -> tuple[tuple[str, int, str], ...]:
+    """Return file, line and function of every frame of the failure, the innermost last."""
+    frames = []
+    entry = call.excinfo.tb if call.excinfo else None
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        frames.append((code.co_filename, entry.tb_lineno, getattr(code, "co_qualname", code.co_name)))
+        entry = entry.tb_next
+    return tuple(frames)
 
 
 def drop_machinery(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

@@ -32,9 +32,7 @@ class DeadWorkers:
 
     def add(self, worker_id: str, node: Any, reported: set[str]) -> None:
         """Look for the captures of a worker that has just died; ``reported`` are the paths reports named."""
-        known = [
-            outcome for outcome in self._wait_for_answers() if outcome.trigger in {"crash", "timeout"}
-        ]
+        known = [outcome for outcome in self._wait_for_answers() if outcome.trigger in {"crash", "timeout"}]
         captures = [
             outcome
             for outcome in known
@@ -87,7 +85,9 @@ class DeadWorkers:
 
 def find_exit_status(node: Any) -> int | None:
     """Return how a worker on this machine ended, None if that cannot be known."""
-    process: Any = getattr(getattr(node.gateway, "_io", None), "popen", None)  # xdist itself has no better way
+    process: Any = getattr(
+        getattr(node.gateway, "_io", None), "popen", None
+    )  # xdist itself has no better way
     try:
         status = process.wait(EXIT_SECONDS)
     except Exception:  # noqa: BLE001 - private: whatever it has become

@@ -246,7 +246,9 @@ def apply_marker(settings: Settings, marker: Marker | None) -> Settings:
     """Return the settings of one test: those of the run, overridden by its marker."""
     if marker is None:
         return settings
-    changes: dict[str, Any] = {"on_fail": marker.enabled}
+    if not marker.enabled:
+        return dataclasses.replace(settings, on_fail=False, timeout=None)
+    changes: dict[str, Any] = {"on_fail": True}
     for name in ("timeout", "method", "threads"):
         value = getattr(marker, name)
         if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class Results:
                 f"{format_size(settings.max_size)} (raise --gencore-max-size)"
             )
         if refusals.again:
-            self._notes.append(f"{refusals.again} not captured: the same tests again, by other workers")
+            self._notes.append(f"{refusals.again} not captured: a test is captured once in a run")
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""
@@ -127,6 +128,7 @@ class Results:
             *(f"still being written: {self._shorten(path)}" for path in self._unfinished),
             *(f"no capture is possible: {reason}" for reason in self._unavailable),
             *self._notes,
+            *self._make_hint_lines(),
         ]
 
     def make_count_text(self) -> str:
@@ -170,6 +172,12 @@ class Results:
         text = self.make_count_text()
         if text:
             yield text
+
+    def _make_hint_lines(self) -> Iterator[str]:
+        if self.finished:
+            yield f"open one: gencore debug {self._shorten(self.finished[0].path)}"
+            if importlib.util.find_spec("pystack") is None:
+                yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 
     def _make_failure_lines(self) -> Iterator[str]:
         for reason, subjects in self._failures.items():

@@ -302,7 +302,6 @@ class ControllerSession(ShowingSession):
             raise pytest.UsageError(output["usage_error"])
         self.results.add_unavailable(output.get("unavailable", ""))
 
-
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         """Tell on the report of a crashed test what was captured of it."""

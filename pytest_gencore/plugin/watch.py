@@ -42,7 +42,9 @@ class Fired:
 class Watch:
     """A plugin of its own, registered only if there is something to watch."""
 
-    def __init__(self, config: pytest.Config, capturer: Capturer, engine: CaptureEngine, *, local: bool) -> None:
+    def __init__(
+        self, config: pytest.Config, capturer: Capturer, engine: CaptureEngine, *, local: bool
+    ) -> None:
         self._config = config
         self._capturer = capturer
         self._engine = engine
@@ -109,8 +111,10 @@ class Watch:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
-        if self._clock is not None and item.parent is not None and (
-            nextitem is None or nextitem.parent is not item.parent
+        if (
+            self._clock is not None
+            and item.parent is not None
+            and (nextitem is None or nextitem.parent is not item.parent)
         ):
             try:
                 item.parent.addfinalizer(self._stop_clock)

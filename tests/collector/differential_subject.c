@@ -174,7 +174,13 @@ main(int argc, char **argv)
 {
     char *const environment[] = {NULL};
     struct gencore_plan plan = {
-        .argv = argv + 6, .envp = environment, .directory = argv[2], .run_name = argv[3]};
+        .argv = argv + 6,
+        .envp = environment,
+        .directory = argv[2],
+        .run_name = argv[3],
+        .stderr_fd = -1,
+        .max_captures = -1,
+    };
     struct gencore_request request = {.core_filter = strtoull(argv[1], NULL, 0), .stop_threads = 1};
     struct gencore_result result;
     char command;

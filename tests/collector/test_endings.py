@@ -249,6 +249,21 @@ def test_libraries_are_compressed_once(tmp_path: Path) -> None:
     assert manifests[0]["libraries"] == manifests[1]["libraries"]
 
 
+BARE_CORE = """
+captures = Captures(sys.argv[1])
+captures.take(product="core")
+report(outcomes=captures.finish())
+"""
+
+
+def test_nothing_is_left_beside_a_bare_core(tmp_path: Path) -> None:
+    answer = run(BARE_CORE, tmp_path)
+
+    outcomes = answer["outcomes"]
+    assert isinstance(outcomes, list)
+    assert list(tmp_path.iterdir()) == [Path(outcomes[0]["archive"])]
+
+
 LARGE = """
 import os, sys
 from kernel import wait_until

@@ -36,10 +36,14 @@ def test_the_number_is_shared_by_all_workers(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, workers: str
 ) -> None:
     pytester.makepyfile(test_a=MANY)
-    result = run_gencore("--gencore-on-fail", "--gencore-max-cores=3", "--gencore-filter=0x11", f"-n{workers}")
+    result = run_gencore(
+        "--gencore-on-fail", "--gencore-max-cores=3", "--gencore-filter=0x11", f"-n{workers}"
+    )
     result.assert_outcomes(failed=12)
     assert len(find_archives()) == 3
-    result.stdout.fnmatch_lines(["3 captured", "9 not captured: the limit of 3 captures*--gencore-max-cores*"])
+    result.stdout.fnmatch_lines(
+        ["3 captured", "9 not captured: the limit of 3 captures*--gencore-max-cores*"]
+    )
 
 
 def test_no_captures_at_all(
