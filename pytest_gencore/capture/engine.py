@@ -82,8 +82,9 @@ class CaptureEngine:
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
         ``pytest_gencore.capture.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
-        bound all processes of the run together; None and 0: no bound. Signal handlers write to ``stderr_fd``, which
-        stays the caller's. ``about`` is what collectors are told besides. Raises ``UnavailableError``.
+        bound all processes of the run together; None and 0: no bound. Signal handlers write to
+        ``stderr_fd``, which stays the caller's. ``about`` is what collectors are told besides. Raises
+        ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
@@ -109,7 +110,7 @@ class CaptureEngine:
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
-            [self._describe_stage(stage).encode() for stage in range(max(_STAGES) + 1)],
+            [os.fsencode(self._describe_stage(stage)) for stage in range(max(_STAGES) + 1)],
             stderr_fd,
             -1 if max_captures is None else max_captures,
         )

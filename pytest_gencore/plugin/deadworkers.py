@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_gencore.capture import Outcome, Run
 
 ANSWER_SECONDS = 10.0
-"""How long the controller waits for the first words of a collector, which come after some tenths of a second."""
+"""How long the controller waits for the first words of a collector, which come after some 0.2 s."""
 TICK_SECONDS = 0.05
 EXIT_SECONDS = 5.0
 

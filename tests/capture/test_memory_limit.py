@@ -37,7 +37,8 @@ SUBJECT = """
     import pytest_gencore
     for _ in range({captures}):
         try:
-            print("archive", pytest_gencore.collect_core(sys.argv[2], method="copy", core_filter=0x11).result())
+            future = pytest_gencore.collect_core(sys.argv[2], method="copy", core_filter=0x11)
+            print("archive", future.result())
         except GencoreError as error:
             print("refused", error)
     stop.set()

@@ -859,7 +859,9 @@ main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     collector[0] = argv[2];
     plan = (struct gencore_plan){
-        .argv = collector, .envp = environment, .directory = argv[3], .run_name = RUN_NAME};
+        .argv = collector, .envp = environment, .directory = argv[3], .run_name = RUN_NAME,
+        .stderr_fd = -1,
+        .max_captures = -1};
     snprintf(request_text, sizeof(request_text), "%lx %lx", (unsigned long)(uintptr_t)marker, strlen(marker));
     sem_init(&arrived, 0, 0);
     sem_init(&gate, 0, 0);
