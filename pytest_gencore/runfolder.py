@@ -35,6 +35,8 @@ CLAIM_PREFIX = "claim-"
 """Of files in the folder, one a captured test; a byte in it for each further capture that was refused."""
 SLOT_PREFIX = "slot-"
 """Of files in the folder, one a capture under way or finished, if their number is limited."""
+SEEN_PREFIX = "seen-"
+"""Of files in the folder: a report names the archive of this name, a capture at a deadline."""
 DROP_PREFIX = "drop-"
 """Of files in the folder: nobody wants the archive of this name any more."""
 REFUSED_LIMIT, REFUSED_FULL = "refused-limit", "refused-full"
@@ -44,7 +46,7 @@ JUNIT_MARK = "junit"
 BUDGET_MARK = "budget"
 """A file in the folder: locked by the collector that counts the sizes of the run's archives."""
 _MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL, JUNIT_MARK, BUDGET_MARK)
-_MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX)
+_MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX, SEEN_PREFIX)
 _PREFIX = ".gencore-"
 _STATE_SIZE = 4096
 """Bytes of a state file; more only with a very long reason or test name."""

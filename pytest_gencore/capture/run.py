@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gencore.runfolder import (
     CLOSED_MARK,
     DROP_PREFIX,
+    SEEN_PREFIX,
     Refusals,
     count_refusals,
     find_holder,
@@ -120,6 +121,11 @@ class Run:
         with contextlib.suppress(OSError):
             (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
         self._settle(state)
+
+    def acknowledge(self, name: str) -> None:
+        """Say that a report names the archive of this name: its collector need not tell of it."""
+        with contextlib.suppress(OSError):
+            (self._folder / f"{SEEN_PREFIX}{name}").touch(mode=0o600)
 
     def refusals(self) -> Refusals:
         """Return how many captures of the run were refused."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.stack_lines import printable
-from pytest_gencore.runfolder import CLOSED_MARK
+from pytest_gencore.runfolder import CLOSED_MARK, SEEN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STDERR_FD: Final = 8
 """GENCORE_FD_STDERR of csrc/gencore.h."""
 _PATIENCE_SECONDS: Final = 5.0
+_REPORT_SECONDS: Final = 2.0
+_TICK_SECONDS: Final = 0.05
 _PIECE: Final = 512
 """Less than PIPE_BUF of pipe(7): what poll(2) calls writable takes it at once."""
 _LINE_LENGTH: Final = 1000
@@ -37,6 +39,8 @@ class Messenger:
         self._is_ending = bool(handover.request.get("exits")) or self._trigger == "crash"
         self._closed_mark: Path = handover.run_folder / CLOSED_MARK
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
+        self._seen_mark: Path = handover.run_folder / f"{SEEN_PREFIX}{handover.name}"
+        self._is_unheard = False
         self._lines: list[str] | None = None
         self._descriptor = descriptor
         if descriptor is not None:
@@ -49,6 +53,11 @@ class Messenger:
             return False
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
 
+    @property
+    def speaks(self) -> bool:
+        """Whether there is anything to write: nobody else tells, or nobody has told so far."""
+        return self.is_needed or self._is_unheard
+
     def prepare(self, answer: Sequence[str]) -> None:
         """Take the answer; a dying process's is written at once."""
         self._lines = list(answer)
@@ -56,7 +65,7 @@ class Messenger:
 
     def check(self) -> None:
         """Write the answer if it is needed and has not been written."""
-        if self._descriptor is None or self._lines is None or not self.is_needed:
+        if self._descriptor is None or self._lines is None or not self.speaks:
             return
         lines, self._lines = self._lines, None
         text = [f"gencore: {lines[0]}", *lines[1:], f"gencore: core archive under way: {self._target}"]
@@ -64,9 +73,11 @@ class Messenger:
 
     def conclude(self, *lines: str) -> None:
         """Write what came of it, if that is needed; nothing can be written after it."""
+        if self._descriptor is not None and self._trigger == "timeout":
+            self._wait_for_report()
         self.check()
         for line in lines:
-            if self._descriptor is not None and self.is_needed:
+            if self._descriptor is not None and self.speaks:
                 self._write(f"gencore: {printable(line, _LINE_LENGTH)}\n")
         self.close()
 
@@ -75,6 +86,15 @@ class Messenger:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _wait_for_report(self) -> None:
+        """Give the test a moment to end: one that still hangs has no report that would name the archive."""
+        deadline = time.monotonic() + _REPORT_SECONDS
+        while not self.is_needed and not self._seen_mark.exists() and not self._closed_mark.exists():
+            if time.monotonic() >= deadline:
+                self._is_unheard = True
+                return
+            time.sleep(_TICK_SECONDS)
 
     def _write(self, text: str) -> None:
         assert self._descriptor is not None

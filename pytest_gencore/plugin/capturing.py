@@ -177,15 +177,17 @@ class Capturer:
 
     def _take_one(self, item: pytest.Item, report: pytest.TestReport, fired: Fired) -> None:
         assert self.engine is not None
-        capture = self.engine.read_result(fired.request, fired.result)
-        if report.failed or fired.is_ours:
-            item.stash[TRIED_KEY] = True
-            self._attach(item, report, capture)
-            return
         from pytest_gencore.capture import Run
 
-        # It ended in the last moment, after all.
-        Run(self.settings.dir, self._get_run_id()).drop(capture.archive.name.removesuffix(".tar.gz"))
+        capture = self.engine.read_result(fired.request, fired.result)
+        run = Run(self.settings.dir, self._get_run_id())
+        name = capture.archive.name.removesuffix(".tar.gz")
+        if report.failed or fired.is_ours:
+            item.stash[TRIED_KEY] = True
+            run.acknowledge(name)
+            self._attach(item, report, capture)
+        else:
+            run.drop(name)  # it ended in the last moment, after all
 
     def _attach(self, item: pytest.Item, report: pytest.TestReport, capture: Capture) -> None:
         attachment = attach.Attachment(
