@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_gencore.collector.archive import ArchiveWriter
+from pytest_gencore.collector.companions import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.core_maker import CoreMaker
 from pytest_gencore.collector.cores import write_core
 from pytest_gencore.collector.crash_method import CoreChangedError
@@ -61,17 +62,20 @@ def collect(
     ``time.monotonic``.
     """
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
+    notices: list[str] = []
+    debug_files = find_debug_files(libraries, notices)
     log = PackLog()
     with (
         CoreMaker(handover, snapshot, memory) as maker,
         Packs(handover.directory, handover.run_folder) as packs,
     ):
-        notices = find_notices(handover, snapshot, memory.mappings)
+        notices += find_notices(handover, snapshot, memory.mappings)
         if stacks.notice:
             notices.append(stacks.notice)
-        sources = stacks.find_sources()
+        sources = stacks.find_sources(find_python_scripts(libraries))
         notices += sources.notices
-        contents = _Contents(handover, maker, libraries, stacks, sources, notices, progress, packs, log)
+        files = [*libraries, *debug_files]
+        contents = _Contents(handover, maker, files, stacks, sources, notices, progress, packs, log)
         core = maker.make()
         try:
             _write(contents, core, file, started)
@@ -136,7 +140,8 @@ def _write_archive(contents: _Contents, core: CoreStream, file: BinaryIO, starte
         failure = handover.request["failure_text"]
         if failure is not None:
             archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
-        commands = format_debugger_commands(handover.request["executable"], included)
+        mapped = [library for library in included if not is_debug_file(library)]
+        commands = format_debugger_commands(handover.request["executable"], mapped)
         archive.add_bytes("open.gdb", os.fsencode(commands))
         included_paths = {library.path.lstrip("/") for library in included}
         for path, data in contents.sources.files:

@@ -23,6 +23,8 @@ _PAIR = struct.Struct("<QQ")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _LINK_MAP = struct.Struct("<QQQQ")
 """``l_addr``, ``l_name``, ``l_ld``, ``l_next`` of ``struct link_map``."""
+_LINK_MAP_SIZE = 40
+"""With ``l_prev``: gdb ends the list where it is not the entry before."""
 _R_MAP_OFFSET = 8
 _R_DEBUG_SIZE = 40
 _DYNAMIC_SIZE = 1024
@@ -51,7 +53,7 @@ def read_link_map(snapshot: Snapshot, auxv: bytes) -> LinkMap:
     result.ranges.extend([(auxiliary[_AT_PHDR], auxiliary[_AT_PHNUM] * PHDR_SIZE), (debug, _R_DEBUG_SIZE)])
     (entry,) = struct.unpack("<Q", snapshot.read(debug + _R_MAP_OFFSET, 8))
     while entry and len(result.libraries) < _LIBRARIES_LIMIT:
-        result.ranges.append((entry, _LINK_MAP.size))
+        result.ranges.append((entry, _LINK_MAP_SIZE))
         _, name_address, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
         name = _read_name(snapshot, name_address)
         result.libraries.append((name, dynamic))

@@ -24,7 +24,7 @@ from pytest_gencore.collector.thread_notes import build_core_notes
 from pytest_gencore.corefile.machines import machine_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pytest_gencore.collector.cores import CoreStream
     from pytest_gencore.collector.handover import Handover
@@ -72,11 +72,11 @@ class Stacks:
         """Return the lines for a log."""
         return make_answer(self.facts, self._with_failure(self.threads))
 
-    def find_sources(self) -> Sources:
-        """Return the source files that the stacks and the failure name."""
+    def find_sources(self, also: Iterable[str]) -> Sources:
+        """Return the source files that the stacks and the failure name, and those of ``also``."""
         text = self._handover.request["failure_text"] or ""
         threads = self._with_failure(self.threads)
-        return gather_sources(threads, self.facts.rootdir, also=find_traceback_files(text))
+        return gather_sources(threads, self.facts.rootdir, also=[*find_traceback_files(text), *also])
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
