@@ -40,6 +40,8 @@ class Fields:
     def integer(self, name: str) -> int:
         """Return a whole number from 0 to 2**63 - 1."""
         value = self._get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON does not tell 1 from 1.0
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _INTEGER_LIMIT:
             raise _wrong(self._path(name), "a whole number, 0 or more")
         return value

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+import posix
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_RAW: Final = (posix.open, posix.read, posix.close)
+"""Kept as they are: a test of this process may have patched ``open``, ``os`` and ``pathlib``."""
+_PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE")
+_FILE_LIMIT: Final = 1 << 20
 
 COLLECTOR_BYTES: Final = 96 << 20
 """What a collector takes at most, whatever the size of the core."""
@@ -41,37 +46,38 @@ def judge(headroom: int | None, rss_bytes: int) -> Literal["go", "hold", "refuse
     return "hold" if headroom >= least else "refuse"
 
 
-def read_headroom(root: Path = Path("/")) -> int | None:
+def read_headroom(root: str = "") -> int | None:
     """Return how many bytes this process and others in its cgroups can still take before one is killed.
 
     The least of MemAvailable (proc(5)) and, for each memory cgroup it is in up to the top, limit less usage
-    without file cache. None if nothing of that can be read. Swap is not counted.
+    without file cache. None if nothing of that can be read. Swap is not counted. ``root`` comes before all
+    paths.
     """
     found = list(_from_cgroups(root))
     with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = (root / "proc/meminfo").read_text().splitlines()
+        lines = _read_text(f"{root}/proc/meminfo").splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return max(0, min(found)) if found else None
 
 
-def read_rss(root: Path = Path("/")) -> int:
+def read_rss(root: str = "") -> int:
     """Return the resident memory of this process in bytes, 0 if it cannot be read."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int((root / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        return int(_read_text(f"{root}/proc/self/statm").split()[1]) * _PAGE_SIZE
     return 0
 
 
-def _from_cgroups(root: Path) -> Iterator[int]:
+def _from_cgroups(root: str) -> Iterator[int]:
     """Yield limit less usage of every memory cgroup with a limit."""
     with contextlib.suppress(OSError, ValueError):
-        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
-        memberships = (root / "proc/self/cgroup").read_text().splitlines()
+        mounts = _read_text(f"{root}/proc/self/mountinfo").splitlines()
+        memberships = _read_text(f"{root}/proc/self/cgroup").splitlines()
         for line in memberships:
             _, controllers, path = line.split(":", 2)
             is_v1 = "memory" in controllers.split(",")
             if is_v1 or not controllers:
                 for mount_root, mount_point in _find_mounts(mounts, is_v1=is_v1):
-                    top = root / mount_point.lstrip("/")
+                    top = f"{root}/{mount_point.strip('/')}"
                     for folder in _folders(top, _relative(path, mount_root)):
                         room = _room_v1(folder) if is_v1 else _room_v2(folder)
                         if room is not None:
@@ -96,46 +102,52 @@ def _relative(path: str, mount_root: str) -> str:
     return "" if ".." in path.split("/") else path.strip("/")
 
 
-def _folders(top: Path, relative: str) -> Iterator[Path]:
+def _folders(top: str, relative: str) -> Iterator[str]:
     """Yield the cgroup's folder and all above it; of a path that does not exist here only those that do."""
-    folder = top / relative
-    while True:
-        if folder.is_dir():
-            yield folder
-        if folder == top:
-            return
-        folder = folder.parent
+    parts = [part for part in relative.split("/") if part]
+    for count in range(len(parts), -1, -1):
+        yield "/".join((top, *parts[:count]))
 
 
-def _room_v2(folder: Path) -> int | None:
-    limit = _read(folder / "memory.max")
-    usage = _read(folder / "memory.current")
+def _room_v2(folder: str) -> int | None:
+    limit = _read(f"{folder}/memory.max")
+    usage = _read(f"{folder}/memory.current")
     if limit is None or usage is None:
         return None
     return limit - usage + _read_cache(folder, _CACHE_V2)
 
 
-def _room_v1(folder: Path) -> int | None:
-    limit = _read(folder / "memory.limit_in_bytes")
-    usage = _read(folder / "memory.usage_in_bytes")
+def _room_v1(folder: str) -> int | None:
+    limit = _read(f"{folder}/memory.limit_in_bytes")
+    usage = _read(f"{folder}/memory.usage_in_bytes")
     if limit is None or usage is None or limit >= _UNLIMITED:
         return None
     return limit - usage + _read_cache(folder, _CACHE_V1)
 
 
-def _read(path: Path) -> int | None:
+def _read(path: str) -> int | None:
     """Return the number in a file, None if there is none (``max``)."""
     try:
-        return int(path.read_text())
+        return int(_read_text(path))
     except (OSError, ValueError):
         return None
 
 
-def _read_cache(folder: Path, names: tuple[str, str]) -> int:
+def _read_cache(folder: str, names: tuple[str, str]) -> int:
     total = 0
     with contextlib.suppress(OSError, ValueError):
-        for line in (folder / "memory.stat").read_text().splitlines():
+        for line in _read_text(f"{folder}/memory.stat").splitlines():
             name, _, value = line.partition(" ")
             if name in names:
                 total += int(value)
     return total
+
+
+def _read_text(path: str) -> str:
+    """Return a small file; raises OSError."""
+    open_raw, read_raw, close_raw = _RAW
+    descriptor = open_raw(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_raw(descriptor, _FILE_LIMIT).decode(errors="replace")
+    finally:
+        close_raw(descriptor)

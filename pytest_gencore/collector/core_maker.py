@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.snapshot import Snapshot
 
 _DUMP_SECONDS = 1500
+_RESERVED_LIMIT = 64 << 30
+_RESERVED_PART = 16
+"""The kernel looks at every page of a core, also at those that do not exist: 1 TiB takes half a minute."""
 
 
 class CoreMaker:
@@ -137,6 +140,9 @@ class CoreMaker:
         spare = Disk(folder, folder).spare()
         if spare is not None and self._memory.private_size > spare:
             return f"too little free space in {folder} for a core that is not compressed"
+        reserved = sum(mapping.size for mapping in self._memory.mappings)
+        if reserved > max(_RESERVED_LIMIT, _RESERVED_PART * self._memory.private_size):
+            return f"the kernel would walk all {reserved >> 30} GiB that the process reserves"
         return ""
 
     def _build_notes(self) -> bytes:

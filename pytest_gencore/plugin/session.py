@@ -224,12 +224,11 @@ class ShowingSession(Session):
 
     def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
         """Go on waiting; a second Ctrl-C gives up what is not finished."""
-        status_line.say(describe_interrupt(run.outcomes()))
         try:
+            status_line.say(describe_interrupt(run.outcomes()))
             return run.wait(progress=status_line.show)
         except KeyboardInterrupt:
-            run.cancel()
-            return run.outcomes()
+            return run.cancel()
 
     def _call_captured_hooks(self) -> None:
         for entry in self.results.finished:

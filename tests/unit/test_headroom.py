@@ -18,12 +18,12 @@ V1_MOUNT = "35 31 0:32 {root} /sys/fs/cgroup/memory rw,relatime - cgroup cgroup 
 OTHER_V1_MOUNT = "36 31 0:33 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu"
 
 
-def make_tree(root: Path, files: dict[str, str]) -> Path:
+def make_tree(root: Path, files: dict[str, str]) -> str:
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return root
+    return str(root)
 
 
 def meminfo(available: int) -> str:
@@ -53,8 +53,8 @@ def test_without_cgroups(tmp_path: Path) -> None:
 
 
 def test_nothing_can_be_read(tmp_path: Path) -> None:
-    assert read_headroom(tmp_path) is None
-    assert read_rss(tmp_path) == 0
+    assert read_headroom(str(tmp_path)) is None
+    assert read_rss(str(tmp_path)) == 0
 
 
 @pytest.mark.parametrize(
