@@ -30,6 +30,7 @@ report(outcomes=captures.finish())
 """
 
 
+@pytest.mark.kernel_settings
 @pytest.mark.skipif(os.geteuid() != 0, reason="raises what only root may raise")
 @pytest.mark.parametrize("kernel", ["new kernel", "old kernel"])
 def test_descriptors_are_not_closed_one_by_one(tmp_path: Path, kernel: str) -> None:

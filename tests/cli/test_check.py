@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.kernel_settings
+
 BECOME = "import os, sys; from subjects import *; {before}; os.execv(sys.argv[1], sys.argv[1:])"
 HARD_LIMIT_0 = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
 NO_PTRACE = "refuse_calls({'ptrace': 1, 'process_vm_readv': 1})"

@@ -18,7 +18,10 @@ from subjects import open_archived_core, python_for_everybody, run_subject
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="core_pattern is root's")
+pytestmark = [
+    pytest.mark.kernel_settings,
+    pytest.mark.skipif(os.geteuid() != 0, reason="core_pattern is root's"),
+]
 
 METHODS = ("auto", "crash", "copy")
 THREADS = "3"
