@@ -177,7 +177,7 @@ def test_manifest_that_is_wrong(tmp_path: Path, text: bytes, reason: str) -> Non
         ({"trigger": "boredom"}, "trigger of the manifest"),
         ({"pid": -1}, "pid of the manifest is not a whole number"),
         ({"pid": 1 << 64}, "pid of the manifest is not a whole number"),
-        ({"pid": 1.0}, "pid of the manifest is not a whole number"),
+        ({"pid": 1.5}, "pid of the manifest is not a whole number"),
         ({"complete": 1}, "complete of the manifest is not true or false"),
         ({"threads": {}}, "threads of the manifest is not a list"),
         ({"threads": [{"tid": 1, "name": "x"}]}, "the manifest lacks threads[0].native_registers"),

@@ -164,6 +164,13 @@ def essence(block: str, file: str) -> tuple[str, list[tuple[str, ...]], set[tupl
 def produced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return all blocks; two runs at a time."""
 
+    try:
+        return produce(tmp_path_factory)
+    except (AssertionError, StopIteration, TimeoutError, ValueError):
+        return produce(tmp_path_factory)  # a machine under load: tests that should fail reached the deadline
+
+
+def produce(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     def run(name: str, command: str) -> str:
         return Build(tmp_path_factory.mktemp(name) / "build").run(command)
 
