@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ import pytest
 from gencore_archives import read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sample_runs import FindArchives, RunGencore
 
 pytest_plugins = ["pytester"]
@@ -21,6 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fake-engine", action="store_true", help="Replace the engine in all plugin tests, for speed"
     )
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Return a folder that other users may use too."""
+    path = Path(tempfile.mkdtemp(prefix="gc-"))
+    try:
+        path.chmod(0o777)
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ class CrashHandlers:
         self._native: Any = engine.native
         self._config = config
         self._is_below = False
-        self._pid = os.getpid()
         self._trace_signal = 0
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:

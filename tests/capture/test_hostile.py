@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +24,6 @@ def _plain_core_pattern() -> Iterator[None]:
     """Method crash needs the pattern to stay."""
     with settings_lock(exclusive=False):
         yield
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """Return a folder that other users may use too."""
-    path = Path(tempfile.mkdtemp(prefix="gc-"))
-    try:
-        path.chmod(0o777)
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def assert_done(answer: dict[str, Any], directory: Path, *, threads: int = 1) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from subjects import python_for_everybody
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,17 +31,6 @@ TOOLS = [name for name in ("gdb", "pystack") if has_program(name) or find_python
 def prefix(before: str, python: str | None = None) -> tuple[str, ...]:
     """Return the start of a command whose process does something first."""
     return (python or sys.executable, "-c", BECOME.format(before=before))
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """Return a folder that other users may use too."""
-    path = Path(tempfile.mkdtemp(prefix="gc-"))
-    try:
-        path.chmod(0o777)
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def check(run_program: RunProgram, directory: Path, **options: Any) -> tuple[int, dict[str, Any]]:
