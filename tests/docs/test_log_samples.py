@@ -133,11 +133,15 @@ def find_alone(text: str) -> str:
 
 def find_in_run(text: str, file: str) -> str:
     """Return what a controller printed about one test: the section of its report, or a dead worker's."""
-    reports = re.split(r"^_{3,} .+ _{3,}$|^={3,} .+ ={3,}$", text, flags=re.MULTILINE)
-    (report,) = [part for part in reports if f"{file}::" in part and "\nThread " in part]
-    start = re.search(r"^(?:-+ gencore -+|worker 'gw\d+' crashed .*)$", report, re.MULTILINE)
-    assert start is not None
-    return re.sub(r"\bgw\d+", "gw0", report[start.start() :].rstrip("\n"))
+    sections = re.split(r"^_{3,} .+ _{3,}$|^={3,} .+ ={3,}$", text, flags=re.MULTILINE)
+    starts = {
+        section: start.start()
+        for section in sections
+        if f"{file}::" in section and "\nThread " in section
+        if (start := re.search(r"^(?:-+ gencore -+|worker 'gw\d+' crashed .*)$", section, re.MULTILINE))
+    }
+    ((report, start),) = starts.items()
+    return re.sub(r"\bgw\d+", "gw0", report[start:].rstrip("\n"))
 
 
 def essence(block: str, file: str) -> tuple[str, list[tuple[str, ...]], set[tuple[str, ...]]]:

@@ -37,6 +37,7 @@ SMALL_FILTER = 0x11
 """Anonymous private memory and ELF headers: what a debugger needs, and little more."""
 _ANSWER = "ANSWER "
 _NOBODY = "nobody"
+_TIDYING_SECONDS = 10
 _CALLS = {"ptrace": (101, 117), "process_vm_readv": (310, 270), "close_range": (436, 436)}
 """Numbers of system calls: x86_64, aarch64."""
 
@@ -135,9 +136,13 @@ class Captures:
         )
 
     def finish(self, *, timeout: float = 50) -> list[dict[str, Any]]:
-        """Wait for all, close the run, and return the outcomes in a form that can be reported."""
+        """Wait for all, close the run, and return the outcomes in a form that can be reported.
+
+        Collectors tidy up after they have told their outcome; those that do end are waited for, too.
+        """
         outcomes = self.run.wait(timeout=timeout)
         self.run.close()
+        psutil.wait_procs(collectors(), _TIDYING_SECONDS)
         return [as_facts(outcome) for outcome in outcomes]
 
 
