@@ -63,6 +63,7 @@ def refusal_of_unpacking(path: Path) -> str:
         (gzip.compress(bytes(10240)), "its first member is no manifest"),
         (b"\x1f\x8b\x08", "truncated"),
     ],
+    ids=["empty", "zip", "short", "no tar", "zeros", "cut"],  # in gzip data is the time
 )
 def test_no_archive(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "a").write_bytes(data)
