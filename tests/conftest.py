@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from sample_runs import FindArchives, RunGencore
 
 pytest_plugins = ["pytester"]
+
+# The same examples in every run: CI is green or red for a reason. ``--hypothesis-profile=default`` explores.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 SUPPORT = Path(__file__).parent / "support"
 FOREIGN_VARIABLES = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE")

@@ -47,12 +47,12 @@ class Fields:
         return value
 
     def optional_number(self, name: str) -> float | None:
-        """Return a number, or None for null or a field that is not there."""
+        """Return a number from 0 to less than 2**63, or None for null or a field that is not there."""
         value = self.values.get(name)
         if value is None:
             return None
-        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) >= _INTEGER_LIMIT:
-            raise _wrong(self._path(name), "a number")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _INTEGER_LIMIT:
+            raise _wrong(self._path(name), "a number, 0 or more")
         return float(value)
 
     def object(self, name: str) -> Fields:
