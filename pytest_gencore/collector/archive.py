@@ -3,7 +3,7 @@
 The file is several gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
 manifest in stored blocks (RFC 1951, section 3.2.4), so that it can be written again in place at the same
 size. The contents of each library are a member, too, which a later archive can take over as it is. Everything
-else is compressed in a thread of its own while the next block is read.
+else becomes members of a MiB, which several threads compress while the next is read.
 
 Members are POSIX pax (pax(1)); sparse ones are the GNU tar manual's "PAX Format, Version 1.0".
 """
@@ -16,7 +16,7 @@ import tarfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
-from pytest_gencore.collector.compressed_output import CompressedOutput, Compression, write_all
+from pytest_gencore.collector.compressed_output import CompressedOutput, write_all
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ class ArchiveWriter:
         top: str,
         mtime: int,
         *,
-        compression: Compression = "fast",
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         """Begin an archive in ``file``, a regular file at offset 0, not opened for appending.
@@ -60,7 +59,7 @@ class ArchiveWriter:
         self._manifest_size = 0
         self._manifest_tar_size = 0
         self._reserved = 0
-        self._output = CompressedOutput(self._descriptor, compression, on_progress)
+        self._output = CompressedOutput(self._descriptor, on_progress)
 
     def __enter__(self) -> ArchiveWriter:
         return self

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.giving_up import DroppedError, GiveUpError
-from pytest_gencore.collector.junit_writer import Verdict, write_junit
 from pytest_gencore.collector.log import log
 from pytest_gencore.collector.occasion import claim_of
 from pytest_gencore.collector.texts import format_size
@@ -123,6 +122,8 @@ class Closing:
         path = request.get("junit_path")
         if self.journal is None or not path or not self.answer:
             return ""
+        from pytest_gencore.collector.junit_writer import Verdict, write_junit  # few captures need it
+
         verdict = Verdict(
             summary=self.answer[0],
             text="\n".join([*self.answer, "", line]),

@@ -20,6 +20,7 @@ from pytest_gencore.collector.texts import format_debugger_commands
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Iterator
 
     from pytest_gencore.collector.cores import CoreStream
@@ -55,18 +56,19 @@ def collect(
     file: BinaryIO,
     progress: Progress,
     started: float,
+    afterwards: contextlib.ExitStack,
 ) -> Product:
     """Write the archive, or the core if that was asked for; raises GencoreError and OSError.
 
     ``file`` is empty, and not opened for appending; ``started`` is when the collector began, in seconds of
-    ``time.monotonic``.
+    ``time.monotonic``; ``afterwards`` is what can be done when the product is published.
     """
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     notices: list[str] = []
     debug_files = find_debug_files(libraries, notices)
     log = PackLog()
     with (
-        CoreMaker(handover, snapshot, memory) as maker,
+        CoreMaker(handover, snapshot, memory, afterwards) as maker,
         Packs(handover.directory, handover.run_folder) as packs,
     ):
         notices += find_notices(handover, snapshot, memory.mappings)

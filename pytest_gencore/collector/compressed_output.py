@@ -1,4 +1,4 @@
-"""A file of gzip members, compressed by one thread and written by another while the next block is read."""
+"""A file of gzip members, which some threads compress and one writes while the next ones are read."""
 
 from __future__ import annotations
 
@@ -6,42 +6,39 @@ import os
 import queue
 import threading
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Data = bytes | bytearray | memoryview
 
-Compression = Literal["fast", "small"]
-"""How to compress, measured on the core of a Python process with 200 MB of small objects.
-
-``fast`` (isal level 1, without isal zlib level 1): 114 % of the size of ``gzip -6``, 18 times as fast.
-``small`` (zlib level 4): 104 % of the size, 2 times as fast.
-Data that cannot be compressed has the same size either way.
-"""
-
-_QUEUE_BLOCK: Final = 512 << 10
-_QUEUE_LENGTH: Final = 4
+_LEVEL: Final = 1
+"""See docs/adr/0006-compression-level.md."""
+_GZIP: Final = 31
+"""The ``wbits`` of a gzip member with a window of 32 KiB, see zlib's manual."""
+_BLOCK: Final = 1 << 20
+"""Bytes of a member; what is lost at its start, because nothing before it can be referred to, is nothing."""
+_THREADS_LIMIT: Final = 4
 _COPY_PIECE: Final = 1 << 20
 
 
-class _Compressor(Protocol):
-    def compress(self, data: Data, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-def _new_compressor(compression: Compression) -> _Compressor:
-    if compression == "small":
-        return zlib.compressobj(4, zlib.DEFLATED, 31)
+def _compress(block: memoryview) -> bytes:
+    """Return a gzip member; the GIL is free meanwhile."""
     try:
         from isal import isal_zlib
     except ImportError:
-        return zlib.compressobj(1, zlib.DEFLATED, 31)
-    compressor: _Compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
-    return compressor
+        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        return compressor.compress(block) + compressor.flush()
+    faster = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
+    return bytes(faster.compress(block) + faster.flush())
+
+
+def count_threads() -> int:
+    """Return how many threads compress: one a processor that we may use, a few at most."""
+    return min(len(os.sched_getaffinity(0)), _THREADS_LIMIT)
 
 
 @dataclass(slots=True)
@@ -50,6 +47,14 @@ class Cut:
 
     offset: int | None = None
     """In the file; None until the writing thread has come there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block on its way; its memory is free again when it is written."""
+
+    memory: memoryview
+    member: Future[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +69,28 @@ class _Copy:
 class CompressedOutput:
     """Gzip members, one behind the other; takes a few MiB of memory whatever is written.
 
-    What is asked for goes through the same queues as the data, so it comes at its place.
+    What is asked for goes through the same queue as the data, so it comes at its place.
     """
 
-    def __init__(
-        self, descriptor: int, compression: Compression, on_progress: Callable[[int], None] | None
-    ) -> None:
+    def __init__(self, descriptor: int, on_progress: Callable[[int], None] | None) -> None:
         self.bytes_in = 0
         """Uncompressed bytes, those of copied members among them."""
         self.bytes_out = 0
         self._descriptor = descriptor
         self._on_progress = on_progress
-        self._compression: Compression = compression
-        self._compressor: _Compressor | None = None
         self._error: Exception | None = None
-        self._block = memoryview(bytearray(_QUEUE_BLOCK))
-        self._filled = 0
+        threads = count_threads()
+        self._pool = ThreadPoolExecutor(threads, "gencore_compress")
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[tuple[memoryview, int] | Cut | _Copy | None] = queue.SimpleQueue()
-        self._compressed: queue.Queue[bytes | Cut | _Copy | None] = queue.Queue(_QUEUE_LENGTH)
-        for _ in range(_QUEUE_LENGTH - 1):
-            self._free.put(memoryview(bytearray(_QUEUE_BLOCK)))
-        self._threads: list[threading.Thread] = []
-        for work in (self._compress, self._write):
-            thread = threading.Thread(target=work, name=f"gencore{work.__name__}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for _ in range(2 * threads + 1):  # one at work and one in waiting for each, and one that is written
+            self._free.put(memoryview(bytearray(_BLOCK)))
+        self._block = memoryview(bytearray(_BLOCK))
+        self._filled = 0
+        self._queue: queue.SimpleQueue[_Block | Cut | _Copy | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = threading.Thread(
+            target=self._write, name="gencore_write", daemon=True
+        )
+        self._writer.start()
 
     @property
     def failed(self) -> bool:
@@ -100,19 +101,19 @@ class CompressedOutput:
         """Take data; it is copied, so the buffer may be used again. Raises what the threads have met."""
         view = memoryview(data).cast("B")
         while view:
-            count = min(len(view), _QUEUE_BLOCK - self._filled)
+            count = min(len(view), _BLOCK - self._filled)
             self._block[self._filled : self._filled + count] = view[:count]
             self._filled += count
             view = view[count:]
             self.bytes_in += count
-            if self._filled == _QUEUE_BLOCK:
+            if self._filled == _BLOCK:
                 self._hand_over()
 
     def cut(self) -> Cut:
         """End the gzip member here; raises what the threads have met."""
         cut = Cut()
         self._hand_over()
-        self._full.put(cut)
+        self._queue.put(cut)
         return cut
 
     def copy(self, source: int, place: tuple[int, int], bytes_in: int) -> Cut:
@@ -121,7 +122,7 @@ class CompressedOutput:
         ``bytes_in`` is their uncompressed size. Raises what the threads have met.
         """
         start = self.cut()
-        self._full.put(_Copy(source, *place))
+        self._queue.put(_Copy(source, *place))
         self.bytes_in += bytes_in
         self._report()
         return start
@@ -129,26 +130,25 @@ class CompressedOutput:
     def close(self) -> None:
         """Compress and write what is left; raises what the threads have met."""
         try:
-            self._hand_over()
-            if not self.bytes_in:
-                self._full.put((self._block, 0))  # an empty file is one empty member
-            self._full.put(Cut())
+            self._hand_over(even_if_empty=not self.bytes_in)  # an empty file is one empty member
         finally:
             self.abort()
         self._raise_error()
 
     def abort(self) -> None:
-        """Stop the threads; what they have not written yet may be lost."""
-        if self._threads:
-            self._full.put(None)
-        while self._threads:
-            self._threads.pop(0).join()
+        """Stop the threads when they have written what they have got."""
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+            self._writer = None
+            self._pool.shutdown()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, *, even_if_empty: bool = False) -> None:
         self._raise_error()
-        if not self._filled:
+        if not self._filled and not even_if_empty:
             return
-        self._full.put((self._block, self._filled))
+        member = self._pool.submit(_compress, self._block[: self._filled])
+        self._queue.put(_Block(self._block, member))
         self._block = self._free.get()
         self._filled = 0
         self._report()
@@ -161,35 +161,14 @@ class CompressedOutput:
         if self._error is not None:
             raise self._error
 
-    def _compress(self) -> None:
-        while (item := self._full.get()) is not None:
-            if self._error is None:
-                self._try_to_compress(item)
-            if isinstance(item, tuple):
-                self._free.put(item[0])
-        self._compressed.put(None)
-
-    def _try_to_compress(self, item: tuple[memoryview, int] | Cut | _Copy) -> None:
-        try:
-            if isinstance(item, tuple):
-                block, length = item
-                if self._compressor is None:
-                    self._compressor = _new_compressor(self._compression)
-                self._compressed.put(self._compressor.compress(block[:length]))
-                return
-            if self._compressor is not None:
-                self._compressed.put(self._compressor.flush())
-                self._compressor = None
-            self._compressed.put(item)
-        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-            self._error = error
-
     def _write(self) -> None:
-        while (item := self._compressed.get()) is not None:
+        while (item := self._queue.get()) is not None:
             if self._error is None:
                 self._try_to_emit(item)
+            if isinstance(item, _Block):
+                self._free.put(item.memory)
 
-    def _try_to_emit(self, item: bytes | Cut | _Copy) -> None:
+    def _try_to_emit(self, item: _Block | Cut | _Copy) -> None:
         try:
             if isinstance(item, Cut):
                 item.offset = os.lseek(self._descriptor, 0, os.SEEK_CUR)
@@ -197,9 +176,10 @@ class CompressedOutput:
                 copy_all(item.source, item.offset, item.length, self._descriptor)
                 self.bytes_out += item.length
             else:
-                write_all(self._descriptor, item)
-                self.bytes_out += len(item)
-        except Exception as error:  # noqa: BLE001 - likewise
+                member = item.member.result()
+                write_all(self._descriptor, member)
+                self.bytes_out += len(member)
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             self._error = error
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_gencore.collector.copy_method import build_core, find_contents
 from pytest_gencore.collector.core_pattern import CorePattern
-from pytest_gencore.collector.crash_method import follow_core, open_core
+from pytest_gencore.collector.crash_method import follow_core, read_whole_core
 from pytest_gencore.collector.kernel_dump import KernelDump, core_limit_of, describe_dump, why_no_core
 from pytest_gencore.collector.procfs import read_process_facts
 from pytest_gencore.collector.space import Disk
@@ -39,16 +39,22 @@ class CoreMaker:
     is_fallback = False
     """Whether the kernel let us down in this very capture."""
 
-    def __init__(self, handover: Handover, snapshot: Snapshot, memory: Memory) -> None:
+    def __init__(
+        self, handover: Handover, snapshot: Snapshot, memory: Memory, afterwards: contextlib.ExitStack
+    ) -> None:
         """Choose: crash where the kernel will write a file that we can collect, else copy.
 
-        Raises ArchiveError if method crash was asked for and cannot work.
+        What takes long and nobody waits for is left to ``afterwards``. Raises ArchiveError if method crash
+        was asked for and cannot work.
         """
         self._handover = handover
         self._snapshot = snapshot
         self._memory = memory
         self._stack = contextlib.ExitStack()
+        self._afterwards = afterwards
         self._dump: KernelDump | None = None
+        self._file: BinaryIO | None = None
+        """The kernel's core. Its name is gone: so nothing is left of it, however we end."""
         self._asked: str = handover.request["method"]
         self._pattern = CorePattern.read()
         machine = machine_for(handover.request["machine"])
@@ -118,13 +124,21 @@ class CoreMaker:
             followed = follow_core(self._dump, self._notes, contents) if follow else None
             if followed is not None:
                 core, file = followed
-                self._stack.callback(file.close)
+                self._take(self._dump, file)
                 return core
-        core, file = open_core(self._dump.finish(_DUMP_SECONDS), self._notes)
-        self._stack.callback(file.close)
+        if self._file is None:
+            self._take(self._dump, self._dump.finish(_DUMP_SECONDS).open("rb"))
+        self._dump.wait(_DUMP_SECONDS)
+        assert self._file is not None
+        core = read_whole_core(self._file, self._notes)
         if core.truncated and self._asked == "auto":
             raise ArchiveError(core.notices[0])
         return core
+
+    def _take(self, dump: KernelDump, file: BinaryIO) -> None:
+        """Keep the core open without a name; to give its space back takes half a second for a GiB."""
+        dump.remove()
+        self._file = self._afterwards.enter_context(file)
 
     def _find_obstacle(self) -> str:
         """Return why the kernel will write no core that we can collect; empty if it will."""

@@ -21,7 +21,6 @@ from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pytest_gencore.collector.kernel_dump import KernelDump
     from pytest_gencore.corefile.reader import CoreFile
@@ -97,12 +96,13 @@ def _follow(
     patches = retarget_notes(os.pread(descriptor, _HEADER, 0), note_offset, len(notes))
     data = [(offset, length + -length % _BLOCK) for offset, length in merge_extents(iter(extents))]
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes | memoryview]:
+        read = _PatchedReader(descriptor, patches)
         for offset, length in data:
             for position in range(offset, offset + length, _PIECE):
                 wanted = min(_PIECE, offset + length - position)
                 _wait_for_size(dump, descriptor, min(position + wanted, end))
-                yield from _read_patched(descriptor, position, wanted, patches)
+                yield read(position, wanted)
         # Its last byte is there. That the kernel has closed it is not waited for: some file systems take as
         # long for that as for the writing.
         _wait_for_size(dump, descriptor, end)
@@ -137,25 +137,16 @@ def _are_within(ranges: Iterator[tuple[int, int]], extents: list[tuple[int, int]
     return True
 
 
-def open_core(path: Path, notes: bytes) -> tuple[CoreStream, BinaryIO]:
-    """Open the kernel's core and give it our notes, which hold all threads; the file is the caller's.
+def read_whole_core(file: BinaryIO, notes: bytes) -> CoreStream:
+    """Stream the kernel's complete core with our notes, which hold all threads; the file stays open.
 
     Raises ArchiveError if it is no core. One that is cut short is kept and marked.
     """
-    file = path.open("rb")
     try:
-        return _stream_core(file, notes), file
+        core = read_core(file)
     except CoreFormatError as error:
-        file.close()
         message = f"the kernel's core cannot be read: {error}"
         raise ArchiveError(message) from error
-    except BaseException:
-        file.close()
-        raise
-
-
-def _stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
-    core = read_core(file)
     size = os.fstat(file.fileno()).st_size
     missing = core.missing_bytes(size)
     note_offset = size + -size % _BLOCK
@@ -169,9 +160,11 @@ def _stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
         (start, end - start + -(end - start) % _BLOCK) for start, end in _data_ranges(file.fileno(), size)
     ]
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes | memoryview]:
+        read = _PatchedReader(file.fileno(), patches)
         for offset, length in data:
-            yield from _read_patched(file.fileno(), offset, length, patches)
+            for position in range(offset, offset + length, _PIECE):
+                yield read(position, min(_PIECE, offset + length - position))
         yield notes
 
     return CoreStream(
@@ -199,16 +192,26 @@ def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
         position = end
 
 
-def _read_patched(
-    descriptor: int, offset: int, length: int, patches: list[tuple[int, bytes]]
-) -> Iterator[bytes]:
-    end = offset + length
-    while offset < end:
-        wanted = min(_PIECE, end - offset)
-        piece = os.pread(descriptor, wanted, offset).ljust(wanted, b"\0")
-        for at, value in patches:
-            if offset <= at < offset + wanted:
-                inside = at - offset
-                piece = piece[:inside] + value + piece[inside + len(value) :]
-        yield piece
-        offset += wanted
+class _PatchedReader:
+    """Reads pieces of a file, always into the same memory, and puts other bytes at some places."""
+
+    def __init__(self, descriptor: int, patches: list[tuple[int, bytes]]) -> None:
+        """``patches`` are (offset, bytes)."""
+        self._descriptor = descriptor
+        self._patches = patches
+        self._buffer = memoryview(bytearray(_PIECE))
+
+    def __call__(self, offset: int, length: int) -> memoryview:
+        """Return at most ``_PIECE`` bytes, zeros behind the file's end; valid until the next call."""
+        piece = self._buffer[:length]
+        count = 0
+        while count < length:
+            more = os.preadv(self._descriptor, [piece[count:]], offset + count)
+            if not more:
+                piece[count:] = bytes(length - count)
+                break
+            count += more
+        for at, value in self._patches:
+            if offset <= at < offset + length:
+                piece[at - offset : at - offset + len(value)] = value
+        return piece

@@ -65,6 +65,7 @@ class KernelDump:
         self._pattern = pattern
         self._work_directory = handover.work_directory
         self._status: int | None = None
+        self._is_removed = False
         copy = snapshot.copy_to_crash()
         self._facts = describe_dump(copy, handover)
         for folder in pattern.subdirectories(self._work_directory, self._facts):
@@ -80,14 +81,20 @@ class KernelDump:
         return self._status is not None
 
     def find(self) -> Path | None:
-        """Return the core, as far as it is written, None if there is none (yet)."""
+        """Return the core, as far as it is written, None if there is none (yet, or any more)."""
+        if self._is_removed:
+            return None
         return self._pattern.find(self._work_directory, self._facts, newer_than_ns=self._began_ns)
 
-    def finish(self, timeout: float) -> Path:
-        """Wait until the core is written and return it; raises ArchiveError if there is none."""
+    def wait(self, timeout: float) -> None:
+        """Wait until the core is written; raises ArchiveError if the kernel takes longer."""
         if not self.has_ended(timeout):
             message = f"the kernel did not finish the core within {timeout:.0f} s"
             raise ArchiveError(message)
+
+    def finish(self, timeout: float) -> Path:
+        """Wait until the core is written and return it; raises ArchiveError if there is none."""
+        self.wait(timeout)
         assert self._status is not None
         core = self.find()
         if core is None:
@@ -96,11 +103,15 @@ class KernelDump:
         return core
 
     def remove(self) -> None:
-        """Remove the core."""
+        """Remove the core's name. Its space is free when nobody has it open any more, not even the kernel.
+
+        Not before the kernel has written something: it refuses a file whose name is gone when it opens it.
+        """
         core = self.find()
         if core is not None:
             with contextlib.suppress(OSError):
                 core.unlink()
+            self._is_removed = True
 
 
 def _explain_missing(status: int, snapshot: Snapshot, pattern: CorePattern) -> str:

@@ -44,10 +44,11 @@ def main() -> None:
     messenger = Messenger(handover, process, STDERR_FD if handover.has_stderr else None)
     budget = Budget(handover)
     closing = Closing(handover, state, messenger, budget)
+    afterwards = contextlib.ExitStack()
     try:
         giving_up.listen()
         _step_back()
-        product = _work(handover, state, messenger, closing, budget)
+        product = _work(handover, state, messenger, closing, budget, afterwards)
         giving_up.be_deaf()
         closing.publish(product)
     except DroppedError:
@@ -68,12 +69,18 @@ def main() -> None:
         raise
     finally:
         giving_up.be_deaf()
+        afterwards.close()
         closing.tidy_up()
         process.close()
 
 
 def _work(
-    handover: Handover, state: StateFile, messenger: Messenger, closing: Closing, budget: Budget
+    handover: Handover,
+    state: StateFile,
+    messenger: Messenger,
+    closing: Closing,
+    budget: Budget,
+    afterwards: contextlib.ExitStack,
 ) -> Product:
     started = time.monotonic()
     progress = Progress(handover, state, messenger)
@@ -98,7 +105,7 @@ def _work(
                 closing.answer = stacks.make_answer()
                 write_answer(handover, closing.answer)
                 state.tell(summary=closing.answer[0])
-            product = collect(handover, snapshot, memory, stacks, file, progress, started)
+            product = collect(handover, snapshot, memory, stacks, file, progress, started, afterwards)
             progress.check()
             return product
     finally:

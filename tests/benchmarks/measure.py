@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -143,8 +144,9 @@ class Watch:
 
     def look(self) -> None:
         """Take one sample."""
-        self._disk = max(self._disk, sum(_usage_of(self._artifacts)))
         collectors = list(self._collectors())
+        nameless = sum(_nameless_usage(pid, self._artifacts) for pid in collectors)
+        self._disk = max(self._disk, nameless + sum(_usage_of(self._artifacts)))
         for pid in collectors:
             self._memory = max(self._memory, peak_memory(pid))
         for pid in _family(self._pid)[1:]:
@@ -178,6 +180,18 @@ def _usage_of(directory: Path) -> Iterator[int]:
         for name in names:
             with contextlib.suppress(OSError):
                 yield (Path(folder) / name).lstat().st_blocks * 512
+
+
+def _nameless_usage(pid: int, directory: Path) -> int:
+    """Return the allocated size of files without a name that a process has open on that file system."""
+    device, total = directory.stat().st_dev, 0
+    with contextlib.suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                status = descriptor.stat()
+                if status.st_nlink == 0 and status.st_dev == device and stat.S_ISREG(status.st_mode):
+                    total += status.st_blocks * 512
+    return total
 
 
 def _family(pid: int) -> list[int]:

@@ -106,6 +106,9 @@ STATES = {
     "calls refused": {
         "before": "refuse_calls({'ptrace': 1, 'process_vm_readv': 1})",
     },
+    "no vmsplice": {
+        "before": "refuse_calls({'vmsplice': 1})",
+    },
     "old kernel": {
         "before": "[os.open('/dev/null', os.O_RDONLY) for _ in range(300)];refuse_calls({'close_range': 38})",
     },

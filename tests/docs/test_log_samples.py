@@ -135,10 +135,10 @@ def find_in_run(text: str, file: str) -> str:
     """Return what a controller printed about one test: the section of its report, or a dead worker's."""
     sections = re.split(r"^_{3,} .+ _{3,}$|^={3,} .+ ={3,}$", text, flags=re.MULTILINE)
     starts = {
-        section: start.start()
+        section: match.start()
         for section in sections
         if f"{file}::" in section and "\nThread " in section
-        if (start := re.search(r"^(?:-+ gencore -+|worker 'gw\d+' crashed .*)$", section, re.MULTILINE))
+        if (match := re.search(r"^(?:-+ gencore -+|worker 'gw\d+' crashed .*)$", section, re.MULTILINE))
     }
     ((report, start),) = starts.items()
     return re.sub(r"\bgw\d+", "gw0", report[start:].rstrip("\n"))

@@ -38,7 +38,12 @@ SMALL_FILTER = 0x11
 _ANSWER = "ANSWER "
 _NOBODY = "nobody"
 _TIDYING_SECONDS = 10
-_CALLS = {"ptrace": (101, 117), "process_vm_readv": (310, 270), "close_range": (436, 436)}
+_CALLS = {
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "close_range": (436, 436),
+    "vmsplice": (278, 75),
+}
 """Numbers of system calls: x86_64, aarch64."""
 
 # ---- in the test ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import pytest
 
 from pytest_gencore.collector import crash_method
-from pytest_gencore.collector.crash_method import CoreChangedError, follow_core, open_core
+from pytest_gencore.collector.crash_method import CoreChangedError, follow_core, read_whole_core
 from pytest_gencore.corefile.machines import X86_64
 from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.segments import Segment
@@ -127,8 +127,8 @@ def test_a_core_that_grows(tmp_path: Path, follow: Follow) -> None:
         assert file.read(4 * PAGE) == b"a" * PAGE + b"b" * 3 * PAGE
         file.seek(second_page() - PAGE)
         assert file.read(3 * PAGE) == bytes(PAGE) + b"c" * PAGE + bytes(PAGE)
-    again, reopened = open_core(writer.path, NOTES)
-    reopened.close()
+    with writer.path.open("rb") as file:
+        again = read_whole_core(file, NOTES)
     assert again.size == stream.size, "as if it had been read when it was complete"
 
 
