@@ -6,6 +6,7 @@ import datetime
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,9 @@ from typing import Final
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
 _NAME = re.compile(r"core_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})\.tar\.gz")
+_PARTIAL = re.compile(rf"{_NAME.pattern}\.partial")
+_YOUNG_SECONDS: Final = 60.0
+"""A file that is being made may have no state file yet."""
 _TIME_FORMAT: Final = "%Y%m%d.%H%M%S"
 
 
@@ -50,3 +54,30 @@ def find_archives(directory: Path) -> list[ArtifactFile]:
             order = (seconds, int(match.group(2)), int(match.group(3)))
             found.append(ArtifactFile(Path(entry.path), status.st_size, seconds, order))
     return sorted(found, key=lambda file: file.order)
+
+
+def find_unfinished(directory: Path) -> list[Path]:
+    """Return what killed runs left: unfinished archives and hidden folders that no process uses.
+
+    Only processes that can be seen from here count: not those of other machines that share the directory.
+    """
+    from pytest_gencore.runfolder import is_awaited, is_locked
+
+    folders = [path for path in sorted(directory.glob(".gencore-*")) if stat.S_ISDIR(path.lstat().st_mode)]
+    used = [
+        folder
+        for folder in folders
+        if is_awaited(folder) or any(is_locked(state) for state in folder.glob("*.json"))
+    ]
+    under_way = {f"{state.stem}.tar.gz.partial" for folder in used for state in folder.glob("*.json")}
+    partial = [
+        path
+        for path in sorted(directory.glob("core_*.partial"))
+        if _PARTIAL.fullmatch(path.name) and path.name not in under_way and _is_old_file(path)
+    ]
+    return [*partial, *(folder for folder in folders if folder not in used)]
+
+
+def _is_old_file(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _YOUNG_SECONDS

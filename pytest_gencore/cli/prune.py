@@ -1,14 +1,15 @@
-"""``gencore prune``: remove archives that are too many, too old or too large."""
+"""``gencore prune``: remove archives that are too many, too old or too large, and what killed runs left."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pytest_gencore.cli.artifacts import ArtifactFile, find_archives
+from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, format_size, note, printable
 from pytest_gencore.cli.values import parse_duration, parse_size
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "gencore prune gencore-artifacts --keep 10",
         "gencore prune gencore-artifacts --older-than 14d --max-size 20GiB --dry-run",
+        "gencore prune gencore-artifacts --unfinished",
     )
 )
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     metavar="SIZE",
     help="Remove the oldest until all together are no larger: 4GiB.",
 )
+@click.option(
+    "--unfinished",
+    is_flag=True,
+    help="Remove .partial files and hidden folders that no process of this machine uses.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths removed and kept.")
 @click.pass_context
@@ -42,39 +49,46 @@ def prune(
     keep: int | None,
     older_than: float | None,
     max_size: int | None,
+    unfinished: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Remove archives from DIRECTORY: what any of the given rules says.
 
     Only regular files named core_DATE.TIME.PID.SEQ.tar.gz in that very directory are touched; age is that of
-    the name. Exit status 1 if a file cannot be removed.
+    the name. With --unfinished also what runs left that were killed. Exit status 1 if something cannot be
+    removed.
     """
-    if keep is None and older_than is None and max_size is None:
-        raise click.UsageError("give --keep, --older-than or --max-size", context)
+    if keep is None and older_than is None and max_size is None and not unfinished:
+        raise click.UsageError("give --keep, --older-than, --max-size or --unfinished", context)
     files = find_archives(directory)
-    doomed = list(_select(files, keep=keep, older_than=older_than, max_size=max_size))
-    failed = []
-    for file in doomed:
-        reason = "" if dry_run else _remove(file)
+    doomed = [file.path for file in _select(files, keep=keep, older_than=older_than, max_size=max_size)]
+    doomed += find_unfinished(directory) if unfinished else []
+    sizes = {file.path: f"  {format_size(file.size)}" for file in files}
+    removed = []
+    for path in doomed:
+        reason = "" if dry_run else _remove(path)
         if reason:
-            failed.append(file)
-            note(f"cannot remove {file.path}: {reason}")
-        elif not as_json:
+            note(f"cannot remove {path}: {reason}")
+            continue
+        removed.append(path)
+        if not as_json:
             verb = "would remove" if dry_run else "removed"
-            click.echo(printable(f"{verb} {file.path}  {format_size(file.size)}"))
-    removed = [file for file in doomed if file not in failed]
+            click.echo(printable(f"{verb} {path}{sizes.get(path, '')}"))
     if as_json:
-        kept = [str(file.path) for file in files if file not in removed]
-        echo_json({"removed": [str(file.path) for file in removed], "kept": kept, "dry_run": dry_run})
-    if failed:
+        kept = [str(file.path) for file in files if file.path not in removed]
+        echo_json({"removed": [str(path) for path in removed], "kept": kept, "dry_run": dry_run})
+    if removed != doomed:
         raise SystemExit(1)
 
 
-def _remove(file: ArtifactFile) -> str:
-    """Remove a file; return why that failed, empty if it did not."""
+def _remove(path: Path) -> str:
+    """Remove a file or folder; return why that failed, empty if it did not."""
     try:
-        file.path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from made_archives import NAME, new_manifest, write_archive
 
+from pytest_gencore.runfolder import new_run_id, run_folder_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -277,8 +279,41 @@ def test_prune(gencore: Gencore, artifacts: Path, rules: list[str], left: int) -
     assert result.output.count("removed ") == len(doomed)
 
 
+def test_prune_of_what_killed_runs_left(gencore: Gencore, artifacts: Path) -> None:
+    """What is used stays: the folder of a living process, that of a collector, and what is too young."""
+    own = artifacts / run_folder_name(new_run_id())
+    busy = artifacts / ".gencore-1-2-5"
+    left = artifacts / ".gencore-1-2-4"
+    for folder in (own, busy, left):
+        (folder / "work").mkdir(parents=True)
+    names = [f"core_20200101.000000.{number}.001" for number in range(3, 8)]
+    for folder, name in zip((own, busy, left), names, strict=False):
+        (folder / f"{name}.json").write_text("{}")
+    for name in names:
+        path = artifacts / f"{name}.tar.gz.partial"
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1) if name != names[4] else None)
+    os.utime(artifacts / "core_20200101.000000.1.001.tar.gz.partial", (1, 1))
+    before = set(artifacts.iterdir())
+    expected = [
+        *(artifacts / f"core_20200101.000000.{number}.001.tar.gz.partial" for number in (1, 5, 6)),
+        left,
+    ]
+
+    with (busy / f"{names[1]}.json").open() as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        planned = gencore("prune", artifacts, "--unfinished", "--dry-run", "--json")
+        assert set(artifacts.iterdir()) == before
+        result = gencore("prune", artifacts, "--unfinished")
+
+    assert (planned.exit_code, result.exit_code) == (0, 0)
+    assert json.loads(planned.stdout)["removed"] == [str(path) for path in expected]
+    assert result.stdout.splitlines() == [f"removed {path}" for path in expected]
+    assert before - set(artifacts.iterdir()) == set(expected)
+
+
 def test_prune_of_nothing(gencore: Gencore, tmp_path: Path) -> None:
-    assert gencore("prune", tmp_path / "none", "--keep", "1").exit_code == 0
+    assert gencore("prune", tmp_path / "none", "--keep", "1", "--unfinished").exit_code == 0
 
 
 # ---- wait ------------------------------------------------------------------------------------------------
