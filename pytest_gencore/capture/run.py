@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000
 _CANCEL_SECONDS = 5.0
+_TIDYING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,11 @@ class Run:
             return
         with contextlib.suppress(OSError):
             (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
-        self._settle(state)
+        deadline = time.monotonic() + _TIDYING_SECONDS
+        while not self._settle(state) and _read_state(state).get("state") == "done":
+            if time.monotonic() >= deadline:
+                return  # the next look finds the mark
+            time.sleep(_TIDYING_SECONDS / 500)  # its collector holds it for some milliseconds more
 
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""

@@ -61,7 +61,7 @@ def collect(
     """Write the archive, or the core if that was asked for; raises GencoreError and OSError.
 
     ``file`` is empty, and not opened for appending; ``started`` is when the collector began, in seconds of
-    ``time.monotonic``; ``afterwards`` is what can be done when the product is published.
+    ``time.monotonic``; ``afterwards`` is what can be done when nobody waits any more.
     """
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     notices: list[str] = []

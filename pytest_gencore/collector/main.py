@@ -69,9 +69,9 @@ def main() -> None:
         raise
     finally:
         giving_up.be_deaf()
-        afterwards.close()
         closing.tidy_up()
         process.close()
+        afterwards.close()
 
 
 def _work(

@@ -12,6 +12,7 @@ import pytest
 from capabilities import needs
 from gencore_archives import read_manifest, read_member
 from held_captures import HELPERS
+from kernel import wait_until
 from process_state import processes_in
 from subjects import python_for_everybody, run_subject
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def run(script: str, directory: Path, *arguments: str) -> dict[str, object]:
     answer: dict[str, object] = run_subject(HELPERS + script, directory, *arguments)
-    assert not processes_in(directory)
+    wait_until(lambda: not processes_in(directory), "all collectors have ended")
     return answer
 
 

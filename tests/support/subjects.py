@@ -21,10 +21,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from process_state import processes_in
 
 import pytest_gencore
 from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, Outcome, Run, new_run_id
@@ -147,7 +149,12 @@ class Captures:
         """
         outcomes = self.run.wait(timeout=timeout)
         self.run.close()
-        psutil.wait_procs(collectors(), _TIDYING_SECONDS)
+        deadline = time.monotonic() + _TIDYING_SECONDS
+        own = str(os.getpid())
+        while any(line.split()[0] != own for line in processes_in(self.directory)):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
         return [as_facts(outcome) for outcome in outcomes]
 
 
