@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_FINAL = ("done", "failed", "dropped")
+"""States of a collector that has nothing more to do than to tidy up."""
 _TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000
 _CANCEL_SECONDS = 5.0
-_TIDYING_SECONDS = 1.0
+_TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
+"""Longest time that a finished collector is waited for; it takes some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +125,10 @@ class Run:
         with contextlib.suppress(OSError):
             (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
         deadline = time.monotonic() + _TIDYING_SECONDS
-        while not self._settle(state) and _read_state(state).get("state") == "done":
-            if time.monotonic() >= deadline:
-                return  # the next look finds the mark
-            time.sleep(_TIDYING_SECONDS / 500)  # its collector holds it for some milliseconds more
+        while not self._settle(state):
+            if _read_state(state).get("state") not in _FINAL or time.monotonic() >= deadline:
+                return  # the collector at work finds the mark, or the next look
+            time.sleep(_TIDYING_TICK_SECONDS)
 
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""
@@ -154,12 +157,18 @@ class Run:
     def close(self) -> None:
         """Remove the hidden folder; leaves the archives.
 
-        Captures that are still at work go on, and remove what they used when they are finished.
+        Captures that are still at work go on, and remove what they used when they are finished. Those that
+        are finished get a moment to tidy up, so that nothing hidden is left when the test run ends.
         """
         if not self._folder.is_dir():
             return
         with contextlib.suppress(OSError):
             (self._folder / CLOSED_MARK).touch(mode=0o600)
+        deadline = time.monotonic() + _TIDYING_SECONDS
+        while any(alive and state.get("state") in _FINAL for _, state, _, alive in self._states()):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_TIDYING_TICK_SECONDS)
         sweep(self._folder)
 
     def _reap(self, collectors: set[int]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
-from kernel import settings_lock
+from kernel import settings_lock, wait_until
 from process_state import processes_in
 from wheels import ROOT, build_wheel, clean_environment, copy_sources, run
 
@@ -129,7 +129,7 @@ def assert_captures(
     assert re.fullmatch(r"core_\d{8}\.\d{6}\.\d+\.001\.tar\.gz", archive.name), output
     assert read_manifest(archive)["nodeid"] == "test_sample.py::test_fails"
     assert "Fatal Python error" not in output
-    assert not processes_in(tmp_path)
+    wait_until(lambda: not processes_in(tmp_path), "the collector has ended")
 
 
 @pytest.mark.parametrize(
