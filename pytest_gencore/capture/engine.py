@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import posix
 import shutil
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gencore.capture.headroom import judge, read_headroom, read_rss
 from pytest_gencore.capture.request import Capture, CaptureRequest
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
-from pytest_gencore.runfolder import CLAIM_PREFIX, run_folder_name
+from pytest_gencore.runfolder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture._native import Plan, Standby
 
+_access = posix.access
+"""Kept as it is: a test of this process may have patched ``os``."""
 _START = "import sys; sys.path += sys.argv[1:]; from pytest_gencore.collector.main import main; main()"
 """The collector's program: without site-packages' start-up code, whatever way the package was found."""
 
@@ -93,6 +96,9 @@ class CaptureEngine:
         """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
+        slot = os.fsencode(directory / run_folder_name(run_id) / SLOT_PREFIX)
+        numbers = range(max_captures or 0, 0, -1)
+        self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
         self._messages = {
             "directory": str(directory),
             "executable": sys.executable,
@@ -131,6 +137,13 @@ class CaptureEngine:
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
         return self.read_result(request, result)
+
+    def is_full(self) -> bool:
+        """Tell whether a capture would be refused: all processes of the run have as many as they may have.
+
+        A capture that fails makes place for another one: so it can be false again.
+        """
+        return self._slots is not None and all(_access(slot, posix.F_OK) for slot in self._slots)
 
     def find_room(self) -> Literal["go", "hold"]:
         """Say whether this process must stand still until its snapshot is read: see ``headroom``.

@@ -159,12 +159,14 @@ class Capturer:
         self.arm()
         if self.engine is None:
             return
+        # One that will be refused is asked for, too: it is counted. But its locals are not gathered.
+        is_refused = self.engine.is_full()
         request = self.make_request(
             "failure",
             self.settings_for(item),
             item,
             phase=report.when,
-            failure_text=make_failure_text(call, report),
+            failure_text=str(report.longrepr) if is_refused else make_failure_text(call, report),
             failure_frames=find_frames(call),
         )
         self._attach(item, report, self.engine.capture(request))

@@ -46,6 +46,28 @@ def test_the_number_is_shared_by_all_workers(
     )
 
 
+def test_locals_are_gathered_for_captures_only(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    """With the limit reached a failing test costs little: nobody asks its objects for their repr."""
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        class Told:
+            def __repr__(self):
+                with open("asked.txt", "a") as file:
+                    file.write("x")
+                return "told"
+        @pytest.mark.parametrize("n", range(5))
+        def test_x(n):
+            told = Told()
+            assert n < 0
+    """
+    )
+    result = run_gencore("--gencore-on-fail", "--gencore-max-cores=1", "--gencore-filter=0x11")
+    result.assert_outcomes(failed=5)
+    assert (pytester.path / "asked.txt").read_text() == "x"
+    result.stdout.fnmatch_lines(["1 captured", "4 not captured: the limit of 1 captures*"])
+
+
 def test_no_captures_at_all(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:

@@ -55,6 +55,9 @@ class FakeEngine:
     def make_standbys(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> FakeStandbys:
         return FakeStandbys(request)
 
+    def is_full(self) -> bool:
+        return False
+
     def capture(self, request: capture.CaptureRequest) -> capture.Capture:
         if MODE == "error":
             raise CaptureError("core_pattern is a pipe", help_text="use another machine")
