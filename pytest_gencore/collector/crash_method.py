@@ -98,11 +98,9 @@ def _follow(
 
     def chunks() -> Iterator[bytes | memoryview]:
         read = _PatchedReader(descriptor, patches)
-        for offset, length in data:
-            for position in range(offset, offset + length, _PIECE):
-                wanted = min(_PIECE, offset + length - position)
-                _wait_for_size(dump, descriptor, min(position + wanted, end))
-                yield read(position, wanted)
+        for offset, length in _pieces(data):
+            _wait_for_size(dump, descriptor, min(offset + length, end))
+            yield read(offset, length)
         # Its last byte is there. That the kernel has closed it is not waited for: some file systems take as
         # long for that as for the writing.
         _wait_for_size(dump, descriptor, end)
@@ -162,9 +160,8 @@ def read_whole_core(file: BinaryIO, notes: bytes) -> CoreStream:
 
     def chunks() -> Iterator[bytes | memoryview]:
         read = _PatchedReader(file.fileno(), patches)
-        for offset, length in data:
-            for position in range(offset, offset + length, _PIECE):
-                yield read(position, min(_PIECE, offset + length - position))
+        for offset, length in _pieces(data):
+            yield read(offset, length)
         yield notes
 
     return CoreStream(
@@ -190,6 +187,13 @@ def _data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
             return
         yield start - start % _BLOCK, end
         position = end
+
+
+def _pieces(extents: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of what is read at once."""
+    for offset, length in extents:
+        for position in range(offset, offset + length, _PIECE):
+            yield position, min(_PIECE, offset + length - position)
 
 
 class _PatchedReader:

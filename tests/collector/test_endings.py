@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
@@ -15,9 +13,6 @@ from held_captures import HELPERS
 from kernel import wait_until
 from process_state import processes_in
 from subjects import python_for_everybody, run_subject
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def run(script: str, directory: Path, *arguments: str) -> dict[str, object]:
@@ -155,16 +150,6 @@ def test_the_bytes_of_a_run(tmp_path: Path) -> None:
 LONELY_USER = 54_321
 
 
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    root = Path(tempfile.mkdtemp(prefix="gc-"))
-    try:
-        root.chmod(0o777)
-        yield root
-    finally:
-        shutil.rmtree(root)
-
-
 LOCKED = """
 import fcntl
 from subjects import give_up_privileges
@@ -190,14 +175,14 @@ report(outcomes=outcomes, answers=answers, finished=finished)
 
 
 @needs("root")
-def test_queued(public_folder: Path) -> None:
+def test_queued(open_path: Path) -> None:
     """Who queues has answered already, can be dropped, and works when it is its turn."""
     python = python_for_everybody()
     if python is None:
         pytest.skip("no Python that an unprivileged user may start")
     try:
         answer = run_subject(
-            HELPERS + LOCKED, public_folder / "out", str(LONELY_USER), python=python, timeout=100
+            HELPERS + LOCKED, open_path / "out", str(LONELY_USER), python=python, timeout=100
         )
     finally:
         shutil.rmtree(f"/tmp/gencore-{LONELY_USER}", ignore_errors=True)
