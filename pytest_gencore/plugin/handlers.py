@@ -23,48 +23,48 @@ class CrashHandlers:
         """Prepare; no handler is changed yet."""
         self._native: Any = engine.native
         self._config = config
-        self._is_below = False
+        self._is_under = False
         self._trace_signal = 0
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:
             CrashHandlers._owner = self
             self._adopt_trace()
 
-    def watch(self, standby: object) -> None:
+    def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, a result of ``Standbys.make``.
 
         Called for each test: a test may have displaced the handlers.
         """
         if self.is_owner:
-            if not self._is_below:
-                self._go_below(into=True)
+            if not self._is_under:
+                self._move_under_faulthandler(into=True)
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
 
-    def stand_by(self, standby: object) -> None:
+    def set_request(self, standby: object) -> None:
         """Capture the next crash with another standby, where the handlers still are."""
         if self.is_owner:
             self._native.set_crash_standby(standby)
 
-    def unwatch(self) -> None:
+    def uninstall(self) -> None:
         """Take the handlers out."""
         if self.is_owner:
             self._native.unwatch_crashes()
             self._native.set_crash_standby(None)
-            if self._is_below:
-                self._go_below(into=False)
+            if self._is_under:
+                self._move_under_faulthandler(into=False)
 
     def close(self) -> None:
         """Take the handlers out and give the process back to the next owner."""
         if not self.is_owner:
             return
-        self.unwatch()
+        self.uninstall()
         if self._trace_signal:
             faulthandler.unregister(self._trace_signal)
         CrashHandlers._owner = None
         self.is_owner = False
 
-    def _go_below(self, *, into: bool) -> None:
+    def _move_under_faulthandler(self, *, into: bool) -> None:
         """Put handlers below faulthandler's, too: that is disabled by ``Py_FatalError`` before it aborts.
 
         What somebody else has installed in front of faulthandler stays there.
@@ -77,7 +77,7 @@ class CrashHandlers:
         self._native.go_below(into)
         faulthandler.enable(file=descriptor)
         self._native.return_actions()
-        self._is_below = into
+        self._is_under = into
 
     def _adopt_trace(self) -> None:
         """Have faulthandler's C code write the stacks in the snapshot, where no lock and no GIL is needed.
