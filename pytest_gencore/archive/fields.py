@@ -37,6 +37,10 @@ class Fields:
             raise _wrong(self._path(name), "true or false")
         return value
 
+    def optional_boolean(self, name: str, *, default: bool) -> bool:
+        """Return true or false, or the default for a field that is not there."""
+        return self.boolean(name) if name in self.values else default
+
     def integer(self, name: str) -> int:
         """Return a whole number from 0 to 2**63 - 1."""
         value = self._get(name)

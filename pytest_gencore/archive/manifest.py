@@ -74,6 +74,8 @@ class Timings:
     stop_ms: float | None
     snapshot_ms: float | None
     pause_ms: float | None
+    held: bool
+    """Whether the threads stood still until the archive was finished."""
     collect_s: float | None
 
 
@@ -159,6 +161,7 @@ def parse_manifest(data: bytes) -> Manifest:
             timings.optional_number("stop_ms"),
             timings.optional_number("snapshot_ms"),
             timings.optional_number("pause_ms"),
+            timings.optional_boolean("held", default=False),
             timings.optional_number("collect_s"),
         ),
         versions=Versions(

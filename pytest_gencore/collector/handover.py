@@ -13,7 +13,7 @@ from typing import Any
 from pytest_gencore.errors import ArchiveError
 
 _MAGIC = b"GENCORE1"
-_RECORD = struct.Struct("<8sIIIIiiiiQQqqqqQQQiIii16s128s64s")
+_RECORD = struct.Struct("<8sIIIIiiiiQQqqqqqqQQQiIii16s128s64s")
 _THREAD_HEAD = struct.Struct("<iI16sQQQQ")
 
 
@@ -64,6 +64,10 @@ class Handover:
     stop_ns: int
     snapshot_ns: int
     pause_ns: int
+    stopped_at_ns: int
+    """``time.monotonic_ns()`` when the threads were asked to stop."""
+    hold_ns: int
+    """They stand until the collector has ended, at most that long; 0: released after ``pause_ns``."""
     trace_function: int
     """Address of what writes all Python stacks, called with ``trace_signal``; 0 if there is nothing."""
     trace_signal: int
@@ -108,7 +112,7 @@ def parse_handover(data: bytes) -> Handover:
     if magic != _MAGIC or record_size != _RECORD.size or thread_size != expected_thread:
         raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
     pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *numbers = numbers
-    started_ns, stop_ns, snapshot_ns, pause_ns, *numbers = numbers
+    started_ns, stop_ns, snapshot_ns, pause_ns, stopped_at_ns, hold_ns, *numbers = numbers
     trace_function, journal_address, journal_size, trace_signal, slot, attempt, has_stderr = numbers
     register_format = struct.Struct(f"<{registers}Q")
     threads = []
@@ -140,6 +144,8 @@ def parse_handover(data: bytes) -> Handover:
         stop_ns=stop_ns,
         snapshot_ns=snapshot_ns,
         pause_ns=pause_ns,
+        stopped_at_ns=stopped_at_ns,
+        hold_ns=hold_ns,
         trace_function=trace_function,
         trace_signal=trace_signal,
         journal_address=journal_address,

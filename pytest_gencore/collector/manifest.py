@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.collector.handover import Handover, ThreadRecord, ThreadState
@@ -68,7 +69,8 @@ def build_manifest(
         "timings": {
             "stop_ms": handover.stop_ns / 1e6,
             "snapshot_ms": handover.snapshot_ns / 1e6,
-            "pause_ms": handover.pause_ns / 1e6,
+            "pause_ms": _pause_ms(handover, is_finished=collect_seconds is not None),
+            "held": handover.hold_ns > 0,
             "collect_s": collect_seconds,
         },
         "versions": {
@@ -79,6 +81,19 @@ def build_manifest(
         },
         "open_with": f"gencore debug {handover.name}.tar.gz",
     }
+
+
+def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
+    """Return how long the other threads stood still, in milliseconds.
+
+    Of a held process: until now, as its threads go on when the collector ends. None while that is not known.
+    """
+    if not handover.hold_ns:
+        return handover.pause_ns / 1e6
+    if not is_finished:
+        return None
+    stood_ns = max(time.monotonic_ns() - handover.stopped_at_ns, handover.pause_ns)
+    return min(stood_ns, handover.pause_ns + handover.hold_ns) / 1e6
 
 
 def encode_manifest(manifest: dict[str, Any]) -> bytes:

@@ -182,6 +182,25 @@ describe_caller(struct gencore_capture *capture)
     (void)raw2(SYS_prctl, PR_GET_NAME, capture->calling.name);
 }
 
+/* Wait until a process has ended, at most that long. */
+static void
+await_end(int32_t pid, int64_t nanoseconds)
+{
+    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + nanoseconds, left;
+    struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, pid, 0), .events = POLLIN};
+
+    while (ended.fd >= 0 && (left = deadline - frozen_now(CLOCK_MONOTONIC)) > 0) {
+        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
+
+        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
+            break;
+        }
+    }
+    if (ended.fd >= 0) {
+        (void)raw1(SYS_close, ended.fd);
+    }
+}
+
 int
 gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                 struct gencore_result *result)
@@ -224,34 +243,17 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     } while (capture->result.stage == GENCORE_STAGE_TABLE && capture->result.error == ENOSPC);
 
     *result = capture->result;
+    if (error == 0 && request->hold_ns > 0) {
+        /* Signals may come: whoever waits that long must be able to end the process. */
+        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
+        await_end(result->collector_pid, request->hold_ns);
+        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(gencore_sigset));
+    }
+    gencore_release(&engine.threads); /* also if the helper that stopped them was killed */
     /* First given back: a handler that has been waiting for the mask may capture, too. */
     give_engine_back();
     (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
     return error;
-}
-
-void
-gencore_resume(void)
-{
-    gencore_release(&engine.threads);
-}
-
-void
-gencore_await(int32_t collector_pid, int64_t nanoseconds)
-{
-    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + nanoseconds, left;
-    struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, collector_pid, 0), .events = POLLIN};
-
-    while (ended.fd >= 0 && (left = deadline - frozen_now(CLOCK_MONOTONIC)) > 0) {
-        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
-
-        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
-            break;
-        }
-    }
-    if (ended.fd >= 0) {
-        (void)raw1(SYS_close, ended.fd);
-    }
 }
 
 void
@@ -295,12 +297,7 @@ gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *inf
 
     request.info = info;
     request.context = context;
-    request.keep_stopped = standby->await_ns > 0;
     if (gencore_capture(standby->plan, &request, result) < 0) {
         complain(standby->plan, result);
     }
-    else if (standby->await_ns > 0) {
-        gencore_await(result->collector_pid, standby->await_ns);
-    }
-    gencore_resume();
 }

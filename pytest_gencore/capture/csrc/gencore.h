@@ -96,7 +96,7 @@ struct gencore_request {
     uint64_t text_size;
     uint64_t core_filter;
     int stop_threads;        /* 0: only the calling thread's registers */
-    int keep_stopped;        /* until gencore_resume() */
+    int64_t hold_ns;         /* keep the process where it is until the collector has ended, at most that long */
     int hand_on_stderr;      /* the collector gets plan->stderr_fd */
     const char *claim;       /* a file in the run's folder that one capture only may make, or NULL */
     const siginfo_t *info;   /* the signal behind it, or NULL */
@@ -140,7 +140,9 @@ struct gencore_record {
     int64_t started_ns;      /* CLOCK_REALTIME when the capture began */
     int64_t stop_ns;         /* until all threads had stopped */
     int64_t snapshot_ns;     /* the clone itself */
-    int64_t pause_ns;        /* other threads: first stop signal until release */
+    int64_t pause_ns;        /* other threads: first stop signal until release, or until the clone if held */
+    int64_t stopped_at_ns;   /* CLOCK_MONOTONIC of the first stop signal */
+    int64_t hold_ns;         /* the threads stand until the collector has ended, at most that long; 0: released */
     uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
     uint64_t journal_address;
     uint64_t journal_size;   /* bytes of notes at that address, see gencore_note() */
@@ -198,18 +200,14 @@ int gencore_prepare(void);
 
 /*
  * Take one snapshot of this process and start its collector. Signal safe; needs no GIL, takes one if held.
- * Blocks the calling thread for one fork plus the start of the collector. Result in *result.
+ * Blocks the calling thread for one fork plus the start of the collector, and as long as the request holds
+ * the process. Result in *result. Whatever comes of it, the threads that it stopped run again afterwards, and
+ * nobody else can let them go.
  * Two threads at once: one after the other; more than a second of waiting, or a call from a signal handler
  * that interrupted a capture on the same thread: -EBUSY.
  */
 int gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                     struct gencore_result *result);
-
-/* Let the threads go on that a capture with keep_stopped left where they were. Signal safe. */
-void gencore_resume(void);
-
-/* Wait until a collector has ended, at most that long. Signal safe. */
-void gencore_await(int32_t collector_pid, int64_t nanoseconds);
 
 /* Phase and attempt of the running test, for captures whose text was made before. */
 void gencore_set_moment(const char *phase, int32_t attempt);
@@ -220,11 +218,10 @@ void gencore_set_trace(void (*function)(int), int32_t signal);
 /* What a handler captures with: made before, and not changed as long as a handler can see it. */
 struct gencore_standby {
     const struct gencore_plan *plan;
-    struct gencore_request request;
-    int64_t await_ns;        /* how long the dying process waits for its collector */
+    struct gencore_request request; /* hold_ns: how long the dying process waits for its collector */
 };
 
-/* Capture from a signal handler, say what went wrong, hold the threads until the collector was waited for. */
+/* Capture from a signal handler, and say what went wrong. */
 void gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
                                 struct gencore_result *result);
 

@@ -378,7 +378,7 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     struct gencore_threads *threads = capture->threads;
     int64_t started = frozen_now(CLOCK_MONOTONIC), stopped, cloned;
     long pid;
-    int error = 0;
+    int error = 0, is_held;
 
     if (threads->signal) {
         error = gencore_stop(threads, capture->pid, capture->tid);
@@ -391,7 +391,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     pid = gencore_clone(SIGCHLD, capture->stack_tops[GENCORE_STACK_SNAPSHOT],
                         gencore_snapshot_main, snapshot, NULL);
     cloned = frozen_now(CLOCK_MONOTONIC);
-    if (threads->signal && !(capture->request->keep_stopped && pid > 0)) {
+    is_held = threads->signal && capture->request->hold_ns > 0 && pid > 0;
+    if (threads->signal && !is_held) {
         gencore_release(threads);
     }
     if (pid < 0) {
@@ -403,6 +404,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     capture->record.stop_ns = stopped - started;
     capture->record.snapshot_ns = cloned - stopped;
     capture->record.pause_ns = frozen_now(CLOCK_MONOTONIC) - started;
+    capture->record.stopped_at_ns = started;
+    capture->record.hold_ns = is_held ? capture->request->hold_ns : 0;
     return 0;
 }
 

@@ -161,11 +161,8 @@ native_capture(PyObject *module, PyObject *args)
     }
     request.text_size = (uint64_t)text_size;
     request.core_filter = core_filter;
-    request.keep_stopped = hold_seconds > 0;
-    if (gencore_capture(plan, &request, &result) == 0 && hold_seconds > 0) {
-        gencore_await(result.collector_pid, (int64_t)(hold_seconds * 1e9));
-    }
-    gencore_resume();
+    request.hold_ns = (int64_t)(hold_seconds * 1e9);
+    (void)gencore_capture(plan, &request, &result);
     return make_result(&result);
 }
 
@@ -225,7 +222,6 @@ native_prepare_standby(PyObject *module, PyObject *args)
     if (standby && standby->text && (!claim || standby->claim)) {
         memcpy(standby->text, text, (size_t)text_size);
         standby->native.plan = PyCapsule_GetPointer(plan, PLAN_NAME);
-        standby->native.await_ns = (int64_t)(await_seconds * 1e9);
         standby->native.request = (struct gencore_request){
             .text = standby->text,
             .text_size = (uint64_t)text_size,
@@ -233,6 +229,7 @@ native_prepare_standby(PyObject *module, PyObject *args)
             .stop_threads = stop_threads,
             .hand_on_stderr = hand_on_stderr,
             .claim = standby->claim,
+            .hold_ns = (int64_t)(await_seconds * 1e9),
         };
         capsule = PyCapsule_New(standby, STANDBY_NAME, standby_destructor);
     }

@@ -2,8 +2,11 @@
  * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads memory
  * of the snapshot, and writes what it found into the archive file as text. Ends the snapshot by ending.
  *
- * The request's text is "ADDRESS SIZE" in hexadecimal: memory of the captured process to show.
+ * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and, if the
+ * collector is to wait, the path of a FIFO: until whoever opens it closes it again.
  */
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,12 +60,27 @@ show_memory(const char *text)
     dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)order.size, memory);
 }
 
+static void
+wait_at_gate(const char *text)
+{
+    const char *path = strchr(text, '/');
+    char byte;
+
+    if (path) {
+        int fd = open(path, O_RDONLY);
+
+        while (read(fd, &byte, 1) > 0) {
+        }
+        close(fd);
+    }
+}
+
 int
 main(void)
 {
     struct gencore_record record;
     struct gencore_hello hello;
-    char text[256] = "";
+    char text[PATH_MAX + 64] = "";
 
     read_exactly(GENCORE_FD_HANDOVER, &record, sizeof(record));
     if (memcmp(record.magic, "GENCORE1", 8) != 0 || record.record_size != sizeof(record)
@@ -81,6 +99,7 @@ main(void)
     read_exactly(GENCORE_FD_REPLY, &hello, sizeof(hello));
     if (record.text_size) {
         show_memory(text);
+        wait_at_gate(text);
     }
     dprintf(GENCORE_FD_ARCHIVE, "end %d\n", hello.pid == record.snapshot_pid);
     return 0;
