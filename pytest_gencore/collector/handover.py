@@ -1,29 +1,16 @@
-"""What the capturing process hands over: ``struct gencore_record`` and its followers in csrc/gencore.h."""
+"""What the capturing process hands over: the record and its followers in ``pytest_gencore.protocol``."""
 
 from __future__ import annotations
 
 import json
 import os
 import struct
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pytest_gencore.errors import ArchiveError
-
-_MAGIC = b"GENCORE1"
-_RECORD = struct.Struct("<8sIIIIiiiiQQqqqqqqQQQiIii16s128s64s")
-_THREAD_HEAD = struct.Struct("<iI16sQQQQ")
-
-
-class ThreadState(IntEnum):
-    """``enum gencore_thread_state``: how far the stop of a thread got."""
-
-    STOPPED = 2
-    CALLING = 3
-    MASKED = 4
-    SILENT = 5
+from pytest_gencore.protocol import MAGIC, RECORD, THREAD, Phase, ThreadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +56,13 @@ class Handover:
     hold_ns: int
     """They stand until the collector has ended, at most that long; 0: released after ``pause_ns``."""
     trace_function: int
-    """Address of what writes all Python stacks, called with ``trace_signal``; 0 if there is nothing."""
-    trace_signal: int
+    """Address of what writes Python stacks, called with one of the next signals; 0 if there is nothing."""
+    all_threads_signal: int
+    """It writes those of 100 threads at most, the newest first."""
+    own_thread_signal: int
+    """It writes that of the capturing thread alone; 0: it cannot."""
+    ident_offset: int
+    """``threading.get_ident()`` of a thread minus its ``tls``."""
     journal_address: int
     journal_size: int
     """Bytes of the captured process's notes, see csrc/journal.c."""
@@ -78,7 +70,7 @@ class Handover:
     """Which of the run's captures this is; 0 if they are not limited."""
     attempt: int
     phase: str
-    """Of the running test, for captures by signal handlers, whose request was written before."""
+    """Of the running test, for captures by signal handlers, whose request was written before; or empty."""
     has_stderr: bool
     """Whether the test run's standard error is there to be written to at the end."""
     siginfo: bytes
@@ -104,59 +96,45 @@ class Handover:
         return self.run_folder / self.name
 
 
+_COPIED: Final = frozenset(field.name for field in fields(Handover)) & {name for name, _ in RECORD.fields}
+
+
 def parse_handover(data: bytes) -> Handover:
     """Decode the hand-over; raises ArchiveError if the extension is of another version."""
-    magic, record_size, thread_size, count, registers, *numbers = _RECORD.unpack_from(data)
-    *numbers, raw_phase, siginfo, raw_name = numbers
-    expected_thread = _THREAD_HEAD.size + 8 * registers
-    if magic != _MAGIC or record_size != _RECORD.size or thread_size != expected_thread:
+    record = RECORD.unpack(data)
+    registers = struct.Struct(f"<{record['registers']}Q")
+    thread_size = THREAD.size + registers.size
+    is_known = record["magic"] == MAGIC and record["record_size"] == RECORD.size
+    if not is_known or record["thread_size"] != thread_size:
         raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
-    pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *numbers = numbers
-    started_ns, stop_ns, snapshot_ns, pause_ns, stopped_at_ns, hold_ns, *numbers = numbers
-    trace_function, journal_address, journal_size, trace_signal, slot, attempt, has_stderr = numbers
-    register_format = struct.Struct(f"<{registers}Q")
-    threads = []
-    offset = record_size
-    for _ in range(count):
-        head = _THREAD_HEAD.unpack_from(data, offset)
-        values = register_format.unpack_from(data, offset + _THREAD_HEAD.size)
-        threads.append(
-            ThreadRecord(
-                tid=head[0],
-                state=ThreadState(head[1]),
-                name=_text(head[2]),
-                fp_address=head[3],
-                fp_size=head[4],
-                tls=head[5],
-                blocked=head[6],
-                registers=values,
-            )
-        )
-        offset += thread_size
+    text_start = RECORD.size + record["thread_count"] * thread_size
+    copied = {name: record[name] for name in _COPIED}
     return Handover(
-        name=_text(raw_name),
-        pid=pid,
-        tid=tid,
-        snapshot_pid=snapshot_pid,
-        stop_signal=stop_signal,
-        core_filter=core_filter,
-        started_ns=started_ns,
-        stop_ns=stop_ns,
-        snapshot_ns=snapshot_ns,
-        pause_ns=pause_ns,
-        stopped_at_ns=stopped_at_ns,
-        hold_ns=hold_ns,
-        trace_function=trace_function,
-        trace_signal=trace_signal,
-        journal_address=journal_address,
-        journal_size=journal_size,
-        slot=slot,
-        attempt=attempt,
-        phase=_text(raw_phase),
-        has_stderr=bool(has_stderr),
-        siginfo=siginfo,
-        threads=tuple(threads),
-        request=json.loads(data[offset : offset + text_size]),
+        **{
+            **copied,
+            "name": _text(record["name"]),
+            "phase": Phase(record["phase"]).text,
+            "has_stderr": bool(record["has_stderr"]),
+        },
+        siginfo=record["info"],
+        threads=tuple(
+            _parse_thread(data, offset, registers) for offset in range(RECORD.size, text_start, thread_size)
+        ),
+        request=json.loads(data[text_start : text_start + record["text_size"]]),
+    )
+
+
+def _parse_thread(data: bytes, offset: int, registers: struct.Struct) -> ThreadRecord:
+    head = THREAD.unpack(data, offset)
+    return ThreadRecord(
+        tid=head["tid"],
+        state=ThreadState(head["state"]),
+        name=_text(head["name"]),
+        fp_address=head["fp_address"],
+        fp_size=head["fp_size"],
+        tls=head["tls"],
+        blocked=head["sigmask"],
+        registers=registers.unpack_from(data, offset + THREAD.size),
     )
 
 

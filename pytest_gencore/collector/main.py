@@ -18,7 +18,7 @@ from pytest_gencore.collector.giving_up import DroppedError
 from pytest_gencore.collector.handover import Handover, parse_handover
 from pytest_gencore.collector.junit_journal import read_journal
 from pytest_gencore.collector.memory import read_memory
-from pytest_gencore.collector.messenger import STDERR_FD, Messenger
+from pytest_gencore.collector.messenger import Messenger
 from pytest_gencore.collector.occasion import describe_state
 from pytest_gencore.collector.progress import Progress
 from pytest_gencore.collector.snapshot import Snapshot
@@ -27,9 +27,8 @@ from pytest_gencore.collector.stacks import Stacks, write_answer
 from pytest_gencore.collector.state import StateFile
 from pytest_gencore.collector.turns import take_turn
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.protocol import Descriptor
 
-_HANDOVER_FD, _ARCHIVE_FD, _STATE_FD, _REQUEST_FD, _REPLY_FD = 3, 4, 5, 6, 7
-"""GENCORE_FD_* of csrc/gencore.h."""
 _OOM_SCORE = "900"
 """After the snapshot, which has 1000, and before any test."""
 
@@ -37,17 +36,17 @@ _OOM_SCORE = "900"
 def main() -> None:
     """Collect the capture that this process was started for."""
     os.chdir("/")
-    with open(_HANDOVER_FD, "rb") as file:
+    with os.fdopen(Descriptor.HANDOVER, "rb") as file:
         handover = parse_handover(file.read())
-    state = StateFile(_STATE_FD, describe_state(handover))
+    state = StateFile(Descriptor.STATE, describe_state(handover))
     process = CapturedProcess(handover.pid, handover.snapshot_pid)
-    messenger = Messenger(handover, process, STDERR_FD if handover.has_stderr else None)
+    messenger = Messenger(handover, process, Descriptor.STDERR if handover.has_stderr else None)
     budget = Budget(handover)
     closing = Closing(handover, state, messenger, budget)
     afterwards = contextlib.ExitStack()
     try:
         giving_up.listen()
-        _step_back()
+        _lower_priority()
         product = _work(handover, state, messenger, closing, budget, afterwards)
         giving_up.be_deaf()
         closing.publish(product)
@@ -84,7 +83,7 @@ def _work(
 ) -> Product:
     started = time.monotonic()
     progress = Progress(handover, state, messenger)
-    snapshot = Snapshot(handover.snapshot_pid, _REQUEST_FD, _REPLY_FD)
+    snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
     try:
         stacks = Stacks(handover, snapshot)
         closing.answer = stacks.make_answer()
@@ -94,7 +93,7 @@ def _work(
         closing.journal = read_journal(handover, snapshot) if handover.request.get("local") else None
         closing.write_junit_early()
         progress.add_check(closing.check)
-        with take_turn(state.queue, progress.check), os.fdopen(_ARCHIVE_FD, "wb", buffering=0) as file:
+        with take_turn(state.queue, progress.check), os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file:
             state.work()
             giving_up.start_deadline()
             progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
@@ -112,7 +111,7 @@ def _work(
         snapshot.end()
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Let tests use the disk first, and let the kernel kill us first: see oom_score_adj in proc(5).
 
     Our priority for processors is lowered by the launcher.

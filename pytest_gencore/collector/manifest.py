@@ -7,11 +7,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.collector.handover import Handover, ThreadRecord, ThreadState
 from pytest_gencore.collector.occasion import attempt_of, phase_of
+from pytest_gencore.protocol import ThreadState
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.cores import CoreStream
+    from pytest_gencore.collector.handover import Handover, ThreadRecord
     from pytest_gencore.collector.libraries import Library
 
 SCHEMA_VERSION = 1

@@ -936,7 +936,7 @@ main(int argc, char **argv)
     sem_init(&gate, 0, 0);
     sem_init(&handled, 0, 0);
     sem_init(&never, 0, 0);
-    expect(gencore_prepare() == 0, "the engine can be prepared");
+    expect(gencore_prepare((uint32_t)sysconf(_SC_PAGESIZE), 0) == 0, "the engine can be prepared");
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         if (strcmp(argv[1], modes[i].name) == 0) {
             modes[i].run(argc > 4 ? atoi(argv[4]) : 1);

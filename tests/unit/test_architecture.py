@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "runfolder", "version"}
+SHARED = {"errors", "protocol", "runfolder", "version"}
 ALLOWED = {
     "plugin": {"plugin", "capture", "request", *SHARED},
     "capture": {"capture", *SHARED},
@@ -21,6 +21,7 @@ ALLOWED = {
     "__init__": {"request", "archive", *SHARED},
     "runfolder": SHARED,
     "errors": set(),
+    "protocol": set(),
     "version": set(),
 }
 """What each room may import of ours."""
