@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.plugin.fired import Fired
+from pytest_gencore.protocol import CaptureResult, Deadline
 
 if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine, CaptureRequest
 
-DEADLINE_GENCORE, DEADLINE_PYTEST_TIMEOUT = 0, 1
-"""Which of the extension's deadlines."""
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
 
@@ -37,7 +36,7 @@ class DeadlineClock:
         if self._started is None and not self._is_over:
             self._started = _now(time.CLOCK_MONOTONIC)
             try:
-                self._native.set_deadline(DEADLINE_GENCORE, self._left, self._standby, self._exits)
+                self._native.set_deadline(Deadline.GENCORE, self._left, self._standby, self._exits)
             except OSError:  # no signal is free: a test without a deadline
                 self._is_over = True
 
@@ -45,7 +44,7 @@ class DeadlineClock:
         """Stop the clock; return what the handler did, None if it was not called."""
         if self._started is None:
             return None
-        fired: tuple[bool, Any] | None = self._native.cancel_deadline(DEADLINE_GENCORE)
+        fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.GENCORE)
         self._left = max(self._left - (_now(time.CLOCK_MONOTONIC) - self._started), 0.0)
         self._started = None
         self._is_over |= fired is not None
@@ -53,7 +52,7 @@ class DeadlineClock:
 
     def has_fired(self) -> bool:
         """Return whether the handler was called, and ``stop`` will tell what it did."""
-        return self._started is not None and self._native.deadline_fired(DEADLINE_GENCORE) is not None
+        return self._started is not None and self._native.deadline_fired(Deadline.GENCORE) is not None
 
     def give_up(self) -> None:
         """Let it never run again: somebody debugs."""
@@ -85,12 +84,12 @@ class Deadlines:
         self._other_request = request
         lead = min(LEAD_SECONDS, seconds / 2)
         with contextlib.suppress(OSError):  # no signal is free
-            self._native.set_deadline(DEADLINE_PYTEST_TIMEOUT, seconds - lead, standby, False)
+            self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, standby, False)
 
     def cancel_pytest_timeout(self) -> None:
         """Cancel ours with theirs."""
         if self._other_request is not None:
-            self._note_other(self._native.cancel_deadline(DEADLINE_PYTEST_TIMEOUT))
+            self._note_other(self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT))
 
     def start(self) -> None:
         """Let the clock run."""
@@ -109,14 +108,14 @@ class Deadlines:
         self.stop()
         if self._clock is not None:
             self._clock.give_up()
-        self._native.cancel_deadline(DEADLINE_PYTEST_TIMEOUT)
+        self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
 
     def take_fired(self) -> list[Fired]:
         """Return what the deadlines of the running test did since the last call."""
         if self._clock is not None and self._clock.has_fired():
             self.stop()
         if self._other_request is not None:
-            self._note_other(self._native.deadline_fired(DEADLINE_PYTEST_TIMEOUT))
+            self._note_other(self._native.deadline_fired(Deadline.PYTEST_TIMEOUT))
         fired, self._fired = self._fired, []
         return fired
 
@@ -125,14 +124,14 @@ class Deadlines:
         self.stop()
         self._clock = self._own_request = None
         if self._other_request is not None:
-            self._native.cancel_deadline(DEADLINE_PYTEST_TIMEOUT)
+            self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
             self._other_request = None
         self._fired = []
 
     def _note_other(self, fired: tuple[bool, Any] | None) -> None:
         if fired is not None and self._other_request is not None:
-            self._native.cancel_deadline(DEADLINE_PYTEST_TIMEOUT)
+            self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
             self._note(self._other_request, fired)
 
     def _note(self, request: CaptureRequest, fired: tuple[bool, Any]) -> None:
-        self._fired.append(Fired(request, fired[1], in_debugger=not fired[0]))
+        self._fired.append(Fired(request, CaptureResult(*fired[1]), in_debugger=not fired[0]))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureRequest
+    from pytest_gencore.protocol import CaptureResult
 
 
 class Fired:
     """A deadline has passed, and its handler captured, or could not."""
 
-    def __init__(self, request: CaptureRequest, result: Any, *, in_debugger: bool) -> None:
+    def __init__(self, request: CaptureRequest, result: CaptureResult, *, in_debugger: bool) -> None:
         self.request = request
         self.result = result
-        """As the extension tells it; for ``CaptureEngine.read_result``."""
         self.in_debugger = in_debugger
 
     @property

@@ -6,13 +6,14 @@ So the hooks here are plain: they run before the others and have returned when a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
+from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine, Standbys, Trigger
@@ -35,7 +36,7 @@ class Watch:
         self._capturer = capturer
         self._engine = engine
         self._native: Any = engine.native
-        self._set_phase = engine.native.set_moment
+        self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
@@ -80,7 +81,7 @@ class Watch:
         if item is not self._running:
             self._begin(item)  # a plugin has run the protocol by itself
         self._has_own_fixtures = False
-        self._enter(item, "setup")
+        self._enter(item, Phase.SETUP)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -101,7 +102,7 @@ class Watch:
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         """Record the phase; the clock runs, whatever fixtures there were."""
         self._has_own_fixtures = True
-        self._enter(item, "call")
+        self._enter(item, Phase.CALL)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
@@ -116,7 +117,7 @@ class Watch:
                 parent.addfinalizer(self._deadlines.stop)
             except AssertionError:  # its setup never came that far
                 self._deadlines.stop()
-        self._enter(item, "teardown")
+        self._enter(item, Phase.TEARDOWN)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -186,14 +187,14 @@ class Watch:
             return
         self._item = None
         self._deadlines.clear()
-        self._set_phase("", 0)
+        self._set_phase(Phase.NONE, 0)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
         elif self._is_test_armed:
             self._handlers.uninstall()
         self._is_test_armed = False
 
-    def _enter(self, item: pytest.Item, phase: Literal["setup", "call", "teardown"]) -> None:
+    def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, getattr(item, "execution_count", 1))
             self._deadlines.start()
