@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pytest_gencore
+from pytest_gencore import archive
 from pytest_gencore.plugin.options import TABLE
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 TABLE_KEY = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 FILES_CELL = re.compile(r"^\| (`.+?`) \|", re.MULTILINE)
 FILE_CONSTANT = re.compile(
-    r'^(?:CLOSED|NO_CORE|FULL|CLAIM|SLOT|QUOTA|SEEN|DROP|JUNIT|BUDGET)_(?:MARK|PREFIX) = "(.+?)"', re.MULTILINE
+    r'^(?:CLOSED|NO_CORE|FULL|CLAIM|SLOT|QUOTA|SEEN|DROP|JUNIT|BUDGET)_(?:MARK|PREFIX) = "(.+?)"',
+    re.MULTILINE,
 )
 PLACEHOLDER = re.compile(r"\b(?:N|REASON|PATH|DIR|SIZE|SECONDS|SIGNAL|STATUS|WORKER|FIELD|NAME)\b")
 FRAGMENT = re.compile(r"(?:\d+|\+\w+)\.(?:feature|bugfix|doc|removal|misc)(?:\.\d+)?\.md")
@@ -94,6 +97,12 @@ def test_every_option_is_documented() -> None:
     for name in NAMES:
         assert f"--gencore-{name.replace('_', '-')}" in text
         assert f"gencore_{name}" in text
+
+
+def test_every_public_name_is_documented() -> None:
+    text = (DOCS / "reference/python-api.md").read_text()
+    public = {*pytest_gencore.__all__, *archive.__all__} - {"__version__"}
+    assert sorted(name for name in public if not re.search(rf"\b{name}\b", text)) == []
 
 
 def test_the_manifest_is_documented() -> None:
