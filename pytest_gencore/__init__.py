@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.api import collect_core, create_core
 from pytest_gencore.errors import ArchiveError, CaptureError, GencoreError, UnavailableError
-from pytest_gencore.request import collect_core, create_core
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:

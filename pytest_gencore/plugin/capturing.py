@@ -11,8 +11,8 @@ import pluggy
 import pytest
 
 from pytest_gencore.errors import AlreadyCapturedError, LimitError
+from pytest_gencore.junit.attacher import find_junit_path, find_shown_base
 from pytest_gencore.plugin import attach, decision
-from pytest_gencore.plugin.junit import find_junit_path, find_shown_base
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Capturer:
         try:
             from pytest_gencore.capture import CaptureEngine
             from pytest_gencore.plugin.handlers import duplicate_stderr
+            from pytest_gencore.request.context import SessionContext
 
             self._stderr_fd = duplicate_stderr(self._config)
             local = self._worker_id is None
@@ -82,12 +83,12 @@ class Capturer:
                 max_captures=self.settings.max_cores,
                 max_bytes=self.settings.max_size,
                 stderr_fd=self._stderr_fd,
-                about={
-                    "local": local,
-                    "rootdir": str(self._config.rootpath),
-                    "junit_path": None if junit_path is None else str(junit_path),
-                    "junit_base": None if junit_path is None else find_shown_base(junit_path, os.environ),
-                },
+                session=SessionContext(
+                    is_local=local,
+                    rootdir=str(self._config.rootpath),
+                    junit_path=None if junit_path is None else str(junit_path),
+                    junit_base=None if junit_path is None else find_shown_base(junit_path, os.environ),
+                ),
             )
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = attach.describe_error(error)
@@ -168,6 +169,7 @@ class Capturer:
             phase=report.when,
             failure_text=str(report.longrepr) if is_refused else make_failure_text(call, report),
             failure_frames=find_frames(call),
+            exception=describe_type(call),
         )
         self._attach(item, report, self.engine.capture(request))
 
@@ -232,6 +234,15 @@ def make_failure_text(call: pytest.CallInfo[Any], report: pytest.TestReport) -> 
         raise
     except BaseException:  # noqa: BLE001 - objects of the test are asked for their repr
         return str(report.longrepr)
+
+
+def describe_type(call: pytest.CallInfo[Any]) -> str | None:
+    """Return the type of the failure as tracebacks name it, None without one."""
+    if call.excinfo is None:
+        return None
+    kind = call.excinfo.type
+    module, name = kind.__module__, kind.__qualname__
+    return name if module in {"builtins", "__main__"} else f"{module}.{name}"
 
 
 def find_frames(call: pytest.CallInfo[Any]) -> tuple[tuple[str, int, str], ...]:

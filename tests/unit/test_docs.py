@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,20 +12,17 @@ import pytest_gencore
 from pytest_gencore import archive
 from pytest_gencore.plugin.options import TABLE
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "pytest_gencore"
 PAGES = sorted([ROOT / "README.md", *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 NEWS = sorted(path for path in (DOCS / "changelog.d").iterdir() if path.name != "README.md")
-SCHEMA = ROOT / "pytest_gencore/archive/manifest.schema.json"
 OPTION = re.compile(r"--gencore-[a-z]+(?:-[a-z]+)*")
 INI = re.compile(r"^gencore_[a-z_]+(?= *=)", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
-TABLE_KEY = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+SOURCE = re.compile(r"`([\w.*]+/[\w./*]*)`")
 FILES_CELL = re.compile(r"^\| (`.+?`) \|", re.MULTILINE)
 FILE_CONSTANT = re.compile(
     r'^(?:CLOSED|NO_CORE|FULL|CLAIM|SLOT|QUOTA|SEEN|DROP|JUNIT|BUDGET)_(?:MARK|PREFIX) = "(.+?)"',
@@ -92,6 +87,16 @@ def test_every_page_can_be_reached() -> None:
     assert missing == [], "docs/index.md has no link to these pages"
 
 
+@pytest.mark.parametrize("page", ["architecture.md", "traps.md"])
+def test_named_files_exist(page: str) -> None:
+    """Paths on pages for developers are relative to the package or, of tests, to the checkout."""
+    names = SOURCE.findall((DOCS / "explanation" / page).read_text())
+    places = (ROOT, PACKAGE, PACKAGE / "capture", PACKAGE / "collector")
+    assert len(names) > 10
+    missing = [name for name in names if not any([*place.glob(name)] for place in places)]
+    assert missing == [], f"these files were moved or removed: say so in {page}"
+
+
 def test_every_option_is_documented() -> None:
     text = (DOCS / "reference/options.md").read_text()
     for name in NAMES:
@@ -103,18 +108,6 @@ def test_every_public_name_is_documented() -> None:
     text = (DOCS / "reference/python-api.md").read_text()
     public = {*pytest_gencore.__all__, *archive.__all__} - {"__version__"}
     assert sorted(name for name in public if not re.search(rf"\b{name}\b", text)) == []
-
-
-def test_the_manifest_is_documented() -> None:
-    fields = dict(fields_of(json.loads(SCHEMA.read_text())))
-    table, *_ = section_of(DOCS / "reference/archive.md", "Manifest").split("\n### ")
-    listed = TABLE_KEY.findall(table)
-    assert len(listed) == len({*listed}), "the table of the manifest in archive.md has a field twice"
-    unknown = sorted({*listed} - fields.keys())
-    assert unknown == [], "the table of the manifest in archive.md has fields that manifest.schema.json lacks"
-    leaves = {name for name, has_parts in fields.items() if not has_parts}
-    missing = sorted(leaves - {*listed})
-    assert missing == [], "add a row for these fields of manifest.schema.json to the table in archive.md"
 
 
 @pytest.mark.parametrize(
@@ -145,19 +138,8 @@ def test_files_of_the_runs_folder_are_documented() -> None:
 @cache
 def code_of_the_package() -> str:
     """Return the text of all modules; literals that follow each other are joined."""
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "pytest_gencore").rglob("*.py")))
+    text = "\n".join(path.read_text() for path in sorted(PACKAGE.rglob("*.py")))
     return re.sub(r'"\s*\n\s*f?"', "", text)
-
-
-def fields_of(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield the path of each field, such as `threads[].tid`, and whether it is an object of listed fields."""
-    for name, field in schema["properties"].items():
-        path = f"{prefix}{name}"
-        yield path, "properties" in field
-        if "properties" in field:
-            yield from fields_of(field, f"{path}.")
-        elif "properties" in field.get("items", {}):
-            yield from fields_of(field["items"], f"{path}[].")
 
 
 def test_news_fragments() -> None:
