@@ -82,7 +82,15 @@ class Timings:
 
     stop_ms: float | None = item("From the first stop signal until all threads had stopped")
     snapshot_ms: float | None = item("To clone the process")
-    pause_ms: float | None = item("From the first stop signal until the threads were released")
+    pause_ms: float | None = item(
+        "From the first stop signal until the other threads were released, or, if they were held, "
+        "until the archive was written; null before"
+    )
+    held: bool = item(
+        "Whether they stood still until the archive was finished: the process was about to die, or memory "
+        "was short",
+        default=False,
+    )
     collect_s: float | None = item("From the start of the collector until the archive was written, or null")
 
 

@@ -12,10 +12,11 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
+from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
 from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
@@ -36,33 +37,41 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
-_STAGES = {
-    1: ("another capture is still being taken", ""),
-    2: ("no memory for the table of threads", ""),
-    3: (
+_STAGES: Final = {
+    Stage.NONE: ("", ""),
+    Stage.BUSY: ("another capture is still being taken", ""),
+    Stage.TABLE: ("no memory for the table of threads", ""),
+    Stage.LAUNCH: (
         "cannot create a process",
         "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
     ),
-    4: ("cannot make or open the directory {directory}", "choose another one with --gencore-dir"),
-    5: ("cannot make a private folder in {directory}", "choose another directory with --gencore-dir"),
-    6: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
-    7: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
-    8: (
+    Stage.DIRECTORY: (
+        "cannot make or open the directory {directory}",
+        "choose another one with --gencore-dir",
+    ),
+    Stage.RUN_DIRECTORY: (
+        "cannot make a private folder in {directory}",
+        "choose another directory with --gencore-dir",
+    ),
+    Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
+    Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
+    Stage.SNAPSHOT: (
         "cannot fork a snapshot of the process",
         "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
     ),
-    9: ("cannot hand over to the collector", ""),
-    10: ("cannot start the collector with {executable}", "is this Python still where it was started from?"),
-    11: ("the collector was killed while it started", "out of memory?"),
-    12: ("the test has been captured before", ""),
-    13: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
-    14: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
+    Stage.HANDOVER: ("cannot hand over to the collector", ""),
+    Stage.EXEC: (
+        "cannot start the collector with {executable}",
+        "is this Python still where it was started from?",
+    ),
+    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
+    Stage.CLAIMED: ("the test has been captured before", ""),
+    Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
+    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
 }
-"""``enum gencore_stage`` of csrc/gencore.h: what failed, and what would help."""
+"""What failed, and what would help."""
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
-_CLAIMED = 12
-_LIMITS = (13, 14)
 
 
 class CaptureEngine:
@@ -109,7 +118,7 @@ class CaptureEngine:
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
-            [os.fsencode(self._describe_stage(stage)) for stage in range(max(_STAGES) + 1)],
+            [os.fsencode(self._describe_stage(stage)) for stage in Stage],
             stderr_fd,
             -1 if max_captures is None else max_captures,
         )
@@ -129,7 +138,7 @@ class CaptureEngine:
             claim,
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
-        return self.read_result(request, result)
+        return self.read_result(request, CaptureResult(*result))
 
     def is_full(self) -> bool:
         """Tell whether a capture would be refused: all processes of the run have as many as they may have.
@@ -150,22 +159,22 @@ class CaptureEngine:
             raise CaptureError(message, help_text="the limit is that of the container or of the machine")
         return verdict
 
-    def read_result(self, request: CaptureRequest, result: tuple[int, int, str, int, int, int]) -> Capture:
+    def read_result(self, request: CaptureRequest, result: CaptureResult) -> Capture:
         """Return the capture that the extension tells of; raises as ``capture``."""
-        stage, error, name, pid, _, _ = result
-        if not stage:
+        stage = Stage(result.stage)
+        if stage is Stage.NONE:
             return Capture(
-                archive=self._directory / f"{name}.tar.gz",
-                pid=pid,
+                archive=self._directory / f"{result.name}.tar.gz",
+                pid=result.pid,
                 trigger=request.trigger,
                 method=request.method,
             )
         message = self._describe_stage(stage)
-        if stage == _CLAIMED:
+        if stage is Stage.CLAIMED:
             raise AlreadyCapturedError(message)
-        if stage in _LIMITS:
+        if stage in (Stage.LIMIT, Stage.FULL):
             raise LimitError(message, help_text=_STAGES[stage][1])
-        message += f": {errno.errorcode.get(error, error)} {os.strerror(error)}"
+        message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
         raise CaptureError(message, help_text=_STAGES[stage][1])
 
     def make_standbys(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standbys:
@@ -173,12 +182,12 @@ class CaptureEngine:
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
-        count: the test is named later, phase and attempt are those of ``set_moment``.
+        count: the test is named later, phase and attempt are those of ``set_test_phase``.
         """
         return Standbys(self, request, await_seconds)
 
-    def _describe_stage(self, stage: int) -> str:
-        what, _ = _STAGES.get(stage, ("", ""))
+    def _describe_stage(self, stage: Stage) -> str:
+        what, _ = _STAGES[stage]
         return what.format(**self._messages)
 
 

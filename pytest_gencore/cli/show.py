@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.archive import Archive, Manifest, Thread, TriggerFacts
+    from pytest_gencore.archive import Archive, Manifest, Thread, Timings, TriggerFacts
 
 _THREADS_SHOWN = 40
 
@@ -69,7 +69,7 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     yield "libraries", _libraries(manifest)
     timings = manifest.timings
     if timings.pause_ms is not None and timings.collect_s is not None:
-        yield "timings", f"threads stood still {timings.pause_ms:.1f} ms, archive {timings.collect_s:.1f} s"
+        yield "timings", f"{_pause(timings, timings.pause_ms)}, archive {timings.collect_s:.1f} s"
     yield "threads", str(len(manifest.threads))
     for number, thread in enumerate(manifest.threads[:_THREADS_SHOWN]):
         yield "", _thread(thread, is_first=number == 0)
@@ -78,6 +78,12 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     for text in manifest.notices:
         yield "notice", text
     yield "made by", f"pytest-gencore {versions.pytest_gencore}"
+
+
+def _pause(timings: Timings, pause_ms: float) -> str:
+    if timings.held:
+        return f"threads were held until the archive was finished, {pause_ms / 1000:.1f} s"
+    return f"threads stood still {pause_ms:.1f} ms"
 
 
 def _test(manifest: Manifest) -> str:

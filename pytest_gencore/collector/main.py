@@ -16,7 +16,7 @@ from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
 from pytest_gencore.collector.describe import describe_state
 from pytest_gencore.collector.outcome.finisher import Finisher
-from pytest_gencore.collector.outcome.messenger import STDERR_FD, Messenger
+from pytest_gencore.collector.outcome.messenger import Messenger
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.collector.outcome.progress import Progress
 from pytest_gencore.collector.outcome.state_file import StateFile
@@ -28,14 +28,13 @@ from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
 from pytest_gencore.machine.disk import Disk
+from pytest_gencore.protocol import Descriptor
 from pytest_gencore.run.concurrency import take_turn
 from pytest_gencore.run.quota import SizeQuota
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
 
-_HANDOVER_FD, _ARCHIVE_FD, _STATE_FD, _REQUEST_FD, _REPLY_FD = 3, 4, 5, 6, 7
-"""GENCORE_FD_* of csrc/gencore.h."""
 _OOM_SCORE = "900"
 """After the snapshot, which has 1000, and before any test."""
 
@@ -44,12 +43,12 @@ class _Collector:
     """What the parts of one capture share."""
 
     def __init__(self) -> None:
-        with open(_HANDOVER_FD, "rb") as file:
+        with os.fdopen(Descriptor.HANDOVER, "rb") as file:
             self.handover = parse_handover(file.read())
         handover = self.handover
-        self.state = StateFile(_STATE_FD, describe_state(handover))
+        self.state = StateFile(Descriptor.STATE, describe_state(handover))
         self.process = CapturedProcess(handover.pid, handover.snapshot_pid)
-        self.messenger = Messenger(handover, self.process, STDERR_FD if handover.has_stderr else None)
+        self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
         self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
         self.deferred_cleanup = contextlib.ExitStack()
@@ -60,7 +59,7 @@ class _Collector:
         started = time.monotonic()
         handover, state, finisher = self.handover, self.state, self.finisher
         progress = Progress(handover, state, self.messenger)
-        snapshot = Snapshot(handover.snapshot_pid, _REQUEST_FD, _REPLY_FD)
+        snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
         try:
             stacks = Stacks(handover, snapshot)
             self._publish_answer(stacks)
@@ -68,7 +67,10 @@ class _Collector:
             finisher.journal = _read_journal(handover, snapshot)
             finisher.write_junit_early()
             progress.add_check(finisher.check)
-            with take_turn(state.queue, progress.check), os.fdopen(_ARCHIVE_FD, "wb", buffering=0) as file:
+            with (
+                take_turn(state.queue, progress.check),
+                os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,
+            ):
                 state.work()
                 abort.start_deadline()
                 progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.manifest import (
@@ -15,13 +16,14 @@ from pytest_gencore.archive.manifest import (
     TriggerFacts,
     Versions,
 )
-from pytest_gencore.collector.source.handover import Handover, ThreadRecord, ThreadState
 from pytest_gencore.collector.stacks.trigger_text import find_address, name_code, name_signal
+from pytest_gencore.protocol import ThreadState
 
 if TYPE_CHECKING:
     from pytest_gencore.archive.manifest import Method
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
+    from pytest_gencore.collector.source.handover import Handover, ThreadRecord
 
 _NOT_REACHED: Final = {
     ThreadState.MASKED: "it blocks the signal that stops threads",
@@ -68,7 +70,8 @@ def build_manifest(
         timings=Timings(
             stop_ms=handover.stop_ns / 1e6,
             snapshot_ms=handover.snapshot_ns / 1e6,
-            pause_ms=handover.pause_ns / 1e6,
+            pause_ms=_pause_ms(handover, is_finished=collect_seconds is not None),
+            held=handover.hold_ns > 0,
             collect_s=collect_seconds,
         ),
         versions=Versions(
@@ -79,6 +82,19 @@ def build_manifest(
         ),
         open_with=f"gencore debug {handover.name}.tar.gz",
     )
+
+
+def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
+    """Return how long the other threads stood still, in milliseconds.
+
+    Of a held process: until now, as its threads go on when the collector ends. None while that is not known.
+    """
+    if not handover.hold_ns:
+        return handover.pause_ns / 1e6
+    if not is_finished:
+        return None
+    stood_ns = max(time.monotonic_ns() - handover.stopped_at_ns, handover.pause_ns)
+    return min(stood_ns, handover.pause_ns + handover.hold_ns) / 1e6
 
 
 def _describe_trigger(handover: Handover) -> TriggerFacts:

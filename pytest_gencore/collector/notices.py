@@ -32,8 +32,8 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
     if wiped:
         notices.append(f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK")
     notices += _not_copied(handover.pid, mappings)
-    if snapshot.hello.oom_error:
-        notices.append(f"oom_score_adj could not be set: {os.strerror(snapshot.hello.oom_error)}")
+    if snapshot.status.oom_error:
+        notices.append(f"oom_score_adj could not be set: {os.strerror(snapshot.status.oom_error)}")
     return notices
 
 

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.protocol import Deadline
+
 if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.capture import CaptureEngine
 
-OWN, THEIRS = 0, 1
+OWN, THEIRS = Deadline.GENCORE, Deadline.PYTEST_TIMEOUT
 """Which of the extension's deadlines: ours, and the one of pytest-timeout."""
 
 DEBUGGER_MODULES = ("bdb", "debugpy", "ipdb", "pdb", "pudb", "pydev")

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_gencore.plugin.clock import THEIRS, DeadlineClock, is_debugging, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
+from pytest_gencore.protocol import CaptureResult, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,7 +29,7 @@ LEAD_SECONDS = 0.005
 class Fired:
     """A capture that a deadline's handler made, or could not make."""
 
-    def __init__(self, request: CaptureRequest, result: Any, *, in_debugger: bool) -> None:
+    def __init__(self, request: CaptureRequest, result: CaptureResult, *, in_debugger: bool) -> None:
         self.request = request
         self.result = result
         self.in_debugger = in_debugger
@@ -187,7 +188,7 @@ class Watch:
         self._item = None
         if self._requests:
             self._native.cancel_deadline(THEIRS)
-        self._native.set_moment("", 0)
+        self._native.set_test_phase(Phase.NONE, 0)
         if self._on_fail:
             self._handlers.stand_by(self._no_test)
         elif self._is_test_watched:
@@ -195,7 +196,7 @@ class Watch:
         self._is_test_watched = False
 
     def _enter(self, item: pytest.Item, phase: str) -> None:
-        self._native.set_moment(phase, getattr(item, "execution_count", 1))
+        self._native.set_test_phase(Phase[phase.upper()], getattr(item, "execution_count", 1))
         if self._clock is not None:
             self._clock.start()
 
@@ -209,7 +210,7 @@ class Watch:
             return
         if source == THEIR_NAME:
             self._native.cancel_deadline(THEIRS)
-        self._fired.append(Fired(request, fired[1], in_debugger=not fired[0]))
+        self._fired.append(Fired(request, CaptureResult(*fired[1]), in_debugger=not fired[0]))
 
     def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
         standbys = self._find_standbys("crash", settings, ends_alone=self._local)

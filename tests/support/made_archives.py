@@ -67,7 +67,7 @@ MANIFEST: dict[str, Any] = {
         }
         for path, data in CONTENTS.items()
     ],
-    "timings": {"stop_ms": 0.2, "snapshot_ms": 1.5, "pause_ms": 1.8, "collect_s": 0.4},
+    "timings": {"stop_ms": 0.2, "snapshot_ms": 1.5, "pause_ms": 1.8, "held": False, "collect_s": 0.4},
     "versions": {
         "pytest_gencore": "0.1.0",
         "python": {"implementation": "CPython", "version": "3.11.7"},

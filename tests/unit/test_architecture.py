@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "version", "units"}
+SHARED = {"errors", "protocol", "version", "units"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
@@ -28,6 +28,7 @@ ALLOWED = {
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
     "errors": set(),
+    "protocol": set(),
     "version": set(),
     "units": set(),
 }

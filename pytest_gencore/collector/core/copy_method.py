@@ -40,7 +40,7 @@ def build_core(
     ``needed`` are (address, size) without which a debugger finds no libraries: they and the ELF headers are
     in the core whatever the filter says.
     """
-    page_size = snapshot.hello.page_size
+    page_size = snapshot.status.page_size
     pieces = [
         piece
         for mapping in sorted(mappings, key=lambda mapping: mapping.start)
@@ -78,7 +78,7 @@ def build_core(
 def find_contents(mappings: list[Mapping], snapshot: Snapshot) -> list[tuple[int, int]]:
     """Return (start, end) of all addresses that can have contents in the kernel's core, sorted."""
     found: list[tuple[int, int]] = []
-    with PageMap(snapshot.pid, snapshot.hello.page_size) as pages:
+    with PageMap(snapshot.pid, snapshot.status.page_size) as pages:
         for mapping in sorted(mappings, key=lambda mapping: mapping.start):
             if mapping.is_special:
                 found.append((mapping.start, mapping.end))  # of these it writes what it can
@@ -91,7 +91,7 @@ def _pieces(
     mapping: Mapping, core_filter: int, snapshot: Snapshot, needed: list[tuple[int, int]]
 ) -> Iterator[tuple[Mapping, int, int, int]]:
     """Yield (mapping, start, end, bytes in the core) of its segments: one, or more around needed pages."""
-    page_size = snapshot.hello.page_size
+    page_size = snapshot.status.page_size
     filesz = _file_size(mapping, core_filter, page_size)
     pages: set[int] = set()
     if filesz == 0 and not {"dd", "io"} & mapping.flags:
@@ -168,7 +168,7 @@ def _contents(
 
 def _pages_in_cache(start: int, end: int, snapshot: Snapshot) -> Iterator[tuple[int, int]]:
     """Yield what of a file in memory exists: reading its holes would fill them, in the live process too."""
-    page_size = snapshot.hello.page_size
+    page_size = snapshot.status.page_size
     open_at = None
     total = (end - start) // page_size
     for first in range(0, total, _MINCORE_PIECE):

@@ -92,7 +92,7 @@ class CoreMaker:
         if self.method == "copy":
             unreadable = self._snapshot.unreadable_pages()
             return [f"{unreadable} pages could not be read and are zeros"] if unreadable else []
-        error = self._snapshot.hello.filter_error
+        error = self._snapshot.status.filter_error
         text = f"coredump_filter could not be set ({os.strerror(error)}): the kernel's own was in force"
         return [text] if error else []
 
@@ -145,7 +145,7 @@ class CoreMaker:
         """Return why the kernel will write no core that we can collect; empty if it will."""
         snapshot = self._snapshot
         facts = describe_dump(snapshot.pid, self._handover)
-        page_size = snapshot.hello.page_size
+        page_size = snapshot.status.page_size
         obstacle = why_no_core(self._pattern, facts, core_limit_of(snapshot.pid), page_size)
         if obstacle or self._asked != "auto":
             return obstacle

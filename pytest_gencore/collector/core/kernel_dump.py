@@ -92,13 +92,13 @@ class KernelDump:
 
 
 def _explain_missing(status: int, snapshot: Snapshot, pattern: CorePattern) -> str:
-    hello = snapshot.hello
     if not os.WIFSIGNALED(status):
         return "the kernel did not end the snapshot by SIGSEGV: is it the first process of a PID namespace?"
     if os.WTERMSIG(status) != _SIGSEGV:
         return f"the snapshot was ended by signal {os.WTERMSIG(status)} before its core was written"
-    if hello.chdir_error:
-        return f"the snapshot could not enter its working directory: {os.strerror(hello.chdir_error)}"
+    error = snapshot.status.chdir_error
+    if error:
+        return f"the snapshot could not enter its working directory: {os.strerror(error)}"
     where = f"core_pattern is {pattern.template!r}"
     if os.WCOREDUMP(status):
         return f"the kernel says that it wrote a core, but there is no file of ours; {where}"

@@ -50,7 +50,11 @@ def build_core_notes(
     """
     signal = handover.signal.number if handover.signal else 0
     first, *others = (_thread_notes(machine, facts, thread, snapshot, signal) for thread in handover.threads)
-    notes = [first[0], *_process_notes(handover, facts, auxv, mappings, snapshot.hello.page_size), *first[1:]]
+    notes = [
+        first[0],
+        *_process_notes(handover, facts, auxv, mappings, snapshot.status.page_size),
+        *first[1:],
+    ]
     for thread_notes in others:
         notes += thread_notes
     return build_notes(notes)

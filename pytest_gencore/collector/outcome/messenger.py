@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.captured_process import CapturedProcess
     from pytest_gencore.collector.source.handover import Handover
 
-STDERR_FD: Final = 8
-"""GENCORE_FD_STDERR of csrc/gencore.h."""
 _WRITE_SECONDS: Final = 5.0
 _REPORT_SECONDS: Final = 2.0
 _TICK_SECONDS: Final = 0.05

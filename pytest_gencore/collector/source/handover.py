@@ -1,32 +1,20 @@
-"""What the capturing process hands over: ``struct gencore_record`` and its followers in csrc/gencore.h."""
+"""What the capturing process hands over: the record and its followers in ``pytest_gencore.protocol``."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.protocol import MAGIC, RECORD, THREAD, Phase, ThreadState
 from pytest_gencore.request.context import CaptureContext, decode_context
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MAGIC = b"GENCORE1"
-_RECORD = struct.Struct("<8sIIIIiiiiQQqqqqQQQiIii16s128s64s")
-_THREAD_HEAD = struct.Struct("<iI16sQQQQ")
 _SIGINFO_HEAD = struct.Struct("<iii4xQ")
 """``si_signo``, ``si_errno``, ``si_code``, ``si_addr`` of sigaction(2)."""
-
-
-class ThreadState(IntEnum):
-    """``enum gencore_thread_state``: how far the stop of a thread got."""
-
-    STOPPED = 2
-    CALLING = 3
-    MASKED = 4
-    SILENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +65,18 @@ class Handover:
     stop_ns: int
     snapshot_ns: int
     pause_ns: int
+    stopped_at_ns: int
+    """``time.monotonic_ns()`` when the threads were asked to stop."""
+    hold_ns: int
+    """They stand until the collector has ended, at most that long; 0: released after ``pause_ns``."""
     trace_function: int
-    """Address of what writes all Python stacks, called with ``trace_signal``; 0 if there is nothing."""
-    trace_signal: int
+    """Address of what writes Python stacks, called with one of the next signals; 0 if there is nothing."""
+    all_threads_signal: int
+    """It writes those of 100 threads at most, the newest first."""
+    own_thread_signal: int
+    """It writes that of the capturing thread alone; 0: it cannot."""
+    ident_offset: int
+    """``threading.get_ident()`` of a thread minus its ``tls``."""
     journal_address: int
     journal_size: int
     """Bytes of the captured process's notes, see csrc/journal.c."""
@@ -120,58 +117,48 @@ class Handover:
         return SignalInfo(number, code, address) if number else None
 
 
+_COPIED: Final = frozenset(field.name for field in fields(Handover)) & {name for name, _ in RECORD.fields}
+
+
 def parse_handover(data: bytes) -> Handover:
     """Decode the hand-over; raises ArchiveError if the extension is of another version."""
-    magic, record_size, thread_size, count, registers, *numbers = _RECORD.unpack_from(data)
-    *numbers, raw_phase, siginfo, raw_name = numbers
-    expected_thread = _THREAD_HEAD.size + 8 * registers
-    if magic != _MAGIC or record_size != _RECORD.size or thread_size != expected_thread:
+    record = RECORD.unpack(data)
+    registers = struct.Struct(f"<{record['registers']}Q")
+    thread_size = THREAD.size + registers.size
+    is_known = record["magic"] == MAGIC and record["record_size"] == RECORD.size
+    if not is_known or record["thread_size"] != thread_size:
         raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
-    pid, tid, snapshot_pid, stop_signal, text_size, core_filter, *numbers = numbers
-    started_ns, stop_ns, snapshot_ns, pause_ns, *numbers = numbers
-    trace_function, journal_address, journal_size, trace_signal, slot, attempt, has_stderr = numbers
-    register_format = struct.Struct(f"<{registers}Q")
-    threads = []
-    offset = record_size
-    for _ in range(count):
-        head = _THREAD_HEAD.unpack_from(data, offset)
-        values = register_format.unpack_from(data, offset + _THREAD_HEAD.size)
-        threads.append(
-            ThreadRecord(
-                tid=head[0],
-                state=ThreadState(head[1]),
-                name=_text(head[2]),
-                fp_address=head[3],
-                fp_size=head[4],
-                tls=head[5],
-                blocked=head[6],
-                registers=values,
-            )
-        )
-        offset += thread_size
-    context = decode_context(data[offset : offset + text_size])
+    text_start = RECORD.size + record["thread_count"] * thread_size
+    context = decode_context(data[text_start : text_start + record["text_size"]])
+    copied = {name: record[name] for name in _COPIED}
+    phase = Phase(record["phase"]).text if context.by_handler else context.request.phase
     return Handover(
-        name=_text(raw_name),
-        pid=pid,
-        tid=tid,
-        snapshot_pid=snapshot_pid,
-        stop_signal=stop_signal,
-        core_filter=core_filter,
-        started_ns=started_ns,
-        stop_ns=stop_ns,
-        snapshot_ns=snapshot_ns,
-        pause_ns=pause_ns,
-        trace_function=trace_function,
-        trace_signal=trace_signal,
-        journal_address=journal_address,
-        journal_size=journal_size,
-        slot=slot,
-        attempt=max(1, attempt) if context.by_handler else context.request.attempt,
-        phase=(_text(raw_phase) if context.by_handler else context.request.phase) or None,
-        has_stderr=bool(has_stderr),
-        siginfo=siginfo,
-        threads=tuple(threads),
+        **{
+            **copied,
+            "name": _text(record["name"]),
+            "phase": phase or None,
+            "attempt": max(1, record["attempt"]) if context.by_handler else context.request.attempt,
+            "has_stderr": bool(record["has_stderr"]),
+        },
+        siginfo=record["info"],
+        threads=tuple(
+            _parse_thread(data, offset, registers) for offset in range(RECORD.size, text_start, thread_size)
+        ),
         context=context,
+    )
+
+
+def _parse_thread(data: bytes, offset: int, registers: struct.Struct) -> ThreadRecord:
+    head = THREAD.unpack(data, offset)
+    return ThreadRecord(
+        tid=head["tid"],
+        state=ThreadState(head["state"]),
+        name=_text(head["name"]),
+        fp_address=head["fp_address"],
+        fp_size=head["fp_size"],
+        tls=head["tls"],
+        blocked=head["sigmask"],
+        registers=registers.unpack_from(data, offset + THREAD.size),
     )
 
 

@@ -76,7 +76,7 @@ def find_aliases(link_map: LinkMap, mappings: list[Mapping]) -> dict[bytes, byte
 
 def _read_name(snapshot: Snapshot, address: int) -> bytes:
     """Read a string page by page: the one behind it may not be mapped, and would count as unreadable."""
-    page_size = snapshot.hello.page_size
+    page_size = snapshot.status.page_size
     name = b""
     while b"\0" not in name and len(name) < _NAME_LIMIT:
         at = address + len(name)

@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 import select
 import signal
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.protocol import COMMAND, SNAPSHOT_STATUS, Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ORDER = struct.Struct("<QQQ")
-_HELLO = struct.Struct("<iiiiiI")
-_READ, _MINCORE, _UNREADABLE, _CRASH, _TRACE = 1, 2, 3, 4, 5
 _PIECE = 1024 * 1024
 _TRACE_LIMIT = 1024 * 1024
-_ORDERS_AHEAD = 256
-"""Orders in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever."""
+_COMMANDS_AHEAD = 256
+"""Commands in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class SnapshotStatus:
     """What the snapshot says first: errno of each preparation, 0 if it worked."""
 
     pid: int
@@ -38,17 +35,17 @@ class Hello:
 class Snapshot:
     """A frozen copy of the captured process; our child, and ours to end."""
 
-    def __init__(self, pid: int, request_fd: int, reply_fd: int) -> None:
-        """Take over the descriptors and wait for the snapshot's first words."""
+    def __init__(self, pid: int, command_fd: int, reply_fd: int) -> None:
+        """Take over the descriptors and wait for the snapshot's status."""
         self.pid = pid
-        self._request = request_fd
-        self._reply = reply_fd
+        self._commands = command_fd
+        self._replies = reply_fd
         self._pidfd = os.pidfd_open(pid)
         self._buffer = memoryview(bytearray(_PIECE))
-        self._status: int | None = None
-        os.set_inheritable(request_fd, False)
+        self._wait_status: int | None = None
+        os.set_inheritable(command_fd, False)
         os.set_inheritable(reply_fd, False)
-        self.hello = Hello(*_HELLO.unpack(self._receive(_HELLO.size)))
+        self.status = SnapshotStatus(**SNAPSHOT_STATUS.unpack(self._receive(SNAPSHOT_STATUS.size)))
 
     def read(self, address: int, size: int) -> bytes:
         """Return memory; pages that cannot be read are zeros."""
@@ -62,12 +59,12 @@ class Snapshot:
         ahead: list[int] = []
         source = iter(ranges)
         while True:
-            while len(ahead) < _ORDERS_AHEAD:
-                order = next(source, None)
-                if order is None:
+            while len(ahead) < _COMMANDS_AHEAD:
+                piece = next(source, None)
+                if piece is None:
                     break
-                self._send(_READ, *order)
-                ahead.append(order[1])
+                self._send(Command.READ, *piece)
+                ahead.append(piece[1])
             if not ahead:
                 return
             for size in ahead:
@@ -76,12 +73,12 @@ class Snapshot:
 
     def mincore(self, address: int, pages: int) -> bytes:
         """Ask which pages are in memory: a byte for each, 0xff where the call failed."""
-        self._send(_MINCORE, address, pages)
+        self._send(Command.MINCORE, address, pages)
         return self._receive(pages)
 
     def unreadable_pages(self) -> int:
         """Return how many pages were zeros only because they could not be read."""
-        self._send(_UNREADABLE, 0, 0)
+        self._send(Command.UNREADABLE, 0, 0)
         return int.from_bytes(self._receive(8), "little")
 
     def trace(self, function: int, signal_number: int) -> bytes:
@@ -89,7 +86,7 @@ class Snapshot:
 
         At most a MiB is kept. Empty if the function did not survive what it read; the snapshot does.
         """
-        self._send(_TRACE, function, signal_number)
+        self._send(Command.TRACE, function, signal_number)
         kept = bytearray()
         while size := int.from_bytes(self._receive(4), "little"):
             piece = self._receive(size)
@@ -101,7 +98,7 @@ class Snapshot:
 
         Raises ArchiveError. Once there is a copy, it must be killed, and ``status_of_copy`` be called.
         """
-        self._send(_CRASH, 0, 0)
+        self._send(Command.CRASH, 0, 0)
         pid = int.from_bytes(self._receive(4), "little", signed=True)
         if pid < 0:
             message = f"the snapshot cannot make a copy of itself to crash: {os.strerror(-pid)}"
@@ -115,12 +112,12 @@ class Snapshot:
         Until there is one, the snapshot serves nothing else.
         """
         poll = select.poll()
-        poll.register(self._reply, select.POLLIN)
+        poll.register(self._replies, select.POLLIN)
         return int.from_bytes(self._receive(4), "little") if poll.poll(timeout * 1000) else None
 
     def end(self) -> None:
         """End it, whatever it is doing."""
-        if self._status is None:
+        if self._wait_status is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             self._reap()
         os.close(self._pidfd)
@@ -131,13 +128,13 @@ class Snapshot:
         return bool(poll.poll(timeout * 1000))
 
     def _reap(self) -> int:
-        if self._status is None:
-            self._status = os.waitpid(self.pid, 0)[1]
-        return self._status
+        if self._wait_status is None:
+            self._wait_status = os.waitpid(self.pid, 0)[1]
+        return self._wait_status
 
     def _send(self, command: int, address: int, size: int) -> None:
         try:
-            os.write(self._request, _ORDER.pack(command, address, size))
+            os.write(self._commands, COMMAND.pack(command, address, size))
         except BrokenPipeError:
             self._raise_gone()
 
@@ -147,7 +144,7 @@ class Snapshot:
     def _pieces(self, size: int) -> Iterator[memoryview]:
         """Yield what comes; a piece is valid until the next one is asked for."""
         while size:
-            count = os.readv(self._reply, [self._buffer[: min(size, _PIECE)]])
+            count = os.readv(self._replies, [self._buffer[: min(size, _PIECE)]])
             if not count:
                 self._raise_gone()
             size -= count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.core.copy_method import build_core
 from pytest_gencore.collector.core.thread_notes import build_core_notes
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
     from pytest_gencore.collector.stacks.sources import Sources
 
+_CUT: Final = "..."
+"""The line with which faulthandler ends after 100 threads: MAX_NTHREADS of CPython's traceback.c."""
 _PYSTACK_FILTER: Final = 0x11
 """``coredump_filter`` of the core that pystack reads: anonymous private memory and ELF headers."""
 _PYSTACK_CORE_LIMIT: Final = 256 << 20
@@ -49,7 +51,7 @@ class Stacks:
         self._handover = handover
         self._snapshot = snapshot
         self._has_pystack = False
-        threads = read_python_threads(handover, snapshot)
+        threads, self.unread = read_python_threads(handover, snapshot)
         self.threads = add_source_lines(threads, self.facts.rootdir)
 
     def add_pystack(self, memory: Memory) -> bool:
@@ -66,11 +68,12 @@ class Stacks:
             return False
         self.threads = merge_threads(self.threads, add_source_lines(richer, self.facts.rootdir))
         self._has_pystack = True
+        self.unread = 0
         return True
 
     def make_answer(self) -> list[str]:
         """Return the lines for a log."""
-        return make_answer(self.facts, self._with_failure(self.threads))
+        return make_answer(self.facts, self._with_failure(self.threads), unread=self.unread)
 
     def find_sources(self, also: Iterable[str]) -> Sources:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
@@ -80,7 +83,7 @@ class Stacks:
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
-        text = format_full(self.facts, self.threads)
+        text = format_full(self.facts, self.threads, unread=self.unread)
         return text if self._has_pystack else f"{text}\n{HINT}\n"
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
@@ -109,26 +112,50 @@ class Stacks:
         return build_core(snapshot, machine, memory.mappings, notes, _PYSTACK_FILTER, memory.link_map.ranges)
 
 
-def read_python_threads(handover: Handover, snapshot: Snapshot) -> list[PythonThread]:
-    """Return the Python threads, with native ids, whoever has captured; empty if nobody can tell."""
+class ReadThreads(NamedTuple):
+    """What could be read of the Python threads."""
+
+    threads: list[PythonThread]
+    unread: int = 0
+    """How many threads nobody looked at: faulthandler walks 100, the newest first."""
+
+
+def read_python_threads(handover: Handover, snapshot: Snapshot) -> ReadThreads:
+    """Return the Python threads, with native ids, whoever has captured; empty if nobody can tell.
+
+    The capturing thread is among them whatever their number.
+    """
     if not handover.context.by_handler:
-        return threads_of(handover.context.stacks)
+        return ReadThreads(threads_of(handover.context.stacks))
     if not handover.trace_function:
-        return _with_capturing_thread([], handover)
-    text = snapshot.trace(handover.trace_function, handover.trace_signal).decode(errors="replace")
-    return _with_capturing_thread(identify_threads(text, handover), handover)
+        return ReadThreads(_with_capturing_thread([], handover))
+    text = _trace(handover, snapshot, handover.all_threads_signal)
+    threads = identify_threads(text, handover)
+    is_cut = _CUT in text.splitlines()
+    if not any(thread.is_current for thread in threads) and handover.own_thread_signal:
+        own = identify_threads(_trace(handover, snapshot, handover.own_thread_signal), handover)
+        threads = _with_capturing_thread([*own, *threads], handover)
+    elif not is_cut:
+        threads = _with_capturing_thread(threads, handover)
+    seen = {thread.native_id for thread in threads}
+    unread = sum(thread.tid not in seen for thread in handover.threads) if is_cut else 0
+    return ReadThreads(threads, unread)
+
+
+def _trace(handover: Handover, snapshot: Snapshot, signal_number: int) -> str:
+    return snapshot.trace(handover.trace_function, signal_number).decode(errors="replace")
 
 
 def identify_threads(text: str, handover: Handover) -> list[PythonThread]:
     """Parse faulthandler's text; threads get the ids and names that the hand-over knows."""
-    current = next((thread.ident for thread in parse_faulthandler(text) if thread.is_current), None)
-    records = {thread.tid: thread for thread in handover.threads}
-    capturing = records.get(handover.tid)
-    # pthread_self(3) lies at a fixed distance from the thread pointer, 0 on x86-64.
-    distance = current - capturing.tls if current and capturing and capturing.tls else 0
-    native_ids = {record.tls + distance: record.tid for record in records.values() if record.tls}
-    names = {ident: name for ident, tid in native_ids.items() if (name := _name_of(tid, handover))}
-    return parse_faulthandler(text, native_ids=native_ids, names=names)
+    idents = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
+    names = {ident: name for ident, tid in idents.items() if (name := _name_of(tid, handover))}
+    return [
+        replace(thread, native_id=handover.tid, name=thread.name or _name_of(handover.tid, handover))
+        if thread.is_current
+        else thread
+        for thread in parse_faulthandler(text, native_ids=idents, names=names)
+    ]
 
 
 def _name_of(tid: int, handover: Handover) -> str | None:

@@ -19,6 +19,8 @@ _DIGITS_LIMIT = 20
 _HANDLER_THREAD = re.compile(
     r"(Current thread|Thread) (?:0x)?([0-9a-fA-F]{1,16})(?: \[(.*)\])? \(most recent call first\):$"
 )
+_HANDLER_STACK = re.compile(r"Stack \(most recent call first\):$")
+"""The title of the current thread, if no other one is asked for."""
 _HANDLER_FRAME = re.compile(r'  File (?:"(.*)"|(\?\?\?)), line (\d{1,20}|\?\?\?) in (.*)$')
 _HANDLER_NATIVE = re.compile(r'  Binary file "(.*)", at (\S.*?)(?: \[0x[0-9a-fA-F]+\])?$')
 _HANDLER_NATIVE_TITLE = re.compile(r"Current thread's C stack trace \(most recent call first\):$")
@@ -45,6 +47,10 @@ def parse_faulthandler(
             ident = int(match[2], 16)
             name = (names or {}).get(ident) or (_unescape(match[3]) if match[3] else None)
             current = _Draft(name, (native_ids or {}).get(ident), ident, match[1] == "Current thread")
+            threads.append(current)
+            native = None
+        elif _HANDLER_STACK.match(line):
+            current = _Draft(None, None, None, True)
             threads.append(current)
             native = None
         elif _HANDLER_NATIVE_TITLE.match(line):

@@ -41,8 +41,13 @@ _NO_FRAME: Final = "  no Python frame"
 _DID = {"crash": "crashed", "timeout": "ran the test", "failure": "ran the test", "request": "asked for this"}
 
 
-def make_answer(facts: Facts, threads: Sequence[PythonThread], limit: int = LINES_LIMIT) -> list[str]:
-    """Return at most ``limit`` lines for a log: the trigger, then the stacks, the likely culprit's first."""
+def make_answer(
+    facts: Facts, threads: Sequence[PythonThread], limit: int = LINES_LIMIT, *, unread: int = 0
+) -> list[str]:
+    """Return at most ``limit`` lines for a log: the trigger, then the stacks, the likely culprit's first.
+
+    ``unread`` threads are missing in ``threads``.
+    """
     lines = [printable(describe_trigger(facts), _LINE_LENGTH)]
     ordered = order_threads(facts, threads)
     for number, group in enumerate(_fold(ordered)):
@@ -50,17 +55,26 @@ def make_answer(facts: Facts, threads: Sequence[PythonThread], limit: int = LINE
             lines.append("")
         lines.append(describe_thread(group, _remarks(facts, group[0])))
         lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
+    end = ["", _describe_unread(unread)] if unread else []
+    limit -= len(end)
     if len(lines) > limit:
         kept = max(1, limit - 1)
         lines = [*lines[:kept], f"... {len(lines) - kept} more lines in stacks.txt"]
-    return lines
+    return lines + end
 
 
-def format_full(facts: Facts, threads: Sequence[PythonThread], *, byte_limit: int = FULL_BYTES_LIMIT) -> str:
+def _describe_unread(count: int) -> str:
+    threads = "1 more thread was" if count == 1 else f"{count} more threads were"
+    return f"{threads} not read: faulthandler stops at 100"
+
+
+def format_full(
+    facts: Facts, threads: Sequence[PythonThread], *, unread: int = 0, byte_limit: int = FULL_BYTES_LIMIT
+) -> str:
     """Return every frame and local of every thread, for ``stacks.txt``; at most so many bytes of UTF-8."""
     parts: list[str] = []
     size = 0
-    for line in _full_lines(facts, threads):
+    for line in _full_lines(facts, threads, unread):
         size += len(line.encode(errors="replace")) + 1
         if size > byte_limit - 100:
             parts.append(f"... cut at {byte_limit} bytes")
@@ -142,9 +156,11 @@ def _render_culprit(frames: Sequence[Frame], rootdir: str) -> list[str]:
     return render_frames(frames, chosen, rootdir, locals_shown)
 
 
-def _full_lines(facts: Facts, threads: Sequence[PythonThread]) -> Iterator[str]:
+def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
     yield printable(describe_trigger(facts), _LINE_LENGTH)
     yield f"Python threads of process {facts.pid} when its snapshot was taken"
+    if unread:
+        yield _describe_unread(unread)
     for thread in order_threads(facts, threads):
         yield ""
         yield describe_thread([thread], _remarks(facts, thread))

@@ -1,6 +1,6 @@
-/* frozen.h - the little that raw code needs instead of libc: time, text, files. Signal safe. */
-#ifndef GENCORE_FROZEN_H
-#define GENCORE_FROZEN_H
+/* signal_safe.h - the little that signal-safe code needs instead of libc: time, text, files. */
+#ifndef GENCORE_SIGNAL_SAFE_H
+#define GENCORE_SIGNAL_SAFE_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #define NANOSECONDS 1000000000LL
 
 static inline int64_t
-frozen_now(int clock)
+safe_now(int clock)
 {
     struct timespec now = {0, 0};
 
@@ -22,22 +22,22 @@ frozen_now(int clock)
 }
 
 /* A text being written; cut when full, always ended by a zero. */
-struct frozen_text {
+struct safe_text {
     char *at;
     char *end; /* last byte of the buffer */
 };
 
-static inline struct frozen_text
-frozen_text_in(char *buffer, size_t size)
+static inline struct safe_text
+safe_text_in(char *buffer, size_t size)
 {
-    struct frozen_text text = {buffer, buffer + size - 1};
+    struct safe_text text = {buffer, buffer + size - 1};
 
     buffer[0] = '\0';
     return text;
 }
 
 static inline void
-frozen_put(struct frozen_text *text, const char *source)
+safe_put(struct safe_text *text, const char *source)
 {
     while (*source && text->at < text->end) {
         *text->at++ = *source++;
@@ -46,7 +46,7 @@ frozen_put(struct frozen_text *text, const char *source)
 }
 
 static inline void
-frozen_put_number(struct frozen_text *text, uint64_t number, int width)
+safe_put_number(struct safe_text *text, uint64_t number, int width)
 {
     char digits[24];
     int count = 0;
@@ -63,17 +63,16 @@ frozen_put_number(struct frozen_text *text, uint64_t number, int width)
 
 /* Read a small file whole into a zero-ended buffer; number of bytes or -errno. */
 static inline long
-frozen_read_file(const char *path, char *buffer, size_t size)
+safe_read_file(const char *path, char *buffer, size_t size)
 {
     size_t used = 0;
-    long fd = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    long count = 0, fd = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 
     if (fd < 0) {
         return fd;
     }
     while (used < size - 1) {
-        long count = raw3(SYS_read, fd, buffer + used, size - 1 - used);
-
+        count = raw3(SYS_read, fd, buffer + used, size - 1 - used);
         if (count == -EINTR) {
             continue;
         }
@@ -84,12 +83,54 @@ frozen_read_file(const char *path, char *buffer, size_t size)
     }
     buffer[used] = '\0';
     (void)raw1(SYS_close, fd);
-    return (long)used;
+    return count < 0 ? count : (long)used;
+}
+
+/*
+ * Read the value of a field of a file like /proc/PID/status: what follows `label` in the first line that begins
+ * with it, up to the end of the line, cut to fit. The length of the value, -ENOENT if there is no such line, or
+ * -errno. A file of any size, for a line before the wanted one may be long.
+ */
+static inline long
+safe_read_field(const char *path, const char *label, char *value, size_t size)
+{
+    char piece[512];
+    size_t matched = 0, used = 0;
+    int is_candidate = 1, is_found = 0, is_over = 0; /* the line may have the label, has it, has ended */
+    long count = 0, fd = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return fd;
+    }
+    while (!is_over && ((count = raw3(SYS_read, fd, piece, sizeof(piece))) > 0 || count == -EINTR)) {
+        for (long i = 0; i < count && !is_over; i++) {
+            if (piece[i] == '\n') {
+                is_over = is_found;
+                is_candidate = 1;
+                matched = 0;
+            }
+            else if (is_found) {
+                if (used < size - 1) {
+                    value[used++] = piece[i];
+                }
+            }
+            else if (is_candidate) {
+                is_candidate = piece[i] == label[matched++];
+                is_found = is_candidate && !label[matched];
+            }
+        }
+    }
+    value[used] = '\0';
+    (void)raw1(SYS_close, fd);
+    if (count < 0) {
+        return count;
+    }
+    return is_found ? (long)used : -ENOENT;
 }
 
 /* Write all bytes; 0 or -errno. */
 static inline long
-frozen_write_all(int fd, const void *data, uint64_t size)
+safe_write_all(int fd, const void *data, uint64_t size)
 {
     const char *at = data;
 
@@ -110,7 +151,7 @@ frozen_write_all(int fd, const void *data, uint64_t size)
 
 /* Read exactly that many bytes; 0, -EPIPE at the end of the file, or -errno. */
 static inline long
-frozen_read_exactly(int fd, void *data, uint64_t size)
+safe_read_exactly(int fd, void *data, uint64_t size)
 {
     char *at = data;
 
@@ -129,27 +170,9 @@ frozen_read_exactly(int fd, void *data, uint64_t size)
     return 0;
 }
 
-/* Position right behind `label` in `text`, or NULL. */
-static inline const char *
-frozen_find(const char *text, const char *label)
-{
-    for (; *text; text++) {
-        const char *a = text, *b = label;
-
-        while (*b && *a == *b) {
-            a++;
-            b++;
-        }
-        if (!*b) {
-            return a;
-        }
-    }
-    return NULL;
-}
-
 /* Hexadecimal number at *text, with or without 0x; moves *text behind it and the blanks after it. */
 static inline uint64_t
-frozen_hex(const char **text)
+safe_hex(const char **text)
 {
     const char *at = *text;
     uint64_t value = 0;
@@ -176,7 +199,7 @@ frozen_hex(const char **text)
 }
 
 /* One entry of getdents64(2). */
-struct frozen_entry {
+struct safe_entry {
     uint64_t inode;
     int64_t offset;
     uint16_t size;
@@ -186,7 +209,7 @@ struct frozen_entry {
 
 /* The number an entry's name is made of, or -1: "." and "..". */
 static inline int32_t
-frozen_entry_number(const struct frozen_entry *entry)
+safe_entry_number(const struct safe_entry *entry)
 {
     int32_t number = 0;
 
