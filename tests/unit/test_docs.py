@@ -87,12 +87,12 @@ def test_every_page_can_be_reached() -> None:
     assert missing == [], "docs/index.md has no link to these pages"
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "traps.md"])
+@pytest.mark.parametrize("page", ["explanation/architecture.md", "explanation/traps.md", "contributing.md"])
 def test_named_files_exist(page: str) -> None:
     """Paths on pages for developers are relative to the package or, of tests, to the checkout."""
-    names = SOURCE.findall((DOCS / "explanation" / page).read_text())
+    names = SOURCE.findall((DOCS / page).read_text())
     places = (ROOT, PACKAGE, PACKAGE / "capture", PACKAGE / "collector")
-    assert len(names) > 10
+    assert len(names) > 2
     missing = [name for name in names if not any([*place.glob(name)] for place in places)]
     assert missing == [], f"these files were moved or removed: say so in {page}"
 
