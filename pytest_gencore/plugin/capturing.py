@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, Trigger
-    from pytest_gencore.plugin.watch import Fired, Watch
+    from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.watch import Watch
 
 ERROR_KEY = pytest.StashKey[BaseException | None]()
 TRIED_KEY = pytest.StashKey[bool]()
@@ -124,7 +125,7 @@ class Capturer:
     def consider(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Capture if the report asks for it; attach what there is to attach."""
         try:
-            self._take_fired(item, report)
+            self._take_fired(item, call, report)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):
                 item.stash[TRIED_KEY] = True
                 self._capture(item, call, report)
@@ -173,9 +174,9 @@ class Capturer:
         )
         self._attach(item, report, self.engine.capture(request))
 
-    def _take_fired(self, item: pytest.Item, report: pytest.TestReport) -> None:
+    def _take_fired(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Give the report what a deadline's handler captured: then there is no second capture."""
-        for fired in self.watch.take_fired() if self.watch is not None else ():
+        for fired in self.watch.take_fired(call.when) if self.watch is not None else ():
             if not fired.in_debugger:
                 self._take_one(item, report, fired)
 
@@ -186,7 +187,7 @@ class Capturer:
         capture = self.engine.read_result(fired.request, fired.result)
         run = Run(self.settings.dir, self._get_run_id())
         name = capture.archive.name.removesuffix(".tar.gz")
-        if report.failed or fired.is_ours:
+        if report.failed or fired.is_gencore:
             item.stash[TRIED_KEY] = True
             run.acknowledge(name)
             self._attach(item, report, capture)

@@ -260,9 +260,9 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
 
 
 LATE = """
-    import pytest_gencore.plugin.watch as watch
-    watch.LEAD_SECONDS = 59
-    watch.min = lambda lead, half: lead  # else the lead is at most half of the timeout
+    import pytest_gencore.plugin.deadlines as deadlines
+    deadlines.LEAD_SECONDS = 59
+    deadlines.min = lambda lead, half: lead  # else the lead is at most half of the timeout
 """
 
 
