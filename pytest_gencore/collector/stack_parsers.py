@@ -91,6 +91,7 @@ _PYSTACK_LOCAL = re.compile(r"        (\w+|\.\d+): (.*)$")
 _PYSTACK_INDENT = " " * 8
 _ENDS = {'"': '"', "[": "]", "{": "}", "(": ")"}
 _VALUE_LENGTH = 120
+_COLLECTING = "collecting garbage"
 
 
 def parse_pystack(text: str) -> list[PythonThread]:
@@ -181,7 +182,7 @@ class _Draft:
     frames: list[Frame | _OpenFrame] = field(default_factory=list)
     native: list[Frame] = field(default_factory=list)
     holds_gil: bool | None = None
-    waiting_for: str | None = None
+    activity: str | None = None
 
     def set_status(self, status: str | None) -> None:
         """Take over pystack's ``[Has the GIL,Garbage collecting]``; of several interpreters the strongest."""
@@ -189,14 +190,17 @@ class _Draft:
             return
         self.holds_gil = bool(self.holds_gil) or "Has the GIL" in status
         if "Waiting for the GIL" in status:
-            self.waiting_for = "the GIL"
-        elif "Garbage collecting" in status and self.waiting_for is None:
-            self.waiting_for = "the garbage collector"
+            self.activity = "waiting for the GIL"
+        elif "Garbage collecting" in status and self.activity is None:
+            self.activity = _COLLECTING
 
     def finish(self) -> PythonThread:
         frames = tuple(frame.finish() if isinstance(frame, _OpenFrame) else frame for frame in self.frames)
+        activity = self.activity
+        if activity == _COLLECTING and any(frame.native for frame in frames):
+            activity = None  # with native frames pystack says so of any function whose name has "collect"
         return PythonThread(
-            self.name, self.native_id, self.ident, frames, self.holds_gil, self.is_current, self.waiting_for
+            self.name, self.native_id, self.ident, frames, self.holds_gil, self.is_current, activity
         )
 
 

@@ -112,7 +112,7 @@ class Stacks:
 def read_python_threads(handover: Handover, snapshot: Snapshot) -> list[PythonThread]:
     """Return the Python threads, with native ids, whoever has captured; empty if nobody can tell."""
     if not is_by_handler(handover):
-        return parse_request_stacks(handover.request["stacks"])
+        return _identify_request_threads(handover)
     if not handover.trace_function:
         return _with_capturing_thread([], handover)
     text = snapshot.trace(handover.trace_function, handover.trace_signal).decode(errors="replace")
@@ -121,14 +121,30 @@ def read_python_threads(handover: Handover, snapshot: Snapshot) -> list[PythonTh
 
 def identify_threads(text: str, handover: Handover) -> list[PythonThread]:
     """Parse faulthandler's text; threads get the ids and names that the hand-over knows."""
-    current = next((thread.ident for thread in parse_faulthandler(text) if thread.is_current), None)
-    records = {thread.tid: thread for thread in handover.threads}
-    capturing = records.get(handover.tid)
-    # pthread_self(3) lies at a fixed distance from the thread pointer, 0 on x86-64.
-    distance = current - capturing.tls if current and capturing and capturing.tls else 0
-    native_ids = {record.tls + distance: record.tid for record in records.values() if record.tls}
+    native_ids = _find_native_ids(parse_faulthandler(text), handover)
     names = {ident: name for ident, tid in native_ids.items() if (name := _name_of(tid, handover))}
     return parse_faulthandler(text, native_ids=native_ids, names=names)
+
+
+def _identify_request_threads(handover: Handover) -> list[PythonThread]:
+    """Return the threads of the request; ``threading`` knows native ids only of those that it started."""
+    threads = parse_request_stacks(handover.request["stacks"])
+    native_ids = _find_native_ids(threads, handover)
+    identified = []
+    for thread in threads:
+        native_id = native_ids.get(thread.ident or 0, thread.native_id)
+        name = thread.name or (_name_of(native_id, handover) if native_id else None)
+        identified.append(replace(thread, native_id=native_id, name=name))
+    return identified
+
+
+def _find_native_ids(threads: Iterable[PythonThread], handover: Handover) -> dict[int, int]:
+    """Return the native id of each ident, as far as the hand-over knows the thread pointers."""
+    current = next((thread.ident for thread in threads if thread.is_current), None)
+    pointers = {thread.tid: thread.tls for thread in handover.threads if thread.tls}
+    # pthread_self(3) lies at a fixed distance from the thread pointer, 0 on x86-64.
+    distance = current - pointers[handover.tid] if current and handover.tid in pointers else 0
+    return {pointer + distance: tid for tid, pointer in pointers.items()}
 
 
 def _name_of(tid: int, handover: Handover) -> str | None:
