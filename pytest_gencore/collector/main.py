@@ -14,10 +14,10 @@ from pytest_gencore.collector import giving_up
 from pytest_gencore.collector.captured_process import CapturedProcess
 from pytest_gencore.collector.closing import Closing
 from pytest_gencore.collector.collection import Product, collect
+from pytest_gencore.collector.core_source import read_core_source
 from pytest_gencore.collector.giving_up import DroppedError
 from pytest_gencore.collector.handover import Handover, parse_handover
 from pytest_gencore.collector.junit_journal import read_journal
-from pytest_gencore.collector.memory import read_memory
 from pytest_gencore.collector.messenger import STDERR_FD, Messenger
 from pytest_gencore.collector.occasion import describe_state
 from pytest_gencore.collector.progress import Progress
@@ -100,12 +100,12 @@ def _work(
             progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
             progress.add_check(lambda: budget.check(os.fstat(file.fileno()).st_size))
             progress.check()
-            memory = read_memory(snapshot)
-            if stacks.add_pystack(memory):
+            source = read_core_source(handover, snapshot)
+            if stacks.add_pystack(source):
                 closing.answer = stacks.make_answer()
                 write_answer(handover, closing.answer)
                 state.tell(summary=closing.answer[0])
-            product = collect(handover, snapshot, memory, stacks, file, progress, started, afterwards)
+            product = collect(handover, source, stacks, file, progress, started, afterwards)
             progress.check()
             return product
     finally:

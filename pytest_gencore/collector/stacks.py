@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.answer import HINT, format_full, make_answer
-from pytest_gencore.collector.copy_method import build_core
 from pytest_gencore.collector.occasion import describe_capture, is_by_handler
-from pytest_gencore.collector.procfs import read_process_facts
 from pytest_gencore.collector.pystack_reader import find_command, read_stacks
 from pytest_gencore.collector.python_stacks import (
     Frame,
@@ -20,15 +18,12 @@ from pytest_gencore.collector.python_stacks import (
 )
 from pytest_gencore.collector.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.collector.stack_parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.thread_notes import build_core_notes
-from pytest_gencore.corefile.machines import machine_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pytest_gencore.collector.cores import CoreStream
+    from pytest_gencore.collector.core_source import CoreSource
     from pytest_gencore.collector.handover import Handover
-    from pytest_gencore.collector.memory import Memory
     from pytest_gencore.collector.snapshot import Snapshot
     from pytest_gencore.collector.sources import Sources
 
@@ -47,19 +42,20 @@ class Stacks:
         self.notice = ""
         """Why they are less than they could be, for the manifest."""
         self._handover = handover
-        self._snapshot = snapshot
         self._has_pystack = False
         threads = read_python_threads(handover, snapshot)
         self.threads = add_source_lines(threads, self.facts.rootdir)
 
-    def add_pystack(self, memory: Memory) -> bool:
+    def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
         command = find_command(self._handover.request.get("pystack"))
         if command is None or self._handover.request["trigger"] == "request":
             return False
         path = self._handover.work_directory / "pystack.core"
         executable = self._handover.request["executable"]
-        output = read_stacks(command, self._snapshot.pid, self._small_core(memory), path, executable)
+        is_small = source.memory.private_size <= _PYSTACK_CORE_LIMIT
+        core = source.build_core(_PYSTACK_FILTER) if is_small else None
+        output = read_stacks(command, source.snapshot.pid, core, path, executable)
         self.notice = output.reason
         richer = parse_pystack(output.text)
         if not richer:
@@ -95,18 +91,6 @@ class Stacks:
             [replace(thread, frames=frames) if thread.is_current else thread for thread in threads],
             self.facts.rootdir,
         )
-
-    def _small_core(self, memory: Memory) -> CoreStream | None:
-        """Return a core for pystack; None if there can be none."""
-        handover, snapshot = self._handover, self._snapshot
-        machine = machine_for(handover.request["machine"])
-        if machine is None or memory.private_size > _PYSTACK_CORE_LIMIT:
-            return None
-        facts = read_process_facts(handover.pid, snapshot.pid)
-        notes = build_core_notes(
-            handover, machine, facts, snapshot, auxv=memory.auxv, mappings=memory.mappings
-        )
-        return build_core(snapshot, machine, memory.mappings, notes, _PYSTACK_FILTER, memory.link_map.ranges)
 
 
 def read_python_threads(handover: Handover, snapshot: Snapshot) -> list[PythonThread]:
