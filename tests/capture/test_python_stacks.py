@@ -32,10 +32,8 @@ def test_own_thread_is_first_whatever_get_ident_says(monkeypatch: pytest.MonkeyP
         monkeypatch.undo()
         end.set()
         thread.join()
-    assert stacks[0]["ident"] == ident
-    frames = stacks[0]["frames"]
-    assert isinstance(frames, list)
-    assert frames[0][0] == __file__, "no frame of the capture"
+    assert stacks[0].ident == ident
+    assert stacks[0].frames[0][0] == __file__, "no frame of the capture"
 
 
 def test_frames_are_not_kept() -> None:
