@@ -20,6 +20,7 @@ from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
 from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Standbys:
         self.request = request
         self._prepare = engine.native.prepare_standby
         self._text = engine.writer.prepare(request, exits=await_seconds > 0)
-        tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
+        tells = await_seconds > 0 or (TRIGGERS[request.trigger].may_go_on and request.worker_id is None)
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)
@@ -259,11 +260,10 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
 
     None if there may be several: on request.
     """
-    if request.trigger == "request" or nodeid is None:
+    claim = TRIGGERS[request.trigger].claim
+    if claim is None or nodeid is None:
         return None
-    key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
-    if request.trigger == "crash":
-        key = f"crash {key}"  # also after a failure: it says more
+    key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
     return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 

@@ -14,7 +14,7 @@ from pytest_gencore.collector.stacks.report import HINT, format_full, make_answe
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_signal, describe_trigger
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Trigger
+    from pytest_gencore.triggers import Trigger
 
 ROOT = "/home/me/project"
 SITE = "/venv/lib/python3.11/site-packages"

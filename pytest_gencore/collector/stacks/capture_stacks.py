@@ -18,6 +18,7 @@ from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_py
 from pytest_gencore.collector.stacks.pystack_reader import find_command, read_stacks
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ class Stacks:
     def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
         command = find_command(self._handover.context.run.pystack)
-        if command is None or self._handover.context.request.trigger == "request":
+        if command is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
             return False
         path = self._handover.work_directory / "pystack.core"
         executable = self._handover.context.run.executable

@@ -18,6 +18,7 @@ from pytest_gencore.collector.stacks.lines import (
 )
 from pytest_gencore.collector.stacks.model import find_activity, find_threading_call
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,6 @@ _SUSPECT = re.compile(
     r"\.acquire\(|\.join\((?:timeout *=.*|[\d.]*)\)|^(?:async )?with [\w.\[\]]+(?: as \w+)? *[:,]"
 )
 """Source of a call that may block. Such threads come early; a reader is not told so, for it is a guess."""
-_DID = {"crash": "crashed", "timeout": "ran the test", "failure": "ran the test", "request": "asked for this"}
 
 
 def make_answer(
@@ -130,7 +130,7 @@ def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
     is_named = facts.native_id is not None and thread.native_id == facts.native_id
     made_the_capture = facts.native_id is None and thread.is_current  # its own Python code did: so it ran
     if is_named or made_the_capture:
-        remarks.append(_DID[facts.trigger])
+        remarks.append(TRIGGERS[facts.trigger].did)
     if thread.holds_gil:
         remarks.append("holding the GIL")
     activity = None if made_the_capture else find_activity(thread)
