@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.cli import containers
 from pytest_gencore.cli.tools import NAMES, find_tool
+from pytest_gencore.corefile.machines import MACHINES, machine_for
 from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_limit_of, why_no_core
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "problem"]
 
-_MACHINES: Final = ("x86_64", "aarch64")
 _KERNEL_NEEDED: Final = (5, 3)
 _ARCHIVE_SIZE: Final = 256 << 20
 _PROCESS_SIZE: Final = 256 << 20
@@ -93,8 +93,9 @@ def _kernel() -> Finding:
     value = f"{platform.system()} {platform.release()} {platform.machine()}"
     if sys.platform != "linux":
         return Finding("kernel", value, "problem", "captures need Linux; archives can be opened here")
-    if platform.machine() not in _MACHINES:
-        return Finding("kernel", value, "problem", "captures need x86_64 or aarch64")
+    if machine_for(platform.machine()) is None:
+        known = " or ".join(machine.name for machine in MACHINES)
+        return Finding("kernel", value, "problem", f"captures need {known}")
     numbers = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
     if numbers < _KERNEL_NEEDED:
         return Finding("kernel", value, "problem", "captures need Linux 5.3 or newer")
