@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import posix
@@ -13,16 +12,17 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pytest_gencore.capture.headroom import judge, read_headroom, read_rss
-from pytest_gencore.capture.request import Capture, CaptureRequest
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
-from pytest_gencore.runfolder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.machine.memory import judge, read_headroom, read_rss
+from pytest_gencore.protocol import CaptureResult, Stage
+from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
+from pytest_gencore.request.model import Capture, CaptureRequest
+from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import FrameType
 
     from pytest_gencore.capture._native import Plan, Standby
@@ -37,35 +37,41 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
-_STAGES = {
-    1: ("another capture is still being taken", ""),
-    2: ("no memory for the table of threads", ""),
-    3: (
+_STAGES: Final = {
+    Stage.NONE: ("", ""),
+    Stage.BUSY: ("another capture is still being taken", ""),
+    Stage.TABLE: ("no memory for the table of threads", ""),
+    Stage.LAUNCH: (
         "cannot create a process",
         "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
     ),
-    4: ("cannot make or open the directory {directory}", "choose another one with --gencore-dir"),
-    5: ("cannot make a private folder in {directory}", "choose another directory with --gencore-dir"),
-    6: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
-    7: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
-    8: (
+    Stage.DIRECTORY: (
+        "cannot make or open the directory {directory}",
+        "choose another one with --gencore-dir",
+    ),
+    Stage.RUN_DIRECTORY: (
+        "cannot make a private folder in {directory}",
+        "choose another directory with --gencore-dir",
+    ),
+    Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
+    Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
+    Stage.SNAPSHOT: (
         "cannot fork a snapshot of the process",
         "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
     ),
-    9: ("cannot hand over to the collector", ""),
-    10: ("cannot start the collector with {executable}", "is this Python still where it was started from?"),
-    11: ("the collector was killed while it started", "out of memory?"),
-    12: ("the test has been captured before", ""),
-    13: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
-    14: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
+    Stage.HANDOVER: ("cannot hand over to the collector", ""),
+    Stage.EXEC: (
+        "cannot start the collector with {executable}",
+        "is this Python still where it was started from?",
+    ),
+    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
+    Stage.CLAIMED: ("the test has been captured before", ""),
+    Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
+    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
 }
-"""``enum gencore_stage`` of csrc/gencore.h: what failed, and what would help."""
+"""What failed, and what would help."""
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
-_CLAIMED = 12
-_NODEID, _CLAIM = "<nodeid>", "<claim>"
-"""Where the name of a test comes in the text for the collector."""
-_LIMITS = (13, 14)
 
 
 class CaptureEngine:
@@ -79,15 +85,14 @@ class CaptureEngine:
         max_captures: int | None = None,
         max_bytes: int = 0,
         stderr_fd: int = -1,
-        about: Mapping[str, object] | None = None,
+        session: SessionContext | None = None,
     ) -> None:
         """Import the extension and prepare the start of collectors; creates no file.
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
-        ``pytest_gencore.capture.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
+        ``pytest_gencore.run.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
         bound all processes of the run together; None and 0: no bound. Signal handlers write to
-        ``stderr_fd``, which stays the caller's. ``about`` is what collectors are told besides. Raises
-        ``UnavailableError``.
+        ``stderr_fd``, which stays the caller's. Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
@@ -104,19 +109,16 @@ class CaptureEngine:
             "executable": sys.executable,
             "max_captures": str(max_captures),
         }
-        self._encode = json.JSONEncoder(ensure_ascii=True).encode
-        self._constants = {
-            **_describe_process(directory, run_folder_name(run_id)),
-            "max_bytes": max_bytes,
-            "pystack": _find_pystack(),
-            **(about or {}),
-        }
+        self.writer = ContextWriter(
+            _describe_run(directory, run_id, max_bytes=max_bytes, session=session or SessionContext())
+        )
+        """Encodes what collectors are told."""
         self.plan: Plan = self.native.prepare(
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
-            [os.fsencode(self._describe_stage(stage)) for stage in range(max(_STAGES) + 1)],
+            [os.fsencode(self._describe_stage(stage)) for stage in Stage],
             stderr_fd,
             -1 if max_captures is None else max_captures,
         )
@@ -127,16 +129,16 @@ class CaptureEngine:
         The archive is finished later, see ``Run``. Raises ``CaptureError``; the process is unharmed in any
         case.
         """
-        text = self._encode({**self._constants, **_describe_request(request), "stacks": _python_stacks()})
+        claim = claim_name(request, request.nodeid)
         result = self.native.capture(
             self.plan,
-            text.encode("ascii"),
+            self.writer.encode(request, claim=claim, stacks=_python_stacks()),
             request.core_filter,
             request.threads == "all",
-            claim_name(request, request.nodeid),
+            claim,
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
-        return self.read_result(request, result)
+        return self.read_result(request, CaptureResult(*result))
 
     def is_full(self) -> bool:
         """Tell whether a capture would be refused: all processes of the run have as many as they may have.
@@ -157,22 +159,22 @@ class CaptureEngine:
             raise CaptureError(message, help_text="the limit is that of the container or of the machine")
         return verdict
 
-    def read_result(self, request: CaptureRequest, result: tuple[int, int, str, int, int, int]) -> Capture:
+    def read_result(self, request: CaptureRequest, result: CaptureResult) -> Capture:
         """Return the capture that the extension tells of; raises as ``capture``."""
-        stage, error, name, pid, _, _ = result
-        if not stage:
+        stage = Stage(result.stage)
+        if stage is Stage.NONE:
             return Capture(
-                archive=self._directory / f"{name}.tar.gz",
-                pid=pid,
+                archive=self._directory / f"{result.name}.tar.gz",
+                pid=result.pid,
                 trigger=request.trigger,
                 method=request.method,
             )
         message = self._describe_stage(stage)
-        if stage == _CLAIMED:
+        if stage is Stage.CLAIMED:
             raise AlreadyCapturedError(message)
-        if stage in _LIMITS:
+        if stage in (Stage.LIMIT, Stage.FULL):
             raise LimitError(message, help_text=_STAGES[stage][1])
-        message += f": {errno.errorcode.get(error, error)} {os.strerror(error)}"
+        message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
         raise CaptureError(message, help_text=_STAGES[stage][1])
 
     def make_standbys(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standbys:
@@ -180,16 +182,12 @@ class CaptureEngine:
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
-        count: the test is named later, phase and attempt are those of ``set_moment``.
+        count: the test is named later, phase and attempt are those of ``set_test_phase``.
         """
         return Standbys(self, request, await_seconds)
 
-    def encode_about(self, request: CaptureRequest, **changes: object) -> str:
-        """Return all that collectors are told, for a capture that comes later."""
-        return self._encode({**self._constants, **_describe_request(request), **changes})
-
-    def _describe_stage(self, stage: int) -> str:
-        what, _ = _STAGES.get(stage, ("", ""))
+    def _describe_stage(self, stage: Stage) -> str:
+        what, _ = _STAGES[stage]
         return what.format(**self._messages)
 
 
@@ -199,9 +197,7 @@ class Standbys:
     def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
         self.request = request
         self._prepare = engine.native.prepare_standby
-        self._encode = json.JSONEncoder(ensure_ascii=True).encode
-        about = engine.encode_about(request, exits=await_seconds > 0, nodeid=_NODEID, claim=_CLAIM)
-        self._before, self._between, self._after = (part.encode("ascii") for part in _split(about))
+        self._text = engine.writer.prepare(request, exits=await_seconds > 0)
         tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
@@ -210,23 +206,8 @@ class Standbys:
     def make(self, nodeid: str | None) -> Standby:
         """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
         claim = claim_name(self.request, nodeid)
-        text = b"".join(
-            (
-                self._before,
-                self._encode(nodeid).encode("ascii"),
-                self._between,
-                self._encode(claim).encode("ascii"),
-                self._after,
-            )
-        )
+        text = self._text + encode_test(nodeid, claim)
         return self._prepare(self._plan, text, *self._flags, claim, *self._end)  # type: ignore[no-any-return]
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """Return the text before, between and after the two placeholders, which come last in it."""
-    before, _, rest = text.rpartition(f'"{_NODEID}"')
-    between, _, after = rest.partition(f'"{_CLAIM}"')
-    return before, between, after
 
 
 def _load_extension() -> Any:
@@ -256,41 +237,21 @@ def _collector_command() -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _START, *paths]
 
 
-def _describe_process(directory: Path, run_folder: str) -> dict[str, object]:
-    """Return what is the same for every capture of the run."""
+def _describe_run(directory: Path, run_id: str, *, max_bytes: int, session: SessionContext) -> RunContext:
     uname = os.uname()
-    return {
-        "directory": os.fsencode(directory).decode("latin-1"),  # whatever the locale of either side is
-        "run_folder": run_folder,
-        "executable": str(Path(sys.executable).resolve()),
-        "python": {
-            "implementation": platform.python_implementation(),
-            "version": platform.python_version(),
-        },
-        "machine": uname.machine,
-        "kernel": f"{uname.sysname} {uname.release}",
-        "hostname": uname.nodename,
-        "pytest_gencore": __version__,
-    }
-
-
-def _describe_request(request: CaptureRequest) -> dict[str, object]:
-    return {
-        "trigger": request.trigger,
-        "method": request.method,
-        "threads": request.threads,
-        "core_filter": request.core_filter,
-        "nodeid": request.nodeid,
-        "phase": request.phase,
-        "attempt": request.attempt,
-        "worker_id": request.worker_id,
-        "failure_text": request.failure_text,
-        "failure_frames": request.failure_frames,
-        "product": request.product,
-        "deadline_seconds": request.deadline_seconds,
-        "deadline_source": request.deadline_source,
-        "claim": claim_name(request, request.nodeid),
-    }
+    return RunContext(
+        directory=directory,
+        run_folder=run_folder_name(run_id),
+        max_bytes=max_bytes,
+        executable=str(Path(sys.executable).resolve()),
+        python_implementation=platform.python_implementation(),
+        python_version=platform.python_version(),
+        machine=uname.machine,
+        kernel=f"{uname.sysname} {uname.release}",
+        version=__version__,
+        pystack=_find_pystack(),
+        session=session,
+    )
 
 
 def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
@@ -314,11 +275,11 @@ def _find_pystack() -> str | None:
     return path if path and importlib.util.find_spec("pystack") is not None else None
 
 
-def _python_stacks() -> list[dict[str, object]]:
+def _python_stacks() -> list[ThreadStack]:
     """Return every Python thread's frames, innermost first; no file is read."""
     own = threading.get_ident()
     known = dict(getattr(threading, "_active", {}))  # threading.enumerate() takes a lock
-    stacks: list[dict[str, object]] = []
+    stacks: list[ThreadStack] = []
     for ident, top in sys._current_frames().items():
         frame: FrameType | None = top
         while ident == own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -326,15 +287,9 @@ def _python_stacks() -> list[dict[str, object]]:
         frames = []
         while frame is not None:
             code = frame.f_code
-            frames.append([code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)])
+            frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
             frame = frame.f_back
         thread = known.get(ident)
-        stacks.append(
-            {
-                "ident": ident,
-                "name": getattr(thread, "name", None),
-                "native_id": getattr(thread, "native_id", None),
-                "frames": frames,
-            }
-        )
-    return sorted(stacks, key=lambda stack: stack["ident"] != own)
+        name, native_id = getattr(thread, "name", None), getattr(thread, "native_id", None)
+        stacks.append(ThreadStack(ident, name, native_id, frames))
+    return sorted(stacks, key=lambda stack: stack.ident != own)

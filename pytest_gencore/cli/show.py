@@ -8,13 +8,14 @@ import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import echo_json, echo_text, format_size, printable
+from pytest_gencore.cli.output import echo_json, echo_text, printable
+from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.archive import Archive, Manifest, Thread
+    from pytest_gencore.archive import Archive, Manifest, Thread, Timings, TriggerFacts
 
 _THREADS_SHOWN = 40
 
@@ -39,7 +40,7 @@ def show(archive: Path, *, failure: bool, as_json: bool) -> None:
     if failure:
         text = opened.failure()
         if text is None:
-            raise click.ClickException("the archive holds no failure: its trigger was no failure of a test")
+            raise click.ClickException("the archive holds no failure: it was made for something else")
         echo_text(text)
     elif as_json:
         path, size = str(opened.path), opened.size
@@ -55,10 +56,10 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     if not manifest.complete:
         yield "", "NOT FINISHED: the collector was interrupted while it wrote this file"
     yield "test", _test(manifest)
-    yield "trigger", _trigger(manifest)
+    yield "trigger", _trigger(manifest.trigger)
     yield "created", manifest.created
     versions = manifest.versions
-    python = f"{versions.python_implementation} {versions.python_version}"
+    python = f"{versions.python.implementation} {versions.python.version}"
     yield "process", f"{manifest.pid}, {python}, {versions.kernel} {versions.machine}"
     yield "executable", manifest.executable
     core = manifest.core
@@ -68,7 +69,7 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     yield "libraries", _libraries(manifest)
     timings = manifest.timings
     if timings.pause_ms is not None and timings.collect_s is not None:
-        yield "timings", f"threads stood still {timings.pause_ms:.1f} ms, archive {timings.collect_s:.1f} s"
+        yield "timings", f"{_pause(timings, timings.pause_ms)}, archive {timings.collect_s:.1f} s"
     yield "threads", str(len(manifest.threads))
     for number, thread in enumerate(manifest.threads[:_THREADS_SHOWN]):
         yield "", _thread(thread, is_first=number == 0)
@@ -77,6 +78,12 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     for text in manifest.notices:
         yield "notice", text
     yield "made by", f"pytest-gencore {versions.pytest_gencore}"
+
+
+def _pause(timings: Timings, pause_ms: float) -> str:
+    if timings.held:
+        return f"threads were held until the archive was finished, {pause_ms / 1000:.1f} s"
+    return f"threads stood still {pause_ms:.1f} ms"
 
 
 def _test(manifest: Manifest) -> str:
@@ -88,14 +95,15 @@ def _test(manifest: Manifest) -> str:
     return f"{manifest.nodeid} ({', '.join(details)})" if details else manifest.nodeid
 
 
-def _trigger(manifest: Manifest) -> str:
-    known = {"signal": "signal {}", "fault_address": "at {}", "deadline_s": "after {} s"}
-    details = [
-        text.format(manifest.document[key])
-        for key, text in known.items()
-        if isinstance(manifest.document.get(key), str | int | float)
-    ]
-    return " ".join((manifest.trigger, *details))
+def _trigger(trigger: TriggerFacts) -> str:
+    if trigger.signal is not None:
+        code = f" ({trigger.code_name or f'si_code {trigger.code}'})" if trigger.code is not None else ""
+        address = f" at address {trigger.address}" if trigger.address is not None else ""
+        return f"{trigger.kind}: {trigger.signal}{code}{address}"
+    if trigger.deadline_s is not None:
+        source = f", set by {trigger.deadline_source}" if trigger.deadline_source else ""
+        return f"{trigger.kind}: after {format_duration(trigger.deadline_s)}{source}"
+    return f"{trigger.kind}: {trigger.exception}" if trigger.exception else trigger.kind
 
 
 def _libraries(manifest: Manifest) -> str:

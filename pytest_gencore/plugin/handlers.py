@@ -23,75 +23,82 @@ class CrashHandlers:
         """Prepare; no handler is changed yet."""
         self._native: Any = engine.native
         self._config = config
-        self._is_below = False
-        self._trace_signal = 0
+        self._is_under = False
+        self._trace_signals: list[int] = []
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:
             CrashHandlers._owner = self
             self._adopt_trace()
 
-    def watch(self, standby: object) -> None:
+    def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, a result of ``Standbys.make``.
 
         Called for each test: a test may have displaced the handlers.
         """
         if self.is_owner:
-            if not self._is_below:
-                self._go_below(into=True)
+            if not self._is_under:
+                self._change_under(installing=True)
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
 
-    def stand_by(self, standby: object) -> None:
+    def set_request(self, standby: object) -> None:
         """Capture the next crash with another standby, where the handlers still are."""
         if self.is_owner:
             self._native.set_crash_standby(standby)
 
-    def unwatch(self) -> None:
+    def uninstall(self) -> None:
         """Take the handlers out."""
         if self.is_owner:
             self._native.unwatch_crashes()
             self._native.set_crash_standby(None)
-            if self._is_below:
-                self._go_below(into=False)
+            if self._is_under:
+                self._change_under(installing=False)
 
     def close(self) -> None:
         """Take the handlers out and give the process back to the next owner."""
         if not self.is_owner:
             return
-        self.unwatch()
-        if self._trace_signal:
-            faulthandler.unregister(self._trace_signal)
+        self.uninstall()
+        for number in self._trace_signals:
+            faulthandler.unregister(number)
         CrashHandlers._owner = None
         self.is_owner = False
 
-    def _go_below(self, *, into: bool) -> None:
-        """Put handlers below faulthandler's, too: that is disabled by ``Py_FatalError`` before it aborts.
+    def _change_under(self, *, installing: bool) -> None:
+        """Put handlers under faulthandler's as well: ``Py_FatalError`` disables that before it aborts.
 
         What somebody else has installed in front of faulthandler stays there.
         """
         descriptor = find_faulthandler_file(self._config)
         if descriptor is None or not faulthandler.is_enabled():
             return
-        self._native.keep_actions()
+        self._native.save_actions()
         faulthandler.disable()
-        self._native.go_below(into)
+        if installing:
+            self._native.install_under_faulthandler()
+        else:
+            self._native.remove_under_faulthandler()
         faulthandler.enable(file=descriptor)
-        self._native.return_actions()
-        self._is_below = into
+        self._native.restore_actions()
+        self._is_under = installing
 
     def _adopt_trace(self) -> None:
         """Have faulthandler's C code write the stacks in the snapshot, where no lock and no GIL is needed.
 
-        Registering for a signal is how faulthandler hands out that code; the signal itself is free again at
-        once. The file is standard error: in the snapshot that is a pipe to the collector.
+        Registering for a signal is how faulthandler hands out that code; the signals themselves are free
+        again at once. Two, as it walks 100 threads at most: with the second it writes the stack of the
+        capturing thread. The file is standard error: in the snapshot that is a pipe to the collector.
         """
-        for number in range(signal.SIGRTMIN + 2, signal.SIGRTMAX):
-            if signal.getsignal(number) is not signal.SIG_DFL:
-                continue
-            faulthandler.register(number, file=2, all_threads=True, chain=False)
-            if self._native.adopt_trace(number):
-                self._trace_signal = number
-                return
+        free = [
+            number
+            for number in range(signal.SIGRTMIN + 2, signal.SIGRTMAX)
+            if signal.getsignal(number) is signal.SIG_DFL
+        ][:2]
+        for number, all_threads in zip(free, (True, False), strict=False):
+            faulthandler.register(number, file=2, all_threads=all_threads, chain=False)
+        if free:
+            self._trace_signals = free
+            self._native.adopt_trace(*free, *[0] * (2 - len(free)))
 
 
 def find_faulthandler_file(config: pytest.Config) -> int | None:

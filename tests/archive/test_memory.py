@@ -15,7 +15,7 @@ import pytest
 from made_archives import NAME, add_file, new_manifest, tar_archive
 from subjects import search_path
 
-from pytest_gencore.archive.manifest import MANIFEST_LIMIT
+from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path

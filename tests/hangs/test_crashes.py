@@ -148,7 +148,11 @@ def check_text(err: str, crash: Crash) -> None:
 def check_manifest(archive: Path, nodeid: str, crash: Crash) -> None:
     """The manifest tells what crashed, and when."""
     manifest = read_manifest(archive)
-    assert (manifest["trigger"], manifest["nodeid"], manifest["phase"]) == ("crash", nodeid, crash.phase)
+    assert (manifest["trigger"]["kind"], manifest["nodeid"], manifest["phase"]) == (
+        "crash",
+        nodeid,
+        crash.phase,
+    )
 
 
 @needs("gdb", "gcc")
@@ -239,6 +243,31 @@ def test_fatal_error(project: Project, crashers: Path) -> None:
     assert ended.announced() == [str(project.only_archive())]
 
 
+def test_the_pause_of_a_held_process(project: Project) -> None:
+    """The threads of a dying process stand until its archive is finished."""
+    project.write(test_a="import ctypes\ndef test_x(): ctypes.string_at(8)")
+
+    project.run(*QUICK)
+
+    archive = project.only_archive()
+    timings = read_manifest(archive)["timings"]
+    assert timings["pause_ms"] > 1000 * timings["collect_s"]
+    assert timings["held"] is True
+    shown = project.run_program("-m", "pytest_gencore", "show", str(archive)).out
+    seconds = f"{timings['pause_ms'] / 1000:.1f} s"
+    assert f"threads were held until the archive was finished, {seconds}" in shown
+
+
+def test_the_pause_of_a_process_that_goes_on(project: Project) -> None:
+    project.write(test_a="def test_x(): assert False")
+
+    project.run(*QUICK)
+
+    timings = read_manifest(project.only_archive())["timings"]
+    assert timings["pause_ms"] < 1000 * timings["collect_s"]
+    assert timings["held"] is False
+
+
 # ---- between tests -------------------------------------------------------------------------------------
 
 COLLECTION = "import ctypes\nctypes.string_at(8)\n"
@@ -272,7 +301,7 @@ def test_crash_outside_of_a_test(project: Project, moment: str, workers: list[st
     assert archives
     for archive in archives:
         manifest = read_manifest(archive)
-        assert (manifest["trigger"], manifest["nodeid"], manifest["phase"]) == ("crash", None, None)
+        assert (manifest["trigger"]["kind"], manifest["nodeid"], manifest["phase"]) == ("crash", None, None)
         assert ", in __del__\n" in read_member(archive, "stacks.txt").decode() or moment == "collection"
     if workers:
         assert re.search(rf"^{len(archives)} captured", ended.out, re.MULTILINE)

@@ -40,7 +40,9 @@ SOURCES = {"signal": "pytest-timeout", "thread": "pytest-timeout", "own": "genco
 def check_hang(project: Project, archive: Path, hang: str, source: str, *, pystack: bool = True) -> None:
     """The core shows what the test hangs in, and no signal handler on top of it."""
     manifest = read_manifest(archive)
-    assert manifest["trigger"] == "timeout"
+    trigger = manifest["trigger"]
+    assert (trigger["kind"], trigger["deadline_s"], trigger["deadline_source"]) == ("timeout", 1.5, source)
+    assert (trigger["signal"], trigger["address"]) == (None, None)
     assert (manifest["nodeid"], manifest["phase"]) == (f"test_a.py::{hang}", "call")
     stacks = read_member(archive, "stacks.txt").decode()
     assert f"took longer than 1.5 s (timeout of {source})" in stacks.splitlines()[0]
@@ -208,7 +210,7 @@ def test_signal_method_gives_its_report_the_one_capture(project: Project) -> Non
     assert ended.counts() == {"failed": 1, "passed": 2}
     archive = project.only_archive()
     manifest = read_manifest(archive)
-    assert manifest["trigger"] == "timeout"
+    assert manifest["trigger"]["kind"] == "timeout"
     assert ", in test_sleep\n" in read_member(archive, "stacks.txt").decode(), "before it was unwound"
     cases = {case.name: case for case in read_junit(project.folder / "j.xml")}
     assert cases["test_sleep"].archives == cases["test_sleep"].attachments == (str(archive),)
@@ -258,9 +260,9 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
 
 
 LATE = """
-    import pytest_gencore.plugin.watch as watch
-    watch.LEAD_SECONDS = 59
-    watch.min = lambda lead, half: lead  # else the lead is at most half of the timeout
+    import pytest_gencore.plugin.deadlines as deadlines
+    deadlines.LEAD_SECONDS = 59
+    deadlines.min = lambda lead, half: lead  # else the lead is at most half of the timeout
 """
 
 
@@ -388,7 +390,7 @@ def test_patched_clocks_and_files(project: Project) -> None:
     archives = project.archives()
     assert sorted(archives) == ["test_a.py::test_fake call", "test_a.py::test_frozen call"]
     for archive in archives.values():
-        assert read_manifest(archive)["trigger"] == "timeout"
+        assert read_manifest(archive)["trigger"]["kind"] == "timeout"
 
 
 def test_no_deadline_in_the_debugger(project: Project) -> None:

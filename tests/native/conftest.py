@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from native_builds import FROZEN_SOURCES, NATIVE, PROGRAMS, SANITIZERS, compile_c
+from native_builds import NATIVE, PROGRAMS, SANITIZERS, SIGNAL_SAFE_SOURCES, compile_c
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DRIVER = [NATIVE / "driver.c", *FROZEN_SOURCES]
+DRIVER = [NATIVE / "driver.c", *SIGNAL_SAFE_SOURCES]
 
 
 @pytest.fixture(scope="session")

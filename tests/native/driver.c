@@ -40,7 +40,7 @@
 
 static char marker[] = "here is the marker";
 static struct gencore_plan plan;
-static char request_text[64];
+static char request_text[PATH_MAX + 64];
 static int finished;
 
 _Noreturn static void
@@ -310,6 +310,75 @@ run_masked(int count)
         sem_post(&gate);
     }
     pthread_join(thread, NULL);
+}
+
+/* ---- owned: a capture that was refused does not let another one's threads go ------------------------- */
+
+static char gate_path[PATH_MAX];
+static unsigned long turns;
+static int refused_stage, was_disturbed;
+
+static void *
+count_turns(void *argument)
+{
+    (void)argument;
+    while (!is_finished()) {
+        (void)__atomic_add_fetch(&turns, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static unsigned long
+count_for_a_moment(void)
+{
+    unsigned long before = __atomic_load_n(&turns, __ATOMIC_RELAXED);
+
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){0, 100 * 1000 * 1000}, NULL);
+    return __atomic_load_n(&turns, __ATOMIC_RELAXED) - before;
+}
+
+/* The thread that is not stopped, for it blocks every signal. Opening the gate waits for the collector. */
+static void *
+capture_beside(void *argument)
+{
+    struct gencore_result result;
+    sigset_t all;
+    int fd;
+
+    (void)argument;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    sem_post(&arrived);
+    fd = open(gate_path, O_WRONLY | O_CLOEXEC);
+    refused_stage = capture(&result);
+    was_disturbed = count_for_a_moment() > 0;
+    close(fd);
+    return NULL;
+}
+
+static void
+run_owned(int count)
+{
+    struct gencore_result result;
+    struct gencore_request request = {.text_size = 0, .stop_threads = 1, .hold_ns = 30 * 1000000000LL};
+    pthread_t counter = start_thread_of(count_turns, NULL), other;
+
+    (void)count;
+    snprintf(gate_path, sizeof(gate_path), "%s/gate", plan.directory);
+    expect(mkfifo(gate_path, 0600) == 0, "a FIFO");
+    snprintf(request_text, sizeof(request_text), "%lx %lx %s", (unsigned long)(uintptr_t)marker,
+             strlen(marker), gate_path);
+    request.text = request_text;
+    request.text_size = strlen(request_text);
+    other = start_thread_of(capture_beside, NULL);
+    sem_wait(&arrived);
+    expect(gencore_capture(&plan, &request, &result) == 0, "the first capture is taken");
+    pthread_join(other, NULL);
+    expect(count_for_a_moment() > 0, "the threads go on");
+    __atomic_store_n(&finished, 1, __ATOMIC_RELEASE);
+    pthread_join(counter, NULL);
+    printf("refused %d disturbed %d\n", refused_stage, was_disturbed);
+    show_report(&result);
 }
 
 /* ---- churn: threads that start and join short-lived threads --------------------------------------- */
@@ -843,7 +912,7 @@ static const struct {
 } modes[] = {
     {"threads", run_threads}, {"steps", run_steps}, {"pair", run_pair},
     {"nested", run_nested},   {"masked", run_masked}, {"churn", run_churn},
-    {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
+    {"owned", run_owned},     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
 };
 
 int
@@ -867,7 +936,7 @@ main(int argc, char **argv)
     sem_init(&gate, 0, 0);
     sem_init(&handled, 0, 0);
     sem_init(&never, 0, 0);
-    expect(gencore_prepare() == 0, "the engine can be prepared");
+    expect(gencore_prepare((uint32_t)sysconf(_SC_PAGESIZE), 0) == 0, "the engine can be prepared");
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         if (strcmp(argv[1], modes[i].name) == 0) {
             modes[i].run(argc > 4 ? atoi(argv[4]) : 1);

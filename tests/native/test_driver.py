@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs("gcc")
 STOPPED, CALLING, MASKED = "2", "3", "4"
+BUSY = "1"
 RunDriver = Callable[..., str]
 QEMU = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
 
@@ -67,6 +68,13 @@ def test_captures_of_two_threads_at_once_are_taken_in_turn(run: RunDriver) -> No
     (counts,) = lines_with(run("pair", 20), "done")
     assert int(counts[0]) + int(counts[2]) == 40
     assert int(counts[0]) > 0
+
+
+def test_a_refused_capture_lets_nobody_go(run: RunDriver) -> None:
+    """The threads belong to the capture that stopped them, until its collector has ended."""
+    ((refused, _, disturbed),) = lines_with(run("owned"), "refused")
+    assert refused == BUSY
+    assert disturbed == "0"
 
 
 def test_a_handler_may_capture_during_a_capture(run: RunDriver) -> None:

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "pytest_gencore" / "capture" / "csrc"
 NATIVE = ROOT / "tests" / "native"
 PROGRAMS = NATIVE / "programs"
-FROZEN_SOURCES = sorted(path for path in CSRC.glob("*.c") if path.name != "module.c")
+GLUE = {"module.c", "triggers.c"}
+"""The files that know Python."""
+SIGNAL_SAFE_SOURCES = sorted(path for path in CSRC.glob("*.c") if path.name not in GLUE)
 """Everything that may run while threads are stopped."""
 STRICT = (
     *("-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC}", "-g", "-O2", "-pthread"),

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_gencore.collector.answer import HINT, format_full, make_answer, order_threads
-from pytest_gencore.collector.python_stacks import Frame, PythonThread
-from pytest_gencore.collector.stack_lines import machinery_of
-from pytest_gencore.collector.trigger_text import Facts, describe_signal, describe_trigger
+from pytest_gencore.collector.stacks.lines import machinery_of
+from pytest_gencore.collector.stacks.model import Frame, PythonThread
+from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
+from pytest_gencore.collector.stacks.trigger_text import Facts, describe_signal, describe_trigger
 
 ROOT = "/home/me/project"
 SITE = "/venv/lib/python3.11/site-packages"
@@ -61,7 +61,7 @@ def pool(count: int) -> list[PythonThread]:
                 pid=42,
                 nodeid="t.py::t",
                 deadline_seconds=5,
-                deadline_owner="pytest-timeout",
+                deadline_source="pytest-timeout",
             ),
             "took longer than 5 s (timeout of pytest-timeout): t.py::t, process 42",
         ),
@@ -250,7 +250,7 @@ THREAD = st.builds(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(THREAD, max_size=6), st.integers(2, 60), TEXT)
 def test_any_threads(threads: list[PythonThread], limit: int, text: str) -> None:
-    facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_owner=text, rootdir=ROOT)
+    facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_source=text, rootdir=ROOT)
     lines = make_answer(facts, threads, limit)
     assert len(lines) <= limit
     assert all(line.isprintable() and len(line) < 1000 for line in lines)

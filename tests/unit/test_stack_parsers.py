@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_gencore.collector.python_stacks import (
+from pytest_gencore.collector.stacks.model import (
     EVENT,
     Frame,
     PythonThread,
     find_wait,
     merge_threads,
-    parse_request_stacks,
+    threads_of,
 )
-from pytest_gencore.collector.stack_parsers import parse_faulthandler, parse_pystack
+from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
+from pytest_gencore.request.context import ThreadStack
 
 HANDLER = r"""Fatal Python error: Segmentation fault
 
@@ -146,15 +147,14 @@ def test_a_value_without_end_costs_few_lines() -> None:
     assert [thread.native_id for thread in parse_pystack(text)] == [1, 5, 6, 7, 8]
 
 
-def test_request() -> None:
+def test_threads_of_a_request() -> None:
     stacks = [
-        {"ident": 5, "name": "MainThread", "native_id": 7, "frames": [["b.py", 2, "b"], ["a.py", None, "a"]]},
-        {"ident": 6, "name": None, "native_id": None, "frames": []},
-        "nonsense",
+        ThreadStack(5, "MainThread", 7, [("b.py", 2, "b"), ("a.py", 1, "a")]),
+        ThreadStack(6, None, None, []),
     ]
-    main, other = parse_request_stacks(stacks)
+    main, other = threads_of(stacks)
     assert main == PythonThread(
-        "MainThread", 7, 5, (Frame("a.py", None, "a"), Frame("b.py", 2, "b")), is_current=True
+        "MainThread", 7, 5, (Frame("a.py", 1, "a"), Frame("b.py", 2, "b")), is_current=True
     )
     assert other == PythonThread(None, None, 6, ())
 
@@ -243,20 +243,3 @@ def test_numbers_of_any_length() -> None:
     text = f'Thread 0x{digits} (most recent call first):\n  File "a", line {digits} in f\n'
     assert parse_faulthandler(text) == []
     assert parse_pystack(f"Traceback for thread {digits} (most recent call last):") == []
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-)
-FRAMES = st.lists(st.tuples(ANYTHING, ANYTHING, ANYTHING).map(list) | ANYTHING, max_size=3)
-STACKS = st.fixed_dictionaries(
-    {}, optional={"ident": ANYTHING, "name": ANYTHING, "frames": FRAMES | ANYTHING}
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(STACKS | ANYTHING, max_size=3) | ANYTHING)
-def test_requests_take_anything(stacks: object) -> None:
-    known = parse_request_stacks(stacks)
-    assert len(merge_threads(known, parse_pystack(PYSTACK))) >= len(known)

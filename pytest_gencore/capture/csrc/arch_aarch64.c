@@ -62,10 +62,13 @@ __asm__(
 const unsigned long gencore_restorer_flag = 0; /* the vdso brings it */
 void (*const gencore_restorer)(void) = NULL;
 
-static void
-save_thread_pointer(struct gencore_thread *thread)
+uint64_t
+gencore_thread_pointer(void)
 {
-    __asm__ volatile("mrs %0, tpidr_el0" : "=r"(thread->tls));
+    uint64_t pointer;
+
+    __asm__ volatile("mrs %0, tpidr_el0" : "=r"(pointer));
+    return pointer;
 }
 
 uint64_t
@@ -80,7 +83,7 @@ gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t 
     struct fpsimd_context *context = area;
     uint64_t status, control;
 
-    save_thread_pointer(thread);
+    thread->tls = gencore_thread_pointer();
     context->head.magic = FPSIMD_MAGIC;
     context->head.size = sizeof(*context);
     __asm__ volatile("mrs %0, fpsr\n\tmrs %1, fpcr" : "=r"(status), "=r"(control));
@@ -110,12 +113,12 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
     const uint8_t *end = machine->__reserved + sizeof(machine->__reserved);
 
     for (unsigned int i = 0; i < 31; i++) {
-        ((volatile uint64_t *)thread->regs)[i] = machine->regs[i];
+        thread->regs[i] = machine->regs[i];
     }
     thread->regs[SP] = machine->sp;
     thread->regs[PC] = machine->pc;
     thread->regs[PSTATE] = machine->pstate;
-    save_thread_pointer(thread);
+    thread->tls = gencore_thread_pointer();
     thread->sigmask = *(const gencore_sigset *)&frame->uc_sigmask;
 
     /* A list of records, each with magic and size, ended by a zero one: asm/sigcontext.h. */

@@ -103,6 +103,15 @@ save_segment_bases(struct gencore_thread *thread)
     thread->tls = thread->regs[FS_BASE];
 }
 
+uint64_t
+gencore_thread_pointer(void)
+{
+    uint64_t base = 0;
+
+    (void)raw2(SYS_arch_prctl, ARCH_GET_FS, &base);
+    return base;
+}
+
 static void
 cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
@@ -148,7 +157,7 @@ gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t 
     }
     /* The header must be zero before the first XSAVE: Intel SDM, volume 1, 13.4.2. */
     for (unsigned int i = 0; i < 64; i++) {
-        ((volatile uint8_t *)bytes)[FXSAVE_SIZE + i] = 0;
+        bytes[FXSAVE_SIZE + i] = 0;
     }
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
@@ -159,7 +168,7 @@ gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t 
         .xstate_size = (uint32_t)size,
     };
     for (unsigned int i = 0; i < sizeof(software); i++) {
-        ((volatile uint8_t *)bytes)[SOFTWARE_OFFSET + i] = ((uint8_t *)&software)[i];
+        bytes[SOFTWARE_OFFSET + i] = ((uint8_t *)&software)[i];
     }
 }
 

@@ -6,16 +6,20 @@
  * comes again. A fault that the processor raised comes by itself, as the handler returns to the very
  * instruction; a signal that was sent is queued again with the same siginfo.
  *
- * A second one lies below faulthandler's, as what that puts back when it is disabled: Py_FatalError does so
+ * A second one lies under faulthandler's, as what that puts back when it is disabled: Py_FatalError does so
  * just before it aborts.
  */
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "frozen.h"
+#include "signal_safe.h"
 #include "gencore.h"
 
+/*
+ * Room for what the kernel saves (AT_MINSIGSTKSZ: 3 KiB with AVX-512, 11 KiB with AMX) and for our deepest
+ * handler, which takes less than 4 KiB: complain() in engine.c has the largest buffers.
+ */
 #define STACK_SIZE (64 * 1024)
 #define PAGE 65536 /* the largest there is */
 #define OTHER_CRASH_NS (310 * NANOSECONDS) /* longer than the first one waits for its collector */
@@ -25,8 +29,8 @@ static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
 static struct {
     struct gencore_action previous[FATAL_COUNT];
-    struct gencore_action below[FATAL_COUNT]; /* previous ones of the handler below */
-    struct gencore_action kept[FATAL_COUNT];
+    struct gencore_action under[FATAL_COUNT]; /* previous ones of the handler under faulthandler's */
+    struct gencore_action saved[FATAL_COUNT];
     void *known[FATAL_COUNT];    /* handlers that we have been put in front of on purpose */
     const struct gencore_standby *standby;
     int32_t owner;               /* process that the handlers are for: not the children it forks */
@@ -95,10 +99,10 @@ on_crash(int signal, siginfo_t *info, void *context)
 }
 
 static void
-on_crash_below(int signal, siginfo_t *info, void *context)
+on_crash_under(int signal, siginfo_t *info, void *context)
 {
     capture_crash(info, context);
-    hand_on(signal, info, watch.below);
+    hand_on(signal, info, watch.under);
 }
 
 /* Without it a stack overflow leaves no room for a handler. It stays for the life of the process: whoever
@@ -147,7 +151,7 @@ gencore_watch_crashes(void)
         if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) < 0) {
             continue;
         }
-        if (current.handler != (void *)on_crash && current.handler != (void *)on_crash_below) {
+        if (current.handler != (void *)on_crash && current.handler != (void *)on_crash_under) {
             if (!is_first && current.handler != (void *)SIG_DFL && current.handler != watch.known[i]) {
                 continue; /* the user's own, on purpose */
             }
@@ -181,18 +185,18 @@ gencore_unwatch_crashes(void)
 }
 
 void
-gencore_keep_actions(void)
+gencore_save_actions(void)
 {
     for (unsigned int i = 0; i < FATAL_COUNT; i++) {
-        (void)raw4(SYS_rt_sigaction, fatal[i], NULL, &watch.kept[i], sizeof(gencore_sigset));
+        (void)raw4(SYS_rt_sigaction, fatal[i], NULL, &watch.saved[i], sizeof(gencore_sigset));
     }
 }
 
-void
-gencore_go_below(int into)
+static void
+change_under_faulthandler(int is_installing)
 {
     struct gencore_action action = {
-        .handler = (void *)on_crash_below,
+        .handler = (void *)on_crash_under,
         .flags = SA_SIGINFO | SA_ONSTACK | gencore_restorer_flag,
         .restorer = gencore_restorer,
     };
@@ -201,33 +205,46 @@ gencore_go_below(int into)
         struct gencore_action current;
 
         if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) < 0
-            || (current.handler == (void *)on_crash_below) == !!into) {
+            || (current.handler == (void *)on_crash_under) == is_installing) {
             continue;
         }
-        if (into) {
-            watch.below[i] = current;
+        if (is_installing) {
+            watch.under[i] = current;
         }
-        (void)raw4(SYS_rt_sigaction, fatal[i], into ? &action : &watch.below[i], NULL, sizeof(gencore_sigset));
+        (void)raw4(SYS_rt_sigaction, fatal[i], is_installing ? &action : &watch.under[i], NULL,
+                   sizeof(gencore_sigset));
     }
 }
 
 void
-gencore_return_actions(void)
+gencore_install_under_faulthandler(void)
+{
+    change_under_faulthandler(1);
+}
+
+void
+gencore_remove_under_faulthandler(void)
+{
+    change_under_faulthandler(0);
+}
+
+void
+gencore_restore_actions(void)
 {
     for (unsigned int i = 0; i < FATAL_COUNT; i++) {
         struct gencore_action current;
 
         if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) == 0
-            && current.handler != watch.kept[i].handler) {
-            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.kept[i], NULL, sizeof(gencore_sigset));
+            && current.handler != watch.saved[i].handler) {
+            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.saved[i], NULL, sizeof(gencore_sigset));
         }
     }
 }
 
-const struct gencore_standby *
+int
 gencore_set_crash_standby(const struct gencore_standby *standby)
 {
     const struct gencore_standby *before = __atomic_exchange_n(&watch.standby, standby, __ATOMIC_SEQ_CST);
 
-    return __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) ? NULL : before;
+    return before && __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST);
 }

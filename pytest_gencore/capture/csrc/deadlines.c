@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <time.h>
 
-#include "frozen.h"
+#include "signal_safe.h"
 #include "gencore.h"
 
 #ifndef SIGEV_THREAD_ID
@@ -33,14 +33,9 @@ static struct {
 static int
 has_tracer(void)
 {
-    char status[2048];
-    const char *at;
+    char value[16];
 
-    if (frozen_read_file("/proc/self/status", status, sizeof(status)) <= 0) {
-        return 0;
-    }
-    at = frozen_find(status, "\nTracerPid:\t");
-    return at && *at != '0';
+    return safe_read_field("/proc/self/status", "TracerPid:\t", value, sizeof(value)) > 0 && value[0] != '0';
 }
 
 /* Signal safe, on the thread that set the deadline. */
@@ -68,7 +63,7 @@ on_deadline(int signal, siginfo_t *info, void *context)
                                    "gencore_exit_on_timeout\n";
 
         if (deadline->standby->plan->stderr_fd >= 0) {
-            (void)frozen_write_all(deadline->standby->plan->stderr_fd, text, sizeof(text) - 1);
+            (void)safe_write_all(deadline->standby->plan->stderr_fd, text, sizeof(text) - 1);
         }
         (void)raw1(SYS_exit_group, 1);
     }
@@ -81,7 +76,7 @@ on_deadline(int signal, siginfo_t *info, void *context)
 static int
 choose_signal(struct deadline *deadline, unsigned int which)
 {
-    unsigned long restart = which == GENCORE_DEADLINE_OF_OTHERS ? 0 : SA_RESTART;
+    unsigned long restart = which == GENCORE_DEADLINE_PYTEST_TIMEOUT ? 0 : SA_RESTART;
     struct gencore_action current, action = {
         .handler = (void *)on_deadline,
         .flags = SA_SIGINFO | SA_ONSTACK | restart | gencore_restorer_flag,

@@ -4,9 +4,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "frozen.h"
+#include "signal_safe.h"
 #include "gencore.h"
 
 #define STACK_SIZE (64 * 1024)
@@ -15,10 +14,10 @@
 
 static struct {
     int prepared;
-    char phase[16];              /* of the running test */
-    int32_t attempt;
-    int32_t trace_signal;
-    void (*trace_function)(int);
+    int64_t ident_offset;
+    uint64_t test_phase;         /* attempt << 32 | enum gencore_phase: one store */
+    struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
+    const struct gencore_trace *trace;
     uint32_t owner;              /* thread that captures; futex; 0: nobody */
     void *floating_point;        /* of the calling thread */
     uint64_t floating_point_size;
@@ -35,10 +34,8 @@ map_memory(size_t size)
 }
 
 int
-gencore_prepare(void)
+gencore_prepare(uint32_t page_size, int64_t ident_offset)
 {
-    uint32_t page_size = (uint32_t)sysconf(_SC_PAGESIZE);
-
     if (engine.prepared) {
         return 0;
     }
@@ -59,6 +56,7 @@ gencore_prepare(void)
     }
     engine.capture.threads = &engine.threads;
     engine.capture.page_size = page_size;
+    engine.ident_offset = ident_offset;
     engine.prepared = 1;
     return 0;
 }
@@ -67,7 +65,7 @@ gencore_prepare(void)
 static int
 take_engine(uint32_t tid)
 {
-    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + BUSY_WAIT_NS;
+    int64_t deadline = safe_now(CLOCK_MONOTONIC) + BUSY_WAIT_NS;
     struct timespec pause = {0, 50 * 1000 * 1000};
 
     for (;;) {
@@ -81,7 +79,7 @@ take_engine(uint32_t tid)
             && __atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             return 0;
         }
-        if (owner == tid || frozen_now(CLOCK_MONOTONIC) > deadline) {
+        if (owner == tid || safe_now(CLOCK_MONOTONIC) > deadline) {
             return -EBUSY;
         }
         (void)raw4(SYS_futex, &engine.owner, FUTEX_WAIT_PRIVATE, owner, &pause);
@@ -154,7 +152,10 @@ static void
 describe_caller(struct gencore_capture *capture)
 {
     struct gencore_record *record = &capture->record;
+    const struct gencore_trace none = {0}, *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
+    uint64_t test_phase = __atomic_load_n(&engine.test_phase, __ATOMIC_ACQUIRE);
 
+    trace = trace ? trace : &none;
     *record = (struct gencore_record){
         .magic = {'G', 'E', 'N', 'C', 'O', 'R', 'E', '1'},
         .record_size = sizeof(*record),
@@ -164,22 +165,40 @@ describe_caller(struct gencore_capture *capture)
         .tid = capture->tid,
         .text_size = capture->request->text_size,
         .core_filter = capture->request->core_filter,
-        .started_ns = frozen_now(CLOCK_REALTIME),
-        .trace_function = (uint64_t)(uintptr_t)engine.trace_function,
-        .trace_signal = engine.trace_signal,
-        .attempt = engine.attempt,
+        .started_ns = safe_now(CLOCK_REALTIME),
+        .trace_function = (uint64_t)(uintptr_t)trace->function,
+        .all_threads_signal = trace->all_threads_signal,
+        .own_thread_signal = trace->own_thread_signal,
+        .ident_offset = engine.ident_offset,
+        .phase = (uint32_t)test_phase,
+        .attempt = (int32_t)(test_phase >> 32),
         .has_stderr = capture->request->hand_on_stderr && capture->plan->stderr_fd >= 0,
     };
-    for (unsigned int i = 0; i < sizeof(record->phase); i++) {
-        ((volatile char *)record->phase)[i] = engine.phase[i];
-    }
     for (unsigned int i = 0; capture->request->info && i < sizeof(record->info); i++) {
-        ((volatile uint8_t *)record->info)[i] = ((const uint8_t *)capture->request->info)[i];
+        record->info[i] = ((const uint8_t *)capture->request->info)[i];
     }
-    gencore_find_journal(&record->journal_address, &record->journal_size);
     capture->calling.tid = capture->tid;
     capture->calling.state = GENCORE_THREAD_CALLING;
     (void)raw2(SYS_prctl, PR_GET_NAME, capture->calling.name);
+}
+
+/* Wait until a process has ended, at most that long. */
+static void
+await_end(int32_t pid, int64_t nanoseconds)
+{
+    int64_t deadline = safe_now(CLOCK_MONOTONIC) + nanoseconds, left;
+    struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, pid, 0), .events = POLLIN};
+
+    while (ended.fd >= 0 && (left = deadline - safe_now(CLOCK_MONOTONIC)) > 0) {
+        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
+
+        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
+            break;
+        }
+    }
+    if (ended.fd >= 0) {
+        (void)raw1(SYS_close, ended.fd);
+    }
 }
 
 int
@@ -224,6 +243,13 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     } while (capture->result.stage == GENCORE_STAGE_TABLE && capture->result.error == ENOSPC);
 
     *result = capture->result;
+    if (error == 0 && request->hold_ns > 0) {
+        /* Signals may come: whoever waits that long must be able to end the process. */
+        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
+        await_end(result->collector_pid, request->hold_ns);
+        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(gencore_sigset));
+    }
+    gencore_release(&engine.threads); /* also if the helper that stopped them was killed */
     /* First given back: a handler that has been waiting for the mask may capture, too. */
     give_engine_back();
     (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
@@ -231,60 +257,46 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
 }
 
 void
-gencore_resume(void)
+gencore_set_test_phase(enum gencore_phase phase, int32_t attempt)
 {
-    gencore_release(&engine.threads);
+    __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase, __ATOMIC_RELEASE);
 }
 
 void
-gencore_await(int32_t collector_pid, int64_t nanoseconds)
+gencore_set_trace(const struct gencore_trace *trace)
 {
-    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + nanoseconds, left;
-    struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, collector_pid, 0), .events = POLLIN};
+    struct gencore_trace *unused = &engine.traces[engine.trace == &engine.traces[0]];
 
-    while (ended.fd >= 0 && (left = deadline - frozen_now(CLOCK_MONOTONIC)) > 0) {
-        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
-
-        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
-            break;
-        }
-    }
-    if (ended.fd >= 0) {
-        (void)raw1(SYS_close, ended.fd);
-    }
+    *unused = *trace;
+    __atomic_store_n(&engine.trace, unused, __ATOMIC_RELEASE);
 }
 
-void
-gencore_set_moment(const char *phase, int32_t attempt)
+/* Whether errno says more than the message of the stage: not where the refusal is ours. */
+static int
+is_error_of_kernel(int32_t stage)
 {
-    struct frozen_text text = frozen_text_in(engine.phase, sizeof(engine.phase));
-
-    frozen_put(&text, phase);
-    engine.attempt = attempt;
-}
-
-void
-gencore_set_trace(void (*function)(int), int32_t signal)
-{
-    engine.trace_function = function;
-    engine.trace_signal = signal;
+    return stage != GENCORE_STAGE_BUSY && stage != GENCORE_STAGE_LIMIT && stage != GENCORE_STAGE_FULL
+           && stage != GENCORE_STAGE_DIED;
 }
 
 static void
 complain(const struct gencore_plan *plan, const struct gencore_result *result)
 {
     char line[512];
-    struct frozen_text text = frozen_text_in(line, sizeof(line));
+    struct safe_text text = safe_text_in(line, sizeof(line));
 
     if (plan->stderr_fd < 0 || result->stage == GENCORE_STAGE_CLAIMED) {
         return;
     }
-    frozen_put(&text, "gencore: no core archive: ");
-    frozen_put(&text, plan->messages[result->stage]);
-    frozen_put(&text, " (errno ");
-    frozen_put_number(&text, (uint64_t)result->error, 1);
-    frozen_put(&text, ")\n");
-    (void)frozen_write_all(plan->stderr_fd, line, (uint64_t)(text.at - line));
+    safe_put(&text, "gencore: no core archive: ");
+    safe_put(&text, plan->messages[result->stage]);
+    if (is_error_of_kernel(result->stage)) {
+        safe_put(&text, " (errno ");
+        safe_put_number(&text, (uint64_t)result->error, 1);
+        safe_put(&text, ")");
+    }
+    safe_put(&text, "\n");
+    (void)safe_write_all(plan->stderr_fd, line, (uint64_t)(text.at - line));
 }
 
 void
@@ -295,12 +307,7 @@ gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *inf
 
     request.info = info;
     request.context = context;
-    request.keep_stopped = standby->await_ns > 0;
     if (gencore_capture(standby->plan, &request, result) < 0) {
         complain(standby->plan, result);
     }
-    else if (standby->await_ns > 0) {
-        gencore_await(result->collector_pid, standby->await_ns);
-    }
-    gencore_resume();
 }

@@ -1,5 +1,5 @@
 /*
- * snapshot.c - life of the snapshot: a frozen copy-on-write child of the captured process.
+ * snapshot.c - life of the snapshot: a copy-on-write child of the captured process.
  *
  * It serves its memory to the collector through two pipes and, if asked to, lets a copy of itself die of
  * SIGSEGV so that the kernel writes a core. It ends when the collector does. It may run nothing but raw
@@ -12,21 +12,21 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
-#include "frozen.h"
+#include "signal_safe.h"
 #include "gencore.h"
 
 #ifndef SYS_close_range
 #define SYS_close_range 436 /* the same number on every architecture */
 #endif
 
-#define REQUEST_FD 0
+#define COMMAND_FD 0
 #define REPLY_FD 1
 #define STDERR_FD 2
 #define TRACE_SECONDS 2
 #define PIECE (1024 * 1024)
-#define STEP_BACK 10 /* of nice(2), which ends at 19 by itself */
+#define LOWER_BY 10 /* of nice(2), which ends at 19 by itself */
 
-/* Without close_range (before Linux 5.9) only what is open is closed: nofile may be a thousand million. */
+/* Without close_range (before Linux 5.9) only what is open is closed: nofile may be a billion. */
 static void
 close_from_listing(unsigned int first)
 {
@@ -43,8 +43,8 @@ close_from_listing(unsigned int first)
         (void)raw3(SYS_lseek, directory, 0, 0);
         while ((size = raw3(SYS_getdents64, directory, buffer, sizeof(buffer))) > 0) {
             for (long at = 0; at < size;) {
-                const struct frozen_entry *entry = (const struct frozen_entry *)(buffer + at);
-                int32_t fd = frozen_entry_number(entry);
+                const struct safe_entry *entry = (const struct safe_entry *)(buffer + at);
+                int32_t fd = safe_entry_number(entry);
 
                 at += entry->size;
                 if (fd >= (int32_t)first && fd != directory && raw1(SYS_close, fd) == 0) {
@@ -77,7 +77,7 @@ write_setting(const char *path, const char *text)
     while (text[size]) {
         size++;
     }
-    error = frozen_write_all((int)fd, text, size);
+    error = safe_write_all((int)fd, text, size);
     (void)raw1(SYS_close, fd);
     return (int32_t)-error;
 }
@@ -96,31 +96,31 @@ raise_limit(int resource)
 }
 
 void
-gencore_step_back(void)
+gencore_lower_priority(void)
 {
     long raised = raw2(SYS_getpriority, PRIO_PROCESS, 0); /* the kernel's: 20 - nice */
 
     if (raised > 0) {
-        (void)raw3(SYS_setpriority, PRIO_PROCESS, 0, 20 - raised + STEP_BACK);
+        (void)raw3(SYS_setpriority, PRIO_PROCESS, 0, 20 - raised + LOWER_BY);
     }
 }
 
 static void
-say_hello(const struct gencore_snapshot *snapshot)
+send_status(const struct gencore_snapshot *snapshot)
 {
     char filter[24];
-    struct frozen_text text = frozen_text_in(filter, sizeof(filter));
-    struct gencore_hello hello;
+    struct safe_text text = safe_text_in(filter, sizeof(filter));
+    struct gencore_snapshot_status status;
 
-    frozen_put_number(&text, snapshot->core_filter, 1);
-    hello.pid = (int32_t)raw0(SYS_getpid);
-    hello.filter_error = write_setting("/proc/self/coredump_filter", filter);
-    hello.oom_error = write_setting("/proc/self/oom_score_adj", "1000");
-    hello.limit_error = raise_limit(RLIMIT_CORE);
+    safe_put_number(&text, snapshot->core_filter, 1);
+    status.pid = (int32_t)raw0(SYS_getpid);
+    status.filter_error = write_setting("/proc/self/coredump_filter", filter);
+    status.oom_error = write_setting("/proc/self/oom_score_adj", "1000");
+    status.limit_error = raise_limit(RLIMIT_CORE);
     (void)raise_limit(RLIMIT_FSIZE);
-    hello.chdir_error = (int32_t)-raw1(SYS_fchdir, snapshot->work_fd);
-    hello.page_size = snapshot->page_size;
-    (void)frozen_write_all(REPLY_FD, &hello, sizeof(hello));
+    status.chdir_error = (int32_t)-raw1(SYS_fchdir, snapshot->work_fd);
+    status.page_size = snapshot->page_size;
+    (void)safe_write_all(REPLY_FD, &status, sizeof(status));
 }
 
 /*
@@ -178,7 +178,7 @@ send_memory(uint64_t address, uint64_t size, uint32_t page_size)
         unreadable++;
         for (page_end = page_end < end ? page_end : end; address < page_end;) {
             piece = page_end - address < sizeof(zeros) ? page_end - address : sizeof(zeros);
-            if (frozen_write_all(REPLY_FD, zeros, piece) < 0) {
+            if (safe_write_all(REPLY_FD, zeros, piece) < 0) {
                 (void)raw1(SYS_exit_group, 1);
             }
             address += piece;
@@ -197,10 +197,10 @@ send_mincore(uint64_t address, uint64_t pages, uint32_t page_size)
 
         if (raw3(SYS_mincore, address, piece * page_size, answer) < 0) {
             for (uint64_t i = 0; i < piece; i++) {
-                ((volatile unsigned char *)answer)[i] = 0xff;
+                answer[i] = 0xff;
             }
         }
-        (void)frozen_write_all(REPLY_FD, answer, piece);
+        (void)safe_write_all(REPLY_FD, answer, piece);
         address += piece * page_size;
         pages -= piece;
     }
@@ -232,13 +232,13 @@ crash(const struct gencore_snapshot *snapshot)
     long error;
 
     crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL, NULL);
-    (void)frozen_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
+    (void)safe_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
     if (crashed.pid > 0) {
         do {
             error = raw4(SYS_wait4, crashed.pid, &crashed.status, 0, NULL);
         } while (error == -EINTR);
     }
-    (void)frozen_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
+    (void)safe_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
 }
 
 /* What a copy of the snapshot calls to write the Python stacks. */
@@ -251,7 +251,8 @@ struct trace {
 static int
 trace_main(void *argument)
 {
-    static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS}, no_core = {1, 1}; /* 0: a pipe gets one, core(5) */
+    static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS};
+    static const struct rlimit no_core = {1, 1}; /* 0: a pipe gets one, core(5) */
     const struct trace *trace = argument;
 
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
@@ -270,7 +271,7 @@ send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t 
     int ends[2];
     uint32_t size = 0;
     long count, pid;
-    int64_t deadline = frozen_now(CLOCK_MONOTONIC) + 2 * TRACE_SECONDS * NANOSECONDS;
+    int64_t deadline = safe_now(CLOCK_MONOTONIC) + 2 * TRACE_SECONDS * NANOSECONDS;
 
     if (raw2(SYS_pipe2, ends, O_CLOEXEC) == 0) {
         struct trace trace = {(void (*)(int))(uintptr_t)function, (int)signal, ends[1]};
@@ -278,7 +279,7 @@ send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t 
         pid = gencore_clone(SIGCHLD, snapshot->crash_stack_top, trace_main, &trace, NULL);
         (void)raw1(SYS_close, ends[1]);
         while (pid > 0) {
-            int64_t left = deadline - frozen_now(CLOCK_MONOTONIC);
+            int64_t left = deadline - safe_now(CLOCK_MONOTONIC);
             struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
             struct pollfd readable = {.fd = ends[0], .events = POLLIN};
 
@@ -290,8 +291,8 @@ send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t 
                 break;
             }
             size = (uint32_t)count;
-            (void)frozen_write_all(REPLY_FD, &size, sizeof(size));
-            (void)frozen_write_all(REPLY_FD, buffer, size);
+            (void)safe_write_all(REPLY_FD, &size, sizeof(size));
+            (void)safe_write_all(REPLY_FD, buffer, size);
         }
         if (pid > 0) {
             (void)raw2(SYS_kill, pid, SIGKILL);
@@ -300,42 +301,42 @@ send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t 
         (void)raw1(SYS_close, ends[0]);
     }
     size = 0;
-    (void)frozen_write_all(REPLY_FD, &size, sizeof(size));
+    (void)safe_write_all(REPLY_FD, &size, sizeof(size));
 }
 
 _Noreturn int
 gencore_snapshot_main(void *argument)
 {
     const struct gencore_snapshot *snapshot = argument;
-    struct gencore_order order;
+    struct gencore_command command;
     uint64_t unreadable = 0;
 
     /* The collector is our parent: neither outlives the other. */
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can be had. */
     (void)raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
-    gencore_step_back();
-    (void)raw3(SYS_dup3, snapshot->request_fd, REQUEST_FD, 0);
+    gencore_lower_priority();
+    (void)raw3(SYS_dup3, snapshot->command_fd, COMMAND_FD, 0);
     (void)raw3(SYS_dup3, snapshot->reply_fd, REPLY_FD, 0);
-    say_hello(snapshot);
+    send_status(snapshot);
     gencore_close_from(2);
 
-    while (frozen_read_exactly(REQUEST_FD, &order, sizeof(order)) == 0) {
-        switch (order.command) {
+    while (safe_read_exactly(COMMAND_FD, &command, sizeof(command)) == 0) {
+        switch (command.kind) {
         case GENCORE_COMMAND_READ:
-            unreadable += send_memory(order.address, order.size, snapshot->page_size);
+            unreadable += send_memory(command.address, command.size, snapshot->page_size);
             break;
         case GENCORE_COMMAND_MINCORE:
-            send_mincore(order.address, order.size, snapshot->page_size);
+            send_mincore(command.address, command.size, snapshot->page_size);
             break;
         case GENCORE_COMMAND_UNREADABLE:
-            (void)frozen_write_all(REPLY_FD, &unreadable, sizeof(unreadable));
+            (void)safe_write_all(REPLY_FD, &unreadable, sizeof(unreadable));
             break;
         case GENCORE_COMMAND_CRASH:
             crash(snapshot);
             break;
         case GENCORE_COMMAND_TRACE:
-            send_trace(snapshot, order.address, order.size);
+            send_trace(snapshot, command.address, command.size);
             break;
         default:
             (void)raw1(SYS_exit_group, 2);

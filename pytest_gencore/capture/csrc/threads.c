@@ -9,13 +9,13 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "frozen.h"
+#include "signal_safe.h"
 #include "gencore.h"
 
 #define STOP_DEADLINE_NS (200 * 1000 * 1000LL) /* without any new answer */
 #define STOP_LIMIT_NS (10 * STOP_DEADLINE_NS)  /* with answers still coming in */
 #define LOOK_AFTER_NS (5 * 1000 * 1000LL)      /* silence, before asking the kernel why */
-#define PASSES_WITHOUT_NEWS 4                  /* listings that disagree with the thread count */
+#define STABLE_PASSES 4                  /* listings that disagree with the thread count */
 
 /* The table of the capture under way, for the handler. One capture at a time: engine.c. */
 static struct gencore_threads *volatile current;
@@ -79,7 +79,7 @@ on_stop_signal(int signal, siginfo_t *info, void *context)
     }
     (void)__atomic_add_fetch(&threads->stopped, 1, __ATOMIC_ACQ_REL);
     futex_wake_all(&threads->stopped);
-    /* Not "unequal": a thread that wakes late may find a later capture's epoch. */
+    /* By distance, not equality: a thread that wakes late may find a later capture's epoch. */
     while ((int32_t)((released = __atomic_load_n(&threads->released, __ATOMIC_ACQUIRE)) - epoch) < 0) {
         (void)futex_wait(&threads->released, released, -1);
     }
@@ -129,15 +129,15 @@ gencore_disarm(struct gencore_threads *threads, const struct gencore_action *pre
 static void
 task_path(char *buffer, size_t size, int32_t pid, int32_t tid, const char *file)
 {
-    struct frozen_text text = frozen_text_in(buffer, size);
+    struct safe_text text = safe_text_in(buffer, size);
 
-    frozen_put(&text, "/proc/");
-    frozen_put_number(&text, (uint64_t)pid, 1);
-    frozen_put(&text, "/task");
+    safe_put(&text, "/proc/");
+    safe_put_number(&text, (uint64_t)pid, 1);
+    safe_put(&text, "/task");
     if (tid) {
-        frozen_put(&text, "/");
-        frozen_put_number(&text, (uint64_t)tid, 1);
-        frozen_put(&text, file);
+        safe_put(&text, "/");
+        safe_put_number(&text, (uint64_t)tid, 1);
+        safe_put(&text, file);
     }
 }
 
@@ -152,8 +152,8 @@ ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, in
     (void)raw3(SYS_lseek, directory, 0, 0);
     while ((size = raw3(SYS_getdents64, directory, buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < size;) {
-            const struct frozen_entry *entry = (const struct frozen_entry *)(buffer + at);
-            int32_t found = frozen_entry_number(entry);
+            const struct safe_entry *entry = (const struct safe_entry *)(buffer + at);
+            int32_t found = safe_entry_number(entry);
             struct gencore_thread *thread;
 
             at += entry->size;
@@ -196,12 +196,12 @@ describe_unreached(struct gencore_thread *thread, int32_t pid)
     long size;
 
     task_path(path, sizeof(path), pid, thread->tid, "/comm");
-    size = frozen_read_file(path, thread->name, sizeof(thread->name));
+    size = safe_read_file(path, thread->name, sizeof(thread->name));
     if (size > 0 && thread->name[size - 1] == '\n') {
         thread->name[size - 1] = '\0';
     }
     task_path(path, sizeof(path), pid, thread->tid, "/syscall");
-    if (frozen_read_file(path, text, sizeof(text)) <= 0 || text[0] == 'r') {
+    if (safe_read_file(path, text, sizeof(text)) <= 0 || text[0] == 'r') {
         return; /* not allowed, or "running" */
     }
     while (*at && *at != ' ') {
@@ -213,7 +213,7 @@ describe_unreached(struct gencore_thread *thread, int32_t pid)
     while (*at && *at != '\n' && count < 9) {
         const char *before = at;
 
-        numbers[count] = frozen_hex(&at);
+        numbers[count] = safe_hex(&at);
         if (at == before) {
             return;
         }
@@ -224,6 +224,33 @@ describe_unreached(struct gencore_thread *thread, int32_t pid)
     }
 }
 
+/*
+ * Why a thread has not answered: GONE if it has ended, MASKED if it has blocked the signal twice in a row (libraries
+ * block all signals for a moment, when they create a thread for example); 0 if it may still answer.
+ */
+static uint32_t
+judge_silent(struct gencore_thread *thread, int32_t pid, uint64_t signal_bit)
+{
+    char path[96], value[32];
+    const char *at = value;
+    long size;
+    uint64_t blocked;
+    int is_masked;
+
+    task_path(path, sizeof(path), pid, thread->tid, "/status");
+    size = safe_read_field(path, "State:\t", value, sizeof(value));
+    if (size == -ENOENT || size == -ESRCH || (size > 0 && (value[0] == 'Z' || value[0] == 'X'))) {
+        return GENCORE_THREAD_GONE;
+    }
+    if (safe_read_field(path, "SigBlk:\t", value, sizeof(value)) <= 0) {
+        return 0;
+    }
+    blocked = safe_hex(&at);
+    is_masked = (blocked & signal_bit) && (thread->sigmask & signal_bit);
+    thread->sigmask = blocked;
+    return is_masked ? GENCORE_THREAD_MASKED : 0;
+}
+
 /* After a silence: threads that ended or that block the signal will never answer. */
 static void
 look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
@@ -232,28 +259,14 @@ look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
 
     for (uint32_t i = 0; i < threads->capacity; i++) {
         struct gencore_thread *thread = &threads->slots[i];
-        uint32_t verdict = last_look ? GENCORE_THREAD_SILENT : 0;
-        char path[96], status[4096];
-        const char *at;
+        uint32_t verdict;
 
         if (thread->tid == 0 || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
             continue;
         }
-        task_path(path, sizeof(path), pid, thread->tid, "/status");
-        if (frozen_read_file(path, status, sizeof(status)) <= 0) {
-            verdict = GENCORE_THREAD_GONE;
-        }
-        else if ((at = frozen_find(status, "\nState:\t")) && (*at == 'Z' || *at == 'X')) {
-            verdict = GENCORE_THREAD_GONE;
-        }
-        else if ((at = frozen_find(status, "\nSigBlk:\t"))) {
-            uint64_t blocked = frozen_hex(&at);
-
-            /* Twice: libraries block all signals for a moment, when they create a thread for example. */
-            if ((blocked & bit) && (thread->sigmask & bit)) {
-                verdict = GENCORE_THREAD_MASKED;
-            }
-            thread->sigmask = blocked;
+        verdict = judge_silent(thread, pid, bit);
+        if (!verdict && last_look) {
+            verdict = GENCORE_THREAD_SILENT;
         }
         if (verdict && change_state(thread, GENCORE_THREAD_ASKED, verdict)) {
             threads->asked--;
@@ -268,7 +281,7 @@ static void
 wait_for_answers(struct gencore_threads *threads, int32_t pid, int64_t limit)
 {
     uint32_t answers = __atomic_load_n(&threads->stopped, __ATOMIC_ACQUIRE);
-    int64_t last_answer = frozen_now(CLOCK_MONOTONIC);
+    int64_t last_answer = safe_now(CLOCK_MONOTONIC);
 
     while (answers < threads->asked) {
         int64_t now;
@@ -276,7 +289,7 @@ wait_for_answers(struct gencore_threads *threads, int32_t pid, int64_t limit)
 
         (void)futex_wait(&threads->stopped, seen, LOOK_AFTER_NS);
         answers = __atomic_load_n(&threads->stopped, __ATOMIC_ACQUIRE);
-        now = frozen_now(CLOCK_MONOTONIC);
+        now = safe_now(CLOCK_MONOTONIC);
         if (answers != seen && now < limit) {
             last_answer = now;
             continue;
@@ -292,7 +305,7 @@ gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
     char path[64];
     long directory;
     int passes = 0;
-    int64_t limit = frozen_now(CLOCK_MONOTONIC) + STOP_LIMIT_NS;
+    int64_t limit = safe_now(CLOCK_MONOTONIC) + STOP_LIMIT_NS;
 
     task_path(path, sizeof(path), pid, 0, "");
     directory = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -309,7 +322,7 @@ gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
             return (int)added;
         }
         wait_for_answers(threads, pid, limit);
-        if (frozen_now(CLOCK_MONOTONIC) >= limit) {
+        if (safe_now(CLOCK_MONOTONIC) >= limit) {
             break;
         }
         if (added > 0) {
@@ -318,7 +331,7 @@ gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
         /* A listing can pass over a thread while another one ends; the link count tells how many there are:
          * 2 + threads, fs/proc/base.c proc_task_getattr(). */
         if (raw2(SYS_fstat, directory, &status) < 0 || status.st_nlink == (nlink_t)listed + 2
-            || ++passes >= PASSES_WITHOUT_NEWS) {
+            || ++passes >= STABLE_PASSES) {
             break;
         }
     }

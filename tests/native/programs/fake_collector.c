@@ -2,14 +2,17 @@
  * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads memory
  * of the snapshot, and writes what it found into the archive file as text. Ends the snapshot by ending.
  *
- * The request's text is "ADDRESS SIZE" in hexadecimal: memory of the captured process to show.
+ * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and, if the
+ * collector is to wait, the path of a FIFO: until whoever opens it closes it again.
  */
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "gencore.h"
+#include "protocol.h"
 
 static void
 read_exactly(int fd, void *data, size_t size)
@@ -44,25 +47,40 @@ static void
 show_memory(const char *text)
 {
     char *end;
-    struct gencore_order order = {.command = GENCORE_COMMAND_READ};
+    struct gencore_command command = {.kind = GENCORE_COMMAND_READ};
     char memory[4096];
 
-    order.address = strtoull(text, &end, 16);
-    order.size = strtoull(end, NULL, 16);
-    if (order.size > sizeof(memory) || write(GENCORE_FD_REQUEST, &order, sizeof(order)) != sizeof(order)) {
+    command.address = strtoull(text, &end, 16);
+    command.size = strtoull(end, NULL, 16);
+    if (command.size > sizeof(memory) || write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
         dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
         exit(1);
     }
-    read_exactly(GENCORE_FD_REPLY, memory, (size_t)order.size);
-    dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)order.size, memory);
+    read_exactly(GENCORE_FD_REPLIES, memory, (size_t)command.size);
+    dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)command.size, memory);
+}
+
+static void
+wait_at_gate(const char *text)
+{
+    const char *path = strchr(text, '/');
+    char byte;
+
+    if (path) {
+        int fd = open(path, O_RDONLY);
+
+        while (read(fd, &byte, 1) > 0) {
+        }
+        close(fd);
+    }
 }
 
 int
 main(void)
 {
     struct gencore_record record;
-    struct gencore_hello hello;
-    char text[256] = "";
+    struct gencore_snapshot_status status;
+    char text[PATH_MAX + 64] = "";
 
     read_exactly(GENCORE_FD_HANDOVER, &record, sizeof(record));
     if (memcmp(record.magic, "GENCORE1", 8) != 0 || record.record_size != sizeof(record)
@@ -78,10 +96,11 @@ main(void)
         show_thread(&thread);
     }
     read_exactly(GENCORE_FD_HANDOVER, text, (size_t)record.text_size);
-    read_exactly(GENCORE_FD_REPLY, &hello, sizeof(hello));
+    read_exactly(GENCORE_FD_REPLIES, &status, sizeof(status));
     if (record.text_size) {
         show_memory(text);
+        wait_at_gate(text);
     }
-    dprintf(GENCORE_FD_ARCHIVE, "end %d\n", hello.pid == record.snapshot_pid);
+    dprintf(GENCORE_FD_ARCHIVE, "end %d\n", status.pid == record.snapshot_pid);
     return 0;
 }

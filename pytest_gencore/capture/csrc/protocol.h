@@ -1,0 +1,156 @@
+/*
+ * protocol.h - all that the captured process, its snapshot and the collector agree on.
+ *
+ * The Python side of it is pytest_gencore/protocol.py; tests/native/test_protocol.py compares every offset, size
+ * and value. Numbers are in the byte order of the machine: both sides run on it.
+ */
+#ifndef GENCORE_PROTOCOL_H
+#define GENCORE_PROTOCOL_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#define GENCORE_REGISTERS 27 /* struct user_regs_struct, sys/user.h */
+#elif defined(__aarch64__)
+#define GENCORE_REGISTERS 34 /* struct user_pt_regs, asm/ptrace.h */
+#endif
+
+#define GENCORE_NAME_SIZE 64 /* "core_YYYYMMDD.HHMMSS.PID.SEQ": at most 37 */
+
+/* File descriptors of the collector when it starts. */
+enum gencore_descriptor {
+    GENCORE_FD_HANDOVER = 3, /* memfd: record, threads, JSON */
+    GENCORE_FD_ARCHIVE = 4,  /* NAME.tar.gz.partial, write only */
+    GENCORE_FD_STATE = 5,    /* NAME.json in the run's folder, locked while the collector lives */
+    GENCORE_FD_COMMANDS = 6, /* write end: commands to the snapshot */
+    GENCORE_FD_REPLIES = 7,  /* read end: the snapshot's replies */
+    GENCORE_FD_STDERR = 8,   /* the test run's standard error, only if it is to be told at the end */
+};
+
+/* Where a capture failed. The messages are in capture/engine.py. */
+enum gencore_stage {
+    GENCORE_STAGE_NONE = 0,
+    GENCORE_STAGE_BUSY = 1,
+    GENCORE_STAGE_TABLE = 2,
+    GENCORE_STAGE_LAUNCH = 3,
+    GENCORE_STAGE_DIRECTORY = 4,
+    GENCORE_STAGE_RUN_DIRECTORY = 5,
+    GENCORE_STAGE_NAME = 6,
+    GENCORE_STAGE_FILES = 7,
+    GENCORE_STAGE_SNAPSHOT = 8,
+    GENCORE_STAGE_HANDOVER = 9,
+    GENCORE_STAGE_EXEC = 10,
+    GENCORE_STAGE_DIED = 11,
+    GENCORE_STAGE_CLAIMED = 12, /* the test has its capture */
+    GENCORE_STAGE_LIMIT = 13,   /* the run has as many captures as it may have */
+    GENCORE_STAGE_FULL = 14,    /* its archives are as large as they may be */
+};
+#define GENCORE_STAGE_LAST GENCORE_STAGE_FULL
+
+/* How far the stop of one thread got. The manifest tells it to the reader of a core. */
+enum gencore_thread_state {
+    GENCORE_THREAD_FREE = 0,
+    GENCORE_THREAD_ASKED = 1,   /* signal sent, no answer yet */
+    GENCORE_THREAD_STOPPED = 2, /* waits in the handler, registers saved */
+    GENCORE_THREAD_CALLING = 3, /* the thread that captures */
+    GENCORE_THREAD_MASKED = 4,  /* blocks the signal: not reached */
+    GENCORE_THREAD_SILENT = 5,  /* did not answer before the deadline: not reached */
+    GENCORE_THREAD_GONE = 6,    /* ended meanwhile; not handed over */
+};
+
+/* Where in its test a process is. */
+enum gencore_phase {
+    GENCORE_PHASE_NONE = 0,
+    GENCORE_PHASE_SETUP = 1,
+    GENCORE_PHASE_CALL = 2,
+    GENCORE_PHASE_TEARDOWN = 3,
+};
+
+/* Deadlines, each with a timer of its own. */
+enum gencore_deadline {
+    GENCORE_DEADLINE_GENCORE = 0,        /* ours */
+    GENCORE_DEADLINE_PYTEST_TIMEOUT = 1, /* an alarm follows that ends the test; interrupts system calls */
+};
+#define GENCORE_DEADLINES 2
+
+/* First in the hand-over. */
+struct gencore_record {
+    char magic[8];           /* "GENCORE1" */
+    uint32_t record_size;    /* sizeof(struct gencore_record) */
+    uint32_t thread_size;    /* sizeof(struct gencore_thread) */
+    uint32_t thread_count;   /* thread records that follow, the calling thread first */
+    uint32_t registers;      /* GENCORE_REGISTERS */
+    int32_t pid;             /* the captured process */
+    int32_t tid;             /* the capturing thread */
+    int32_t snapshot_pid;
+    int32_t stop_signal;     /* 0: threads were not stopped */
+    uint64_t text_size;      /* bytes of JSON after the thread records */
+    uint64_t core_filter;
+    int64_t started_ns;      /* CLOCK_REALTIME when the capture began */
+    int64_t stop_ns;         /* until all threads had stopped */
+    int64_t snapshot_ns;     /* the clone itself */
+    int64_t pause_ns;        /* other threads: first stop signal until release, or until the clone if held */
+    int64_t stopped_at_ns;   /* CLOCK_MONOTONIC of the first stop signal */
+    int64_t hold_ns;         /* the threads stand until the collector has ended, at most that long; 0: released */
+    uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
+    int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
+    uint64_t journal_address;
+    uint64_t journal_size;   /* bytes of notes at that address, see gencore_note() */
+    int32_t all_threads_signal; /* the function with it writes the stacks of 100 threads at most */
+    int32_t own_thread_signal;  /* with this one only that of the capturing thread; 0: it cannot */
+    uint32_t slot;           /* which of the run's captures it is, 0 if they are not limited */
+    uint32_t phase;          /* enum gencore_phase; for captures whose text was written before */
+    int32_t attempt;         /* of the test, likewise */
+    int32_t has_stderr;      /* GENCORE_FD_STDERR is open */
+    uint8_t info[128];       /* siginfo_t, zeros without a signal */
+    char name[GENCORE_NAME_SIZE];
+};
+
+/* One thread of the captured process, in the hand-over. */
+struct gencore_thread {
+    int32_t tid;
+    uint32_t state;      /* enum gencore_thread_state; set last by the thread itself */
+    char name[16];       /* as PR_GET_NAME gives it */
+    uint64_t fp_address; /* in the captured memory: signal-frame floating point area, 0 if none */
+    uint64_t fp_size;    /* bytes */
+    uint64_t tls;        /* the thread pointer: fs base, or tpidr_el0 */
+    uint64_t sigmask;    /* blocked signals at the time of the stop, 0 if not known */
+    uint64_t regs[GENCORE_REGISTERS]; /* order of NT_PRSTATUS */
+};
+
+/* First bytes on the reply pipe: errno of each step, 0 if it worked. */
+struct gencore_snapshot_status {
+    int32_t pid;
+    int32_t filter_error; /* coredump_filter, refused under gVisor */
+    int32_t oom_error;    /* oom_score_adj */
+    int32_t limit_error;  /* RLIMIT_CORE */
+    int32_t chdir_error;
+    uint32_t page_size;
+};
+
+/* What the collector asks of the snapshot; one reply each. */
+enum gencore_command_kind {
+    GENCORE_COMMAND_READ = 1,       /* address, size: the bytes; unreadable pages as zeros */
+    GENCORE_COMMAND_MINCORE = 2,    /* address, pages: one byte a page, see mincore(2); 0xff: error */
+    GENCORE_COMMAND_UNREADABLE = 3, /* -, -: uint64_t, pages that were sent as zeros so far */
+    GENCORE_COMMAND_CRASH = 4,      /* -, -: a copy waits for SIGSEGV; struct gencore_crash in two parts */
+    /*
+     * function, signal: a copy calls function(signal), which writes to its standard error. Pieces, each
+     * after its uint32_t size; a last size 0. A copy, as the function may not survive what it reads.
+     */
+    GENCORE_COMMAND_TRACE = 5,
+};
+
+struct gencore_command {
+    uint64_t kind; /* enum gencore_command_kind */
+    uint64_t address;
+    uint64_t size;
+};
+
+/* Reply to GENCORE_COMMAND_CRASH: the pid at once, the wait status when it has died. */
+struct gencore_crash {
+    int32_t pid; /* or -errno */
+    int32_t status;
+};
+
+#endif

@@ -1,0 +1,261 @@
+/* triggers.c - handlers of crashes and deadlines, for Python. */
+#include "glue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STANDBY_NAME "pytest_gencore.capture._native.standby"
+
+/* ---- standbys: what handlers capture with ----------------------------------------------------------- */
+
+/* Freed only when no handler can see it any more. */
+struct standby {
+    struct gencore_standby native; /* first: a pointer to it is one to us */
+    PyObject *plan;
+    char *text;
+    char *claim;
+};
+
+/* What handlers use: references of ours. */
+static PyObject *crash_standby, *deadline_standby[GENCORE_DEADLINES];
+
+static void
+standby_destructor(PyObject *capsule)
+{
+    struct standby *standby = PyCapsule_GetPointer(capsule, STANDBY_NAME);
+
+    if (standby) {
+        Py_XDECREF(standby->plan);
+        free(standby->text);
+        free(standby->claim);
+        free(standby);
+    }
+}
+
+PyDoc_STRVAR(prepare_standby_doc,
+             "prepare_standby(plan, text, core_filter, stop_threads, claim, hand_on_stderr, await_seconds, /)\n"
+             "--\n\n"
+             "Copy what a signal handler captures with and return it as an opaque object.");
+
+static PyObject *
+native_prepare_standby(PyObject *module, PyObject *args)
+{
+    PyObject *plan, *capsule = NULL;
+    const char *text, *claim;
+    Py_ssize_t text_size;
+    unsigned long long core_filter;
+    int stop_threads, hand_on_stderr;
+    double await_seconds;
+    struct standby *standby;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Oy#Kpzpd:prepare_standby", &plan, &text, &text_size, &core_filter,
+                          &stop_threads, &claim, &hand_on_stderr, &await_seconds)
+        || !PyCapsule_GetPointer(plan, NATIVE_PLAN)) {
+        return NULL;
+    }
+    standby = calloc(1, sizeof(*standby));
+    if (standby) {
+        standby->text = malloc((size_t)text_size + 1);
+        standby->claim = claim ? strdup(claim) : NULL;
+    }
+    if (standby && standby->text && (!claim || standby->claim)) {
+        memcpy(standby->text, text, (size_t)text_size);
+        standby->native.plan = PyCapsule_GetPointer(plan, NATIVE_PLAN);
+        standby->native.request = (struct gencore_request){
+            .text = standby->text,
+            .text_size = (uint64_t)text_size,
+            .core_filter = core_filter,
+            .stop_threads = stop_threads,
+            .hand_on_stderr = hand_on_stderr,
+            .claim = standby->claim,
+            .hold_ns = (int64_t)(await_seconds * 1e9),
+        };
+        capsule = PyCapsule_New(standby, STANDBY_NAME, standby_destructor);
+    }
+    if (!capsule) {
+        if (standby) {
+            free(standby->text);
+            free(standby->claim);
+            free(standby);
+        }
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    }
+    Py_INCREF(plan);
+    standby->plan = plan;
+    return capsule;
+}
+
+/* The standby in a capsule, NULL for None; -1 with an exception set for anything else. */
+static int
+get_standby(PyObject *capsule, const struct gencore_standby **standby)
+{
+    *standby = capsule == Py_None ? NULL : PyCapsule_GetPointer(capsule, STANDBY_NAME);
+    return *standby || capsule == Py_None ? 0 : -1;
+}
+
+static void
+hold(PyObject **held, PyObject *capsule)
+{
+    PyObject *before = *held;
+
+    Py_INCREF(capsule);
+    *held = capsule;
+    Py_XDECREF(before);
+}
+
+PyDoc_STRVAR(set_crash_standby_doc, "set_crash_standby(standby, /)\n--\n\n"
+                                    "Say what the next crash is captured with; None: it is not.");
+
+static PyObject *
+native_set_crash_standby(PyObject *module, PyObject *capsule)
+{
+    const struct gencore_standby *standby;
+
+    (void)module;
+    if (get_standby(capsule, &standby) < 0) {
+        return NULL;
+    }
+    if (gencore_set_crash_standby(standby)) {
+        Py_XINCREF(crash_standby); /* a handler may be reading it: never freed */
+    }
+    hold(&crash_standby, capsule);
+    Py_RETURN_NONE;
+}
+
+/* ---- crashes ---------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(watch_crashes_doc, "watch_crashes()\n--\n\n"
+                                "Put our handlers before those of fatal signals; returns how many are first.");
+
+static PyObject *
+native_watch_crashes(PyObject *module, PyObject *unused)
+{
+    int count = gencore_watch_crashes();
+
+    (void)module;
+    (void)unused;
+    return count < 0 ? native_error(count) : PyLong_FromLong(count);
+}
+
+/* A function without arguments and result. */
+#define SIMPLE(name, documentation)                                                                            \
+    PyDoc_STRVAR(name##_doc, #name "()\n--\n\n" documentation);                                                \
+    static PyObject *native_##name(PyObject *module, PyObject *unused)                                         \
+    {                                                                                                          \
+        (void)module;                                                                                          \
+        (void)unused;                                                                                          \
+        gencore_##name();                                                                                      \
+        Py_RETURN_NONE;                                                                                        \
+    }
+
+SIMPLE(unwatch_crashes, "Take our handlers out again.")
+SIMPLE(save_actions, "Remember the actions of fatal signals, for restore_actions.")
+SIMPLE(install_under_faulthandler, "While faulthandler is disabled: put our handlers where its will be.")
+SIMPLE(remove_under_faulthandler, "While faulthandler is disabled: take them out again.")
+SIMPLE(restore_actions, "Put back what save_actions found, where faulthandler was not the first.")
+
+/* ---- deadlines -------------------------------------------------------------------------------------- */
+
+SIMPLE(release_deadlines, "Cancel all, and give their signals back.")
+
+PyDoc_STRVAR(set_deadline_doc,
+             "set_deadline(which, seconds, standby, exits, /)\n--\n\n"
+             "Capture this process in so many seconds, on this thread; exits: then end it with status 1.");
+
+static PyObject *
+native_set_deadline(PyObject *module, PyObject *args)
+{
+    unsigned int which;
+    double seconds;
+    int exits, error;
+    PyObject *capsule;
+    const struct gencore_standby *standby;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "IdOp:set_deadline", &which, &seconds, &capsule, &exits)
+        || get_standby(capsule, &standby) < 0) {
+        return NULL;
+    }
+    if (which >= GENCORE_DEADLINES || !standby || !(seconds < 1e9)) {
+        PyErr_SetString(PyExc_ValueError, "no such deadline");
+        return NULL;
+    }
+    error = gencore_set_deadline(which, (int64_t)(seconds * 1e9), standby, exits);
+    hold(&deadline_standby[which], capsule);
+    if (error < 0) {
+        return native_error(error);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+make_fired(int fired, const struct gencore_result *result)
+{
+    PyObject *tuple, *made;
+
+    if (fired == GENCORE_NOT_FIRED) {
+        Py_RETURN_NONE;
+    }
+    tuple = native_result(result);
+    made = tuple ? Py_BuildValue("(NO)", PyBool_FromLong(fired == GENCORE_FIRED), tuple) : NULL;
+    Py_XDECREF(tuple);
+    return made;
+}
+
+typedef int (*ask_deadline)(unsigned int which, struct gencore_result *result);
+
+static PyObject *
+describe_deadline(PyObject *number, ask_deadline ask)
+{
+    struct gencore_result result;
+    unsigned long which = PyLong_AsUnsignedLong(number);
+
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (which >= GENCORE_DEADLINES) {
+        PyErr_SetString(PyExc_ValueError, "no such deadline");
+        return NULL;
+    }
+    return make_fired(ask((unsigned int)which, &result), &result);
+}
+
+PyDoc_STRVAR(cancel_deadline_doc,
+             "cancel_deadline(which, /)\n--\n\n"
+             "Returns what it came to: None, or (captured, result of capture); captured is false if a debugger\n"
+             "was attached.");
+
+static PyObject *
+native_cancel_deadline(PyObject *module, PyObject *which)
+{
+    (void)module;
+    return describe_deadline(which, gencore_cancel_deadline);
+}
+
+PyDoc_STRVAR(deadline_fired_doc, "deadline_fired(which, /)\n--\n\nAs cancel_deadline, without cancelling it.");
+
+static PyObject *
+native_deadline_fired(PyObject *module, PyObject *which)
+{
+    (void)module;
+    return describe_deadline(which, gencore_deadline_fired);
+}
+
+PyMethodDef native_trigger_methods[] = {
+    {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
+    {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
+    {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
+    {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},
+    {"save_actions", native_save_actions, METH_NOARGS, save_actions_doc},
+    {"install_under_faulthandler", native_install_under_faulthandler, METH_NOARGS,
+     install_under_faulthandler_doc},
+    {"remove_under_faulthandler", native_remove_under_faulthandler, METH_NOARGS,
+     remove_under_faulthandler_doc},
+    {"restore_actions", native_restore_actions, METH_NOARGS, restore_actions_doc},
+    {"set_deadline", native_set_deadline, METH_VARARGS, set_deadline_doc},
+    {"cancel_deadline", native_cancel_deadline, METH_O, cancel_deadline_doc},
+    {"deadline_fired", native_deadline_fired, METH_O, deadline_fired_doc},
+    {"release_deadlines", native_release_deadlines, METH_NOARGS, release_deadlines_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,157 @@
+"""The collector's end of the snapshot: its memory through two pipes, its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.protocol import COMMAND, SNAPSHOT_STATUS, Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PIECE = 1024 * 1024
+_TRACE_LIMIT = 1024 * 1024
+_COMMANDS_AHEAD = 256
+"""Commands in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotStatus:
+    """What the snapshot says first: errno of each preparation, 0 if it worked."""
+
+    pid: int
+    filter_error: int
+    oom_error: int
+    limit_error: int
+    chdir_error: int
+    page_size: int
+
+
+class Snapshot:
+    """A frozen copy of the captured process; our child, and ours to end."""
+
+    def __init__(self, pid: int, command_fd: int, reply_fd: int) -> None:
+        """Take over the descriptors and wait for the snapshot's status."""
+        self.pid = pid
+        self._commands = command_fd
+        self._replies = reply_fd
+        self._pidfd = os.pidfd_open(pid)
+        self._buffer = memoryview(bytearray(_PIECE))
+        self._wait_status: int | None = None
+        os.set_inheritable(command_fd, False)
+        os.set_inheritable(reply_fd, False)
+        self.status = SnapshotStatus(**SNAPSHOT_STATUS.unpack(self._receive(SNAPSHOT_STATUS.size)))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return memory; pages that cannot be read are zeros."""
+        return b"".join(bytes(piece) for piece in self.stream([(address, size)]))
+
+    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[memoryview]:
+        """Yield the memory of (address, size) ranges one behind the other, in pieces of up to a MiB.
+
+        A piece is valid until the next one is asked for.
+        """
+        ahead: list[int] = []
+        source = iter(ranges)
+        while True:
+            while len(ahead) < _COMMANDS_AHEAD:
+                piece = next(source, None)
+                if piece is None:
+                    break
+                self._send(Command.READ, *piece)
+                ahead.append(piece[1])
+            if not ahead:
+                return
+            for size in ahead:
+                yield from self._pieces(size)
+            ahead.clear()
+
+    def mincore(self, address: int, pages: int) -> bytes:
+        """Ask which pages are in memory: a byte for each, 0xff where the call failed."""
+        self._send(Command.MINCORE, address, pages)
+        return self._receive(pages)
+
+    def unreadable_pages(self) -> int:
+        """Return how many pages were zeros only because they could not be read."""
+        self._send(Command.UNREADABLE, 0, 0)
+        return int.from_bytes(self._receive(8), "little")
+
+    def trace(self, function: int, signal_number: int) -> bytes:
+        """Let a copy of it call the function that writes all Python stacks; return what that wrote.
+
+        At most a MiB is kept. Empty if the function did not survive what it read; the snapshot does.
+        """
+        self._send(Command.TRACE, function, signal_number)
+        kept = bytearray()
+        while size := int.from_bytes(self._receive(4), "little"):
+            piece = self._receive(size)
+            kept += piece[: _TRACE_LIMIT - len(kept)]
+        return bytes(kept)
+
+    def copy_to_crash(self) -> int:
+        """Let it make a copy that can die of SIGSEGV while it lives on itself; return the copy's pid.
+
+        Raises ArchiveError. Once there is a copy, it must be killed, and ``status_of_copy`` be called.
+        """
+        self._send(Command.CRASH, 0, 0)
+        pid = int.from_bytes(self._receive(4), "little", signed=True)
+        if pid < 0:
+            message = f"the snapshot cannot make a copy of itself to crash: {os.strerror(-pid)}"
+            self._receive(4)
+            raise ArchiveError(message)
+        return pid
+
+    def status_of_copy(self, timeout: float) -> int | None:
+        """Return the wait status of the copy that was made to crash, None if it lives longer than that.
+
+        Until there is one, the snapshot serves nothing else.
+        """
+        poll = select.poll()
+        poll.register(self._replies, select.POLLIN)
+        return int.from_bytes(self._receive(4), "little") if poll.poll(timeout * 1000) else None
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        if self._wait_status is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._reap()
+        os.close(self._pidfd)
+
+    def _has_ended(self, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+    def _reap(self) -> int:
+        if self._wait_status is None:
+            self._wait_status = os.waitpid(self.pid, 0)[1]
+        return self._wait_status
+
+    def _send(self, command: int, address: int, size: int) -> None:
+        try:
+            os.write(self._commands, COMMAND.pack(command, address, size))
+        except BrokenPipeError:
+            self._raise_gone()
+
+    def _receive(self, size: int) -> bytes:
+        return b"".join(bytes(piece) for piece in self._pieces(size))
+
+    def _pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield what comes; a piece is valid until the next one is asked for."""
+        while size:
+            count = os.readv(self._replies, [self._buffer[: min(size, _PIECE)]])
+            if not count:
+                self._raise_gone()
+            size -= count
+            yield self._buffer[:count]
+
+    def _raise_gone(self) -> None:
+        status = self._reap() if self._has_ended(1.0) else 0
+        cause = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
+        message = f"the snapshot ended before it was read ({cause})"
+        raise ArchiveError(message, help_text="out of memory?")
