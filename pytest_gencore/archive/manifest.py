@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pytest_gencore.triggers import Trigger
+
 SCHEMA_VERSION: Final = 2
 
-TriggerKind = Literal["failure", "timeout", "crash", "request"]
 Method = Literal["crash", "copy"]
 
 ABSOLUTE_PATH: Final = r"^/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
@@ -31,7 +32,7 @@ def item(description: str, pattern: str = "", *, lowest: int = 0, **options: Any
 class TriggerFacts:
     """Why the capture was made; null for what does not apply to the kind."""
 
-    kind: TriggerKind = item("What led to the capture")
+    kind: Trigger = item("What led to the capture")
     signal: str | None = item("Name of the signal of a crash, such as SIGSEGV", default=None)
     signal_number: int | None = item("Number of that signal", default=None)
     code: int | None = item(

@@ -20,6 +20,7 @@ from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
 from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Standbys:
         self.request = request
         self._prepare = engine.native.prepare_standby
         self._text = engine.writer.prepare(request, exits=await_seconds > 0)
-        tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
+        tells = await_seconds > 0 or (TRIGGERS[request.trigger].may_go_on and request.worker_id is None)
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)
@@ -259,11 +260,10 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
 
     None if there may be several: on request.
     """
-    if request.trigger == "request" or nodeid is None:
+    claim = TRIGGERS[request.trigger].claim
+    if claim is None or nodeid is None:
         return None
-    key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
-    if request.trigger == "crash":
-        key = f"crash {key}"  # also after a failure: it says more
+    key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
     return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 
@@ -276,20 +276,23 @@ def _find_pystack() -> str | None:
 
 
 def _python_stacks() -> list[ThreadStack]:
-    """Return every Python thread's frames, innermost first; no file is read."""
-    own = threading.get_ident()
+    """Return every Python thread's frames, innermost first, those of this thread first; no file is read."""
+    tops = sys._current_frames()  # emptied below: a frame that refers to itself would keep the test's objects
+    own = next(ident for ident, top in tops.items() if top is sys._getframe(1))  # get_ident() may be gevent's
     known = dict(getattr(threading, "_active", {}))  # threading.enumerate() takes a lock
-    stacks: list[ThreadStack] = []
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while ident == own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back  # how the capture came about says nothing about the test
-        frames = []
-        while frame is not None:
-            code = frame.f_code
-            frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
-            frame = frame.f_back
-        thread = known.get(ident)
-        name, native_id = getattr(thread, "name", None), getattr(thread, "native_id", None)
-        stacks.append(ThreadStack(ident, name, native_id, frames))
-    return sorted(stacks, key=lambda stack: stack.ident != own)
+    idents = sorted(tops, key=lambda ident: ident != own)
+    return [_describe_thread(ident, known.get(ident), tops.pop(ident), ident == own) for ident in idents]
+
+
+def _describe_thread(
+    ident: int, thread: threading.Thread | None, top: FrameType, is_own: bool
+) -> ThreadStack:
+    frame: FrameType | None = top
+    while is_own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # how the capture came about says nothing about the test
+    frames = []
+    while frame is not None:
+        code = frame.f_code
+        frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
+        frame = frame.f_back
+    return ThreadStack(ident, getattr(thread, "name", None), getattr(thread, "native_id", None), frames)

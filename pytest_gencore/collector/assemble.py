@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterator
 
+    from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.outcome.progress import Progress
     from pytest_gencore.collector.source.handover import Handover
-    from pytest_gencore.collector.source.memory import Memory
-    from pytest_gencore.collector.source.snapshot import Snapshot
     from pytest_gencore.collector.stacks.capture_stacks import Stacks
     from pytest_gencore.collector.stacks.sources import Sources
 
@@ -38,8 +37,7 @@ _MANIFEST_SLACK = 4096
 
 def collect(
     handover: Handover,
-    snapshot: Snapshot,
-    memory: Memory,
+    source: CoreSource,
     stacks: Stacks,
     file: BinaryIO,
     progress: Progress,
@@ -51,12 +49,13 @@ def collect(
     ``file`` is empty, and not opened for appending; ``started`` is when the collector began, in seconds of
     ``time.monotonic``; ``afterwards`` is what can be done when nobody waits any more.
     """
+    snapshot, memory = source.snapshot, source.memory
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     notices: list[str] = []
     debug_files = find_debug_files(libraries, notices)
     log = PackLog()
     with (
-        CoreMaker(handover, snapshot, memory, afterwards) as maker,
+        CoreMaker(handover, source, afterwards) as maker,
         Packs(handover.directory, handover.run_folder) as packs,
     ):
         notices += find_notices(handover, snapshot, memory.mappings)

@@ -14,6 +14,7 @@ import psutil
 from pytest_gencore.collector import abort
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
+from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.describe import describe_state
 from pytest_gencore.collector.outcome.finisher import Finisher
 from pytest_gencore.collector.outcome.messenger import Messenger
@@ -22,7 +23,6 @@ from pytest_gencore.collector.outcome.progress import Progress
 from pytest_gencore.collector.outcome.state_file import StateFile
 from pytest_gencore.collector.source.captured_process import CapturedProcess
 from pytest_gencore.collector.source.handover import Handover, parse_handover
-from pytest_gencore.collector.source.memory import read_memory
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
 from pytest_gencore.errors import GencoreError
@@ -76,12 +76,10 @@ class _Collector:
                 progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
                 progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
                 progress.check()
-                memory = read_memory(snapshot)
-                if stacks.add_pystack(memory):
+                source = read_core_source(handover, snapshot)
+                if stacks.add_pystack(source):
                     self._publish_answer(stacks)
-                artifact = collect(
-                    handover, snapshot, memory, stacks, file, progress, started, self.deferred_cleanup
-                )
+                artifact = collect(handover, source, stacks, file, progress, started, self.deferred_cleanup)
                 progress.check()
                 return artifact
         finally:

@@ -18,6 +18,7 @@ from pytest_gencore.archive.manifest import (
 )
 from pytest_gencore.collector.stacks.trigger_text import find_address, name_code, name_signal
 from pytest_gencore.protocol import ThreadState
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.archive.manifest import Method
@@ -99,14 +100,15 @@ def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
 
 def _describe_trigger(handover: Handover) -> TriggerFacts:
     request, signal = handover.context.request, handover.signal
-    is_crash = request.trigger == "crash" and signal is not None
-    address = find_address(signal.number, signal.code, signal.address) if is_crash and signal else None
+    if not TRIGGERS[request.trigger].is_fatal:
+        signal = None  # that of a timer is no news
+    address = find_address(signal.number, signal.code, signal.address) if signal else None
     return TriggerFacts(
         kind=request.trigger,
-        signal=name_signal(signal.number) if is_crash and signal else None,
-        signal_number=signal.number if is_crash and signal else None,
-        code=signal.code if is_crash and signal else None,
-        code_name=name_code(signal.number, signal.code) if is_crash and signal else None,
+        signal=name_signal(signal.number) if signal else None,
+        signal_number=signal.number if signal else None,
+        code=signal.code if signal else None,
+        code_name=name_code(signal.number, signal.code) if signal else None,
         address=None if address is None else f"{address:#x}",
         deadline_s=request.deadline_seconds,
         deadline_source=request.deadline_source,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-Trigger = Literal["failure", "timeout", "crash", "request"]
+    from pytest_gencore.triggers import Trigger
+
 Method = Literal["auto", "crash", "copy"]
 Threads = Literal["all", "calling"]
 

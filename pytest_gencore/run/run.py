@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_gencore.request.model import Trigger
+    from pytest_gencore.triggers import Trigger
 
 _TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000

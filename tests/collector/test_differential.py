@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kernel import settings_lock, wait_until
+from native_builds import CSRC, SIGNAL_SAFE_SOURCES
 from subjects import open_archived_core
 
-import pytest_gencore
 from pytest_gencore.capture import CaptureRequest, Run, engine, new_run_id
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
@@ -33,7 +33,6 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the registers of x86_64"),
 ]
 
-SOURCES = Path(pytest_gencore.__file__).parent / "capture" / "csrc"
 SUBJECT = Path(__file__).with_name("differential_subject.c")
 BLOCKED_THREADS = 6
 PAGE = 4096
@@ -83,7 +82,6 @@ class Cores:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("subject") / "subject"
-    sources = [*sorted(SOURCES.glob("*.c")), SUBJECT]
     command = [
         "cc",
         "-std=gnu11",
@@ -91,11 +89,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-O1",
         "-g",
         "-fno-stack-protector",
-        f"-I{SOURCES}",
+        f"-I{CSRC}",
         "-pthread",
     ]
     subprocess.run(
-        [*command, "-o", path, *(source for source in sources if source.name != "module.c")],
+        [*command, "-o", path, *SIGNAL_SAFE_SOURCES, SUBJECT],
         check=True,
         timeout=120,
     )

@@ -103,7 +103,7 @@ def test_threads_have_their_ids(tmp_path: Path) -> None:
     assert main == manifest["pid"]
     stacks = read_member(dead.archive, "stacks.txt").decode()
     assert f", native id {crashed}, crashed, most recent call last:" in stacks
-    assert f"Thread MainThread, native id {main}, waiting for an event or condition, most" in stacks
+    assert f"Thread MainThread, native id {main}, in threading's wait(), most" in stacks
     assert stacks.index(", in crash\n") < stacks.index(", in wait\n"), "the one that crashed is first"
 
 

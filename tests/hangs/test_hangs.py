@@ -133,7 +133,7 @@ LOCKS = """
 def test_two_threads_and_two_locks(project: Project) -> None:
     project.write(test_a=LOCKS)
 
-    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS)
+    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS, pystack=True)
 
     assert ended.status == 1
     archive = project.only_archive()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -166,14 +167,24 @@ def test_failures_are_the_same(pytester: pytest.Pytester, run_gencore: RunGencor
     texts = json.loads(found["armed"][0])
     assert len(texts) == FAILURES
     assert not [text for text, _ in texts.values() if "pytest_gencore" in text]
-    assert texts == json.loads(found["without"][0])
+    without = json.loads(found["without"][0])
+    for key, text in texts.items():
+        assert text == without[key], describe_difference(text, without[key])
+    assert texts.keys() == without.keys()
     assert found["armed"][1] == found["without"][1]
+
+
+def describe_difference(armed: list[Any], without: list[Any]) -> str:
+    """Return the lines that differ."""
+    lines = difflib.unified_diff(without[0].splitlines(), armed[0].splitlines(), "without", "armed", n=1)
+    return "\n".join(lines)
 
 
 def normalize(text: str) -> str:
     """Leave out what differs from run to run, and pluggy's list of all plugins, which --full-trace shows."""
     text = re.sub(r"\b0x[0-9a-f]+", "0x0", text)
-    return re.sub(r"\b(methods|hook_impls|hookimpls) = \[.*?(?=\\n)", r"\1 = []", text)
+    text = re.sub(r"time=[\d.]+, perf_count=[\d.]+", "now", text)
+    return re.sub(r"(methods|hook_impls|hookimpls) = \[.*?(?=\\n)", r"\1 = []", text)
 
 
 def read_summary(result: pytest.RunResult) -> list[str]:

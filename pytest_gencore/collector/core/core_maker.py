@@ -6,12 +6,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytest_gencore.collector.core.copy_method import build_core, find_contents
+from pytest_gencore.collector.core.copy_method import find_contents
 from pytest_gencore.collector.core.crash_method import follow_core, read_whole_core
 from pytest_gencore.collector.core.kernel_dump import KernelDump, describe_dump
-from pytest_gencore.collector.core.thread_notes import build_core_notes
-from pytest_gencore.collector.source.procfs import read_process_facts
-from pytest_gencore.corefile.machines import machine_for
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.machine.core_pattern import CorePattern, core_limit_of, why_no_core
 from pytest_gencore.machine.disk import Disk
@@ -19,10 +16,9 @@ from pytest_gencore.run.folder import NO_CORE_MARK
 
 if TYPE_CHECKING:
     from pytest_gencore.archive.manifest import Method
+    from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.source.handover import Handover
-    from pytest_gencore.collector.source.memory import Memory
-    from pytest_gencore.collector.source.snapshot import Snapshot
 
 _DUMP_SECONDS = 1500
 _RESERVED_LIMIT = 64 << 30
@@ -40,17 +36,16 @@ class CoreMaker:
     is_fallback = False
     """Whether the kernel let us down in this very capture."""
 
-    def __init__(
-        self, handover: Handover, snapshot: Snapshot, memory: Memory, afterwards: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, handover: Handover, source: CoreSource, afterwards: contextlib.ExitStack) -> None:
         """Choose: crash where the kernel will write a file that we can collect, else copy.
 
         What takes long and nobody waits for is left to ``afterwards``. Raises ArchiveError if method crash
         was asked for and cannot work.
         """
         self._handover = handover
-        self._snapshot = snapshot
-        self._memory = memory
+        self._source = source
+        self._snapshot = source.snapshot
+        self._memory = source.memory
         self._stack = contextlib.ExitStack()
         self._afterwards = afterwards
         self._dump: KernelDump | None = None
@@ -58,11 +53,6 @@ class CoreMaker:
         """The kernel's core. Its name is gone: so nothing is left of it, however we end."""
         self._asked: str = handover.context.request.method
         self._pattern = CorePattern.read()
-        machine = machine_for(handover.context.run.machine)
-        if machine is None:
-            message = f"cores of {handover.context.run.machine} are unknown"
-            raise ArchiveError(message)
-        self._machine = machine
         obstacle = "asked for" if self._asked == "copy" else self._find_obstacle()
         if obstacle and self._asked == "crash":
             message = f"method crash cannot work here: {obstacle}"
@@ -71,7 +61,6 @@ class CoreMaker:
         self.reason = obstacle or (
             "asked for" if self._asked == "crash" else "the kernel writes core files here"
         )
-        self._notes = self._build_notes()
 
     def __enter__(self) -> CoreMaker:  # noqa: PYI034 - not made for subclasses
         return self
@@ -107,14 +96,7 @@ class CoreMaker:
                     raise
                 self.method, self.is_fallback = "copy", True
                 self.reason = f"method crash failed: {error.args[0]}"
-        return build_core(
-            self._snapshot,
-            self._machine,
-            self._memory.mappings,
-            self._notes,
-            self._handover.core_filter,
-            self._memory.link_map.ranges,
-        )
+        return self._source.build_core(self._handover.core_filter)
 
     def _crash(self, *, follow: bool) -> CoreStream:
         """Let the kernel write a core; a truncated one is an error if there is a better way."""
@@ -122,7 +104,7 @@ class CoreMaker:
             contents = find_contents(self._memory.mappings, self._snapshot)  # now: later it only waits
             self._dump = KernelDump(self._snapshot, self._handover, self._pattern)
             self._stack.callback(self._dump.remove)
-            followed = follow_core(self._dump, self._notes, contents) if follow else None
+            followed = follow_core(self._dump, self._source.notes, contents) if follow else None
             if followed is not None:
                 core, file = followed
                 self._take(self._dump, file)
@@ -131,7 +113,7 @@ class CoreMaker:
             self._take(self._dump, self._dump.finish(_DUMP_SECONDS).open("rb"))
         self._dump.wait(_DUMP_SECONDS)
         assert self._file is not None
-        core = read_whole_core(self._file, self._notes)
+        core = read_whole_core(self._file, self._source.notes)
         if core.truncated and self._asked == "auto":
             raise ArchiveError(core.notices[0])
         return core
@@ -159,13 +141,3 @@ class CoreMaker:
         if reserved > max(_RESERVED_LIMIT, _RESERVED_PART * self._memory.private_size):
             return f"the kernel would walk all {reserved >> 30} GiB that the process reserves"
         return ""
-
-    def _build_notes(self) -> bytes:
-        return build_core_notes(
-            self._handover,
-            self._machine,
-            read_process_facts(self._handover.pid, self._snapshot.pid),
-            self._snapshot,
-            auxv=self._memory.auxv,
-            mappings=self._memory.mappings,
-        )
