@@ -16,6 +16,8 @@ from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_gencore.capture import CaptureEngine, Standbys, Trigger
     from pytest_gencore.plugin.capturing import Capturer
     from pytest_gencore.plugin.fired import Fired
@@ -130,21 +132,28 @@ class Watch:
         """Disarm if the run was interrupted in a test."""
         self._end()
 
-    @pytest.hookimpl(tryfirst=True, optionalhook=True)
-    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> None:
-        """Set a deadline a little before that of pytest-timeout, which may come before the other hooks."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+        """Set a deadline a little before that of pytest-timeout, which may come before the other hooks.
+
+        A wrapper does no harm here: no test runs in it.
+        """
         if item is not self._running:
             self._begin(item)
         seconds = settings.timeout or 0
-        if self._item is not None and self._is_test_armed and seconds > 0 and not self._is_debugging():
-            standbys = self._find_standbys(
-                "timeout",
-                self._capturer.settings_for(item),
-                ends_alone=False,
-                deadline_seconds=seconds,
-                deadline_source="pytest-timeout",
-            )
-            self._deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
+            return (yield)
+        standbys = self._find_standbys(
+            "timeout",
+            self._capturer.settings_for(item),
+            ends_alone=False,
+            deadline_seconds=seconds,
+            deadline_source="pytest-timeout",
+        )
+        self._deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        result = yield
+        self._deadlines.hold_pytest_timeout(item)
+        return result
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_cancel_timer(self, item: pytest.Item) -> None:

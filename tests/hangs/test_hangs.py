@@ -187,6 +187,21 @@ def test_thread_method_leaves_a_whole_archive(project: Project) -> None:
     assert (slept.name, slept.results, slept.archives) == ("test_sleep", ("error",), (str(archive),))
 
 
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[str]) -> None:
+    """On a busy machine the thread that ends the process may run before the one that captures."""
+    project.write(
+        conftest="import pytest_gencore.plugin.deadlines as module\nmodule.LEAD_SECONDS = -0.5",
+        test_a=SLEEPS,
+    )
+
+    ended = project.run(*workers, *QUICK, *THREAD_METHOD)
+
+    assert ended.status == 1
+    assert ("crashed while running" if workers else "+ Timeout +") in ended.out
+    check_whole(project.only_archive(), project.folder / "unpacked")
+
+
 def test_thread_method_in_a_worker(project: Project) -> None:
     project.write(test_a=SLEEPS)
 
