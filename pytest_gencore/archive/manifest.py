@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from pytest_gencore.archive.fields import Fields
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.methods import current_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +109,7 @@ class Manifest:
     """The capturing thread first."""
     threads_stopped: bool
     method: str
-    """``crash`` or ``copy``."""
+    """``kernel`` or ``memory``, also of an archive that has their old names, ``crash`` and ``copy``."""
     method_reason: str
     core: CoreFacts
     notices: tuple[str, ...]
@@ -144,7 +145,7 @@ def parse_manifest(data: bytes) -> Manifest:
         pid=fields.integer("pid"),
         threads=tuple(_thread(thread) for thread in fields.objects("threads")),
         threads_stopped=fields.boolean("threads_stopped"),
-        method=fields.text("method"),
+        method=current_name(fields.text("method")),
         method_reason=fields.text("method_reason"),
         core=CoreFacts(
             core.integer("size"),

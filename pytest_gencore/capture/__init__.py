@@ -7,8 +7,9 @@ depend on what a test has patched; this package prepares it while everything is 
 from __future__ import annotations
 
 from pytest_gencore.capture.engine import CaptureEngine, Standbys
-from pytest_gencore.capture.request import Capture, CaptureRequest, Method, Threads, Trigger
+from pytest_gencore.capture.request import Capture, CaptureRequest, Threads, Trigger
 from pytest_gencore.capture.run import Outcome, Run
+from pytest_gencore.methods import Method
 from pytest_gencore.runfolder import new_run_id
 
 __all__ = [

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gencore.methods import Method
+
 Trigger = Literal["failure", "timeout", "crash", "request"]
-Method = Literal["auto", "crash", "copy"]
 Threads = Literal["all", "calling"]
 
 CORE_FILTER_DEFAULT = 0xFF

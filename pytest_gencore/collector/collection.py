@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_gencore.collector.archive import ArchiveWriter
 from pytest_gencore.collector.companions import find_debug_files, find_python_scripts, is_debug_file
-from pytest_gencore.collector.core_maker import CoreMaker
+from pytest_gencore.collector.core_method import make_core
 from pytest_gencore.collector.cores import write_core
-from pytest_gencore.collector.crash_method import CoreChangedError
 from pytest_gencore.collector.libraries import Library, gather_libraries
 from pytest_gencore.collector.manifest import build_manifest, encode_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.packs import PackLog, Packs, key_of
 from pytest_gencore.collector.texts import format_debugger_commands
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.methods import choose_method
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Iterator
 
     from pytest_gencore.collector.cores import CoreStream
@@ -41,7 +40,7 @@ class Product:
     size: int
     """Bytes of the file."""
     method: str
-    """``crash`` or ``copy``."""
+    """``kernel`` or ``memory``."""
     notices: list[str]
     """What whoever reads the summary should know."""
     packs: PackLog
@@ -56,38 +55,46 @@ def collect(
     file: BinaryIO,
     progress: Progress,
     started: float,
-    afterwards: contextlib.ExitStack,
 ) -> Product:
     """Write the archive, or the core if that was asked for; raises GencoreError and OSError.
 
     ``file`` is empty, and not opened for appending; ``started`` is when the collector began, in seconds of
-    ``time.monotonic``; ``afterwards`` is what can be done when nobody waits any more.
+    ``time.monotonic``.
     """
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     notices: list[str] = []
     debug_files = find_debug_files(libraries, notices)
     log = PackLog()
-    with (
-        CoreMaker(handover, snapshot, memory, afterwards) as maker,
-        Packs(handover.directory, handover.run_folder) as packs,
-    ):
-        notices += find_notices(handover, snapshot, memory.mappings)
-        if stacks.notice:
-            notices.append(stacks.notice)
-        sources = stacks.find_sources(find_python_scripts(libraries))
-        notices += sources.notices
-        files = [*libraries, *debug_files]
-        contents = _Contents(handover, maker, files, stacks, sources, notices, progress, packs, log)
-        core = maker.make()
-        try:
-            _write(contents, core, file, started)
-        except CoreChangedError:
-            file.seek(0)
-            file.truncate()
-            core = maker.make_again()
-            _write(contents, core, file, started)
-        size = os.fstat(file.fileno()).st_size
-        return Product(size, maker.method, find_shown_notices(handover, maker, libraries, core), log)
+    method, reason = choose_method(handover.request["method"])
+    notices += find_notices(handover, snapshot, memory.mappings, method)
+    if stacks.notice:
+        notices.append(stacks.notice)
+    sources = stacks.find_sources(find_python_scripts(libraries))
+    notices += sources.notices
+    core = make_core(method, handover, snapshot, memory, progress.check)
+    if handover.request["product"] == "core":
+        progress.expect(core.data_size)
+        write_core(core, file.fileno(), progress.advance)
+    else:
+        with Packs(handover.directory, handover.run_folder) as packs:
+            files = [*libraries, *debug_files]
+            contents = _Contents(
+                handover,
+                snapshot,
+                method,
+                reason,
+                core,
+                files,
+                stacks,
+                sources,
+                notices,
+                progress,
+                packs,
+                log,
+            )
+            _write_archive(contents, file, started)
+    size = os.fstat(file.fileno()).st_size
+    return Product(size, method, find_shown_notices(handover, libraries, core), log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,10 @@ class _Contents:
     """What goes into the archive."""
 
     handover: Handover
-    maker: CoreMaker
+    snapshot: Snapshot
+    method: str
+    method_reason: str
+    core: CoreStream
     libraries: list[Library]
     stacks: Stacks
     sources: Sources
@@ -104,15 +114,13 @@ class _Contents:
     packs: Packs
     log: PackLog
 
-    def manifest(
-        self, core: CoreStream, collect_seconds: float | None = None, more: tuple[str, ...] = ()
-    ) -> bytes:
+    def manifest(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> bytes:
         return encode_manifest(
             build_manifest(
                 self.handover,
-                method=self.maker.method,
-                method_reason=self.maker.reason,
-                core=core,
+                method=self.method,
+                method_reason=self.method_reason,
+                core=self.core,
                 libraries=self.libraries,
                 notices=[*self.notices, *more],
                 collect_seconds=collect_seconds,
@@ -120,23 +128,14 @@ class _Contents:
         )
 
 
-def _write(contents: _Contents, core: CoreStream, file: BinaryIO, started: float) -> None:
-    progress = contents.progress
-    if contents.handover.request["product"] == "core":
-        progress.expect(core.data_size)
-        write_core(core, file.fileno(), progress.advance)
-    else:
-        _write_archive(contents, core, file, started)
-
-
-def _write_archive(contents: _Contents, core: CoreStream, file: BinaryIO, started: float) -> None:
-    handover, progress = contents.handover, contents.progress
+def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
+    handover, core, progress = contents.handover, contents.core, contents.progress
     included = [library for library in contents.libraries if library.source is not None]
     progress.expect(core.data_size + sum(library.size for library in included))
     late: list[str] = []
     mtime = handover.started_ns // 1_000_000_000
     with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
-        archive.reserve_manifest(contents.manifest(core), _MANIFEST_SLACK)
+        archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
         archive.add_top_folder()
         archive.add_bytes("stacks.txt", contents.stacks.format_full().encode(errors="replace"))
         failure = handover.request["failure_text"]
@@ -150,16 +149,18 @@ def _write_archive(contents: _Contents, core: CoreStream, file: BinaryIO, starte
             if path not in included_paths:
                 archive.add_bytes(path, data)
         archive.add_sparse("core", core.size, core.extents, core.chunks())
-        late += contents.maker.late_notices()
+        unreadable = contents.snapshot.unreadable_pages()
+        if unreadable and contents.method == "memory":
+            late.append(f"{unreadable} pages could not be read and are zeros")
         for library in included:
             _add_library(library, archive, contents, late)
             for alias in library.aliases:
                 archive.add_link(alias, library.path)
     seconds = time.monotonic() - started
     try:
-        archive.rewrite_manifest(contents.manifest(core, seconds, tuple(late)))
+        archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
     except ArchiveError:  # the room for it is limited
-        archive.rewrite_manifest(contents.manifest(core, seconds, (f"{len(late)} notices are left out",)))
+        archive.rewrite_manifest(contents.manifest(seconds, (f"{len(late)} notices are left out",)))
 
 
 def _add_library(library: Library, archive: ArchiveWriter, contents: _Contents, notices: list[str]) -> None:

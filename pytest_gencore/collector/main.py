@@ -44,11 +44,10 @@ def main() -> None:
     messenger = Messenger(handover, process, STDERR_FD if handover.has_stderr else None)
     budget = Budget(handover)
     closing = Closing(handover, state, messenger, budget)
-    afterwards = contextlib.ExitStack()
     try:
         giving_up.listen()
         _step_back()
-        product = _work(handover, state, messenger, closing, budget, afterwards)
+        product = _work(handover, state, messenger, closing, budget)
         giving_up.be_deaf()
         closing.publish(product)
     except DroppedError:
@@ -71,7 +70,6 @@ def main() -> None:
         giving_up.be_deaf()
         closing.tidy_up()
         process.close()
-        afterwards.close()
 
 
 def _work(
@@ -80,7 +78,6 @@ def _work(
     messenger: Messenger,
     closing: Closing,
     budget: Budget,
-    afterwards: contextlib.ExitStack,
 ) -> Product:
     started = time.monotonic()
     progress = Progress(handover, state, messenger)
@@ -105,7 +102,7 @@ def _work(
                 closing.answer = stacks.make_answer()
                 write_answer(handover, closing.answer)
                 state.tell(summary=closing.answer[0])
-            product = collect(handover, snapshot, memory, stacks, file, progress, started, afterwards)
+            product = collect(handover, snapshot, memory, stacks, file, progress, started)
             progress.check()
             return product
     finally:

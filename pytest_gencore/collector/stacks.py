@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.answer import HINT, format_full, make_answer
-from pytest_gencore.collector.copy_method import build_core
+from pytest_gencore.collector.memory_method import build_core
 from pytest_gencore.collector.occasion import describe_capture, is_by_handler
 from pytest_gencore.collector.procfs import read_process_facts
 from pytest_gencore.collector.pystack_reader import find_command, read_stacks

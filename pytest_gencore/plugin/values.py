@@ -7,9 +7,8 @@ import re
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from pytest_gencore.capture.request import Method, Threads
+    from pytest_gencore.capture.request import Threads
 
-METHODS = ("auto", "crash", "copy")
 THREADS = ("all", "calling")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
@@ -27,13 +26,6 @@ SIZE_UNITS = {
     **dict.fromkeys(("g", "gib"), 1024**3),
     **dict.fromkeys(("t", "tib"), 1024**4),
 }
-
-
-def parse_method(text: object) -> Method:
-    """Return the name of a capture method."""
-    if text not in METHODS:
-        raise ValueError("expected auto, crash or copy")
-    return cast("Method", text)
 
 
 def parse_threads(text: object) -> Threads:

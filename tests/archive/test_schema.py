@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from capabilities import both_methods
 from gencore_archives import read_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ def test_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("method", ["auto", "copy"])
+@both_methods
 def test_real_archive(tmp_path: Path, method: str) -> None:
     (outcome,) = run_subject(CAPTURED, tmp_path / "out", method)["outcomes"]
 
@@ -48,6 +49,16 @@ def test_real_archive(tmp_path: Path, method: str) -> None:
 
 def test_made_manifest() -> None:
     VALIDATOR.validate(MANIFEST)
+
+
+@pytest.mark.parametrize(("old", "new"), [("crash", "kernel"), ("copy", "memory")])
+def test_old_names_of_methods(old: str, new: str) -> None:
+    manifest = new_manifest(method=old)
+
+    VALIDATOR.validate(manifest)
+    parsed = parse_manifest(json.dumps(manifest).encode())
+
+    assert (parsed.method, parsed.document["method"]) == (new, old)
 
 
 def test_every_field_is_documented() -> None:

@@ -99,7 +99,7 @@ COLLECTOR = """
 import sys; sys.path += sys.argv[1:]
 import json, os, time
 from pathlib import Path
-from pytest_gencore.collector.copy_method import build_core
+from pytest_gencore.collector.memory_method import build_core
 from pytest_gencore.collector.handover import parse_handover
 from pytest_gencore.collector.link_map import read_link_map
 from pytest_gencore.collector.procfs import read_auxv, read_mappings, read_process_facts
