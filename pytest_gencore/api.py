@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.methods import parse_method
 
 if TYPE_CHECKING:
     import os
 
-    from pytest_gencore.capture import Capture, CaptureRequest, Method, Run, Threads
+    from pytest_gencore.capture import Capture, CaptureRequest, Run, Threads
+    from pytest_gencore.methods import MethodName
 
 DEFAULT_DIRECTORY = "gencore-artifacts"
 
@@ -20,7 +22,7 @@ DEFAULT_DIRECTORY = "gencore-artifacts"
 def create_core(
     directory: str | os.PathLike[str] | None = None,
     *,
-    method: Method = "auto",
+    method: MethodName = "auto",
     threads: Threads = "all",
     core_filter: int = 0xFF,
 ) -> Future[Path]:
@@ -29,7 +31,8 @@ def create_core(
     The snapshot is taken before this returns. The future's result is the finished core file in
     ``directory`` (default: ``gencore-artifacts`` in the working directory), which belongs to the caller;
     its exception is an ``ArchiveError``. ``core_filter`` are the bits of ``coredump_filter``, see core(5).
-    Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken.
+    Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken, ValueError for a method that
+    does not exist.
     """
     return _request(directory, product="core", method=method, threads=threads, core_filter=core_filter)
 
@@ -37,7 +40,7 @@ def create_core(
 def collect_core(
     directory: str | os.PathLike[str] | None = None,
     *,
-    method: Method = "auto",
+    method: MethodName = "auto",
     threads: Threads = "all",
     core_filter: int = 0xFF,
 ) -> Future[Path]:
@@ -52,14 +55,18 @@ def _request(
     directory: str | os.PathLike[str] | None,
     *,
     product: Literal["archive", "core"],
-    method: Method,
+    method: MethodName,
     threads: Threads,
     core_filter: int,
 ) -> Future[Path]:
     from pytest_gencore.capture import CaptureRequest
 
     request = CaptureRequest(
-        trigger="request", method=method, threads=threads, core_filter=core_filter, product=product
+        trigger="request",
+        method=parse_method(method),
+        threads=threads,
+        core_filter=core_filter,
+        product=product,
     )
     return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
 

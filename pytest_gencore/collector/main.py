@@ -51,8 +51,6 @@ class _Collector:
         self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
         self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
-        self.deferred_cleanup = contextlib.ExitStack()
-        """What can be done when nobody waits any more."""
 
     def work(self) -> Artifact:
         """Make the archive, all but its name; raises GencoreError and OSError."""
@@ -79,7 +77,7 @@ class _Collector:
                 source = read_core_source(handover, snapshot)
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
-                artifact = collect(handover, source, stacks, file, progress, started, self.deferred_cleanup)
+                artifact = collect(handover, source, stacks, file, progress, started)
                 progress.check()
                 return artifact
         finally:
@@ -115,7 +113,6 @@ def main() -> None:
     finally:
         finisher.clean_up()
         collector.process.close()
-        collector.deferred_cleanup.close()
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

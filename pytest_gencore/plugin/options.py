@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_gencore.request.model import Method, Threads
+    from pytest_gencore.methods import Method
+    from pytest_gencore.request.model import Threads
 
 GROUP = "gencore"
 DEFAULT_DIRECTORY = "gencore-artifacts"
@@ -45,7 +47,7 @@ class Option:
 # Help texts start with a capital letter; a single phrase does not end with a period.
 TABLE = (
     Option("dir", DEFAULT_DIRECTORY, values.parse_path, "DIR", "Directory of the archives, made when needed"),
-    Option("method", "auto", values.parse_method, "{auto,crash,copy}", "Who writes the core: kernel or copy"),
+    Option("method", "auto", parse_method, "{auto,kernel,memory}", "Who writes the core, and from what"),
     Option("threads", "all", values.parse_threads, "{all,calling}", "Threads that the core holds"),
     Option(
         "filter",
@@ -237,7 +239,7 @@ def check_enabled(value: object) -> bool:
 MARKER_CHECKS: Mapping[str, Callable[[object], object]] = {
     "enabled": check_enabled,
     "timeout": values.check_timeout,
-    "method": values.parse_method,
+    "method": parse_method,
     "threads": values.parse_threads,
 }
 

@@ -21,8 +21,6 @@ from pytest_gencore.machine.process import start_ticks
 
 CLOSED_MARK = "closed"
 """A file in the folder: nobody waits any more, collectors remove their own traces."""
-NO_CORE_MARK = "no-core"
-"""A file in the folder: the kernel wrote no core although it should have; later captures use method copy."""
 FULL_MARK = "full"
 """A file in the folder: the archives of the run are as large as they may be."""
 CLAIM_PREFIX = "claim-"
@@ -39,7 +37,7 @@ JUNIT_MARK = "junit"
 """A file in the folder: which junit file collectors have written in place of pytest."""
 BUDGET_MARK = "budget"
 """A file in the folder: locked by the collector that counts the sizes of the run's archives."""
-_MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL, JUNIT_MARK, BUDGET_MARK)
+_MARKS = (CLOSED_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL, JUNIT_MARK, BUDGET_MARK)
 _MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX, SEEN_PREFIX)
 _PREFIX = ".gencore-"
 

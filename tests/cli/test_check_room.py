@@ -13,9 +13,9 @@ from kernel import settings_lock, small_disk
 from memory_cgroup import memory_cgroup
 
 if TYPE_CHECKING:
-    from pathlib import Path
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 

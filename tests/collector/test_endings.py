@@ -160,7 +160,7 @@ files = concurrency._open_files()  # as two collectors at work
 for file in files:
     fcntl.flock(file, fcntl.LOCK_EX)
 for number in range(3):
-    captures.take(trigger="failure", nodeid=str(number), method="copy")
+    captures.take(trigger="failure", nodeid=str(number), method="memory")
 wait_until(lambda: sum(o.queued for o in captures.run.outcomes()) == 3, "all queue")
 answers = [outcome.answer for outcome in captures.run.outcomes()]
 dropped = captures.run.outcomes()[0].archive.name.removesuffix(".tar.gz")
@@ -256,7 +256,7 @@ from kernel import wait_until
 from subjects import Captures, collectors, report
 memory = bytearray(os.urandom(1 << 20)) * int(sys.argv[2])
 captures = Captures(sys.argv[1])
-captures.take(method="copy")
+captures.take(method="memory")
 (collector,) = collectors()
 peak = 0
 def is_done():

@@ -261,7 +261,7 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
     project.write(
         test_a="""
         import threading, pathlib, pytest
-        @pytest.mark.gencore(timeout=0.5, method="copy")
+        @pytest.mark.gencore(timeout=0.5, method="memory")
         def test_slow():
             while not list(pathlib.Path("gencore-artifacts").glob("*.gz")):
                 threading.Event().wait(0.05)

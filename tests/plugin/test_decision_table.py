@@ -366,7 +366,7 @@ def test_bad_marker_added_while_running_is_a_failed_capture(
         test_rows="""
         import pytest
         def test_x(request):
-            request.node.add_marker(pytest.mark.gencore(methd="copy"))
+            request.node.add_marker(pytest.mark.gencore(methd="memory"))
             assert 0
         """
     )

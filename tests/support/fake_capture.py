@@ -109,7 +109,7 @@ class FakeRun:
                     phase=facts["phase"],
                     worker_id=None,
                     trigger="failure",
-                    method="crash",
+                    method="kernel",
                     size_bytes=0 if failed else archive.stat().st_size,
                     bytes_done=0,
                     bytes_total=1000,

@@ -388,7 +388,7 @@ def test_binutils_reads_the_same_notes(kernel_core: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
 def test_gdb_sees_the_threads_of_retargeted_notes(kernel_core: Path, program: Path, tmp_path: Path) -> None:
-    """Five threads, the fifth a copy of the fourth under another id: what the method crash does."""
+    """Five threads, the fifth a copy of the fourth under another id: what the method kernel does."""
     path = tmp_path / "core"
     shutil.copy(kernel_core, path)
     with path.open("r+b") as file:
