@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "gencore.h"
+#include "signal_safe.h"
 
 #define RUN_NAME ".run"
 #define LIMIT_SECONDS 100
@@ -379,6 +380,99 @@ run_owned(int count)
     pthread_join(counter, NULL);
     printf("refused %d disturbed %d\n", refused_stage, was_disturbed);
     show_report(&result);
+}
+
+/* ---- contracts: what functions return when something is wrong ----------------------------------------- */
+
+static void
+run_contracts(int count)
+{
+    struct gencore_request request = {.text = ""};
+    struct gencore_plan full = plan;
+    struct gencore_capture attempt = {.plan = &full, .request = &request};
+    struct gencore_files files = GENCORE_NO_FILES;
+    char text[64];
+    int error;
+
+    (void)count;
+    printf("directory %ld\n", safe_read_file("/", text, sizeof(text)));
+    printf("memory %ld\n", safe_read_file("/proc/self/mem", text, sizeof(text)));
+    printf("missing %ld\n", safe_read_file("/no such file", text, sizeof(text)));
+    full.max_captures = 0;
+    error = gencore_open_files(&attempt, &files);
+    printf("refused %d %d\n", error, attempt.result.stage);
+    gencore_remove_files(&attempt, &files);
+}
+
+/* ---- fields: lines of a file that is read in pieces ---------------------------------------------------- */
+
+static void
+show_field(const char *path, const char *label)
+{
+    char value[16];
+    long size = safe_read_field(path, label, value, sizeof(value));
+
+    printf("field %ld %s\n", size, size >= 0 ? value : "");
+}
+
+static void
+run_fields(int count)
+{
+    char path[PATH_MAX];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/fields", plan.directory);
+    file = fopen(path, "w");
+    expect(file != NULL, "a file");
+    fprintf(file, "First:\tone\nGroups:\t");
+    for (int i = 0; i < count; i++) {
+        fprintf(file, "%d ", i);
+    }
+    fprintf(file, "\nNot First:\tx\nLong:\tthis value is cut because it is long\nLast:\tend");
+    fclose(file);
+    show_field(path, "First:\t");
+    show_field(path, "Long:\t");
+    show_field(path, "Last:\t");
+    show_field(path, "Missing:\t");
+    show_field(plan.directory, "First:\t");
+}
+
+/* ---- notes: captures while another thread adds notes ---------------------------------------------------- */
+
+#define NOTES_A_ROUND 100
+
+static void *
+add_notes(void *argument)
+{
+    uint64_t numbers[512] = {0}; /* each note counts on from the one before */
+    uint64_t next = 1;
+
+    (void)argument;
+    while (sem_wait(&gate) == 0 && !is_finished()) {
+        for (int i = 0; i < 512; i++) {
+            numbers[i] = next++;
+        }
+        expect(gencore_note(numbers, sizeof(numbers)) == 0, "there is room for notes");
+    }
+    return NULL;
+}
+
+static void
+run_notes(int count)
+{
+    pthread_t writer = start_thread_of(add_notes, NULL);
+    struct gencore_result result;
+
+    for (int i = 0; i < count; i++) {
+        for (int notes = 0; notes < NOTES_A_ROUND; notes++) {
+            sem_post(&gate);
+        }
+        capture_or_die(&result);
+        show_report(&result);
+    }
+    __atomic_store_n(&finished, 1, __ATOMIC_RELEASE);
+    sem_post(&gate);
+    pthread_join(writer, NULL);
 }
 
 /* ---- churn: threads that start and join short-lived threads --------------------------------------- */
@@ -912,7 +1006,7 @@ static const struct {
 } modes[] = {
     {"threads", run_threads}, {"steps", run_steps}, {"pair", run_pair},
     {"nested", run_nested},   {"masked", run_masked}, {"churn", run_churn},
-    {"owned", run_owned},     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
+    {"owned", run_owned},     {"contracts", run_contracts}, {"fields", run_fields}, {"notes", run_notes},     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
 };
 
 int

@@ -60,6 +60,30 @@ show_memory(const char *text)
     dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)command.size, memory);
 }
 
+/* Notes are numbers that count from 1; say how many are not what they should be. */
+static void
+check_notes(const struct gencore_record *record)
+{
+    uint64_t numbers[512], expected = 1, wrong = 0;
+
+    for (uint64_t at = 0; at < record->journal_size; at += sizeof(numbers)) {
+        struct gencore_command command = {.kind = GENCORE_COMMAND_READ,
+                                          .address = record->journal_address + at,
+                                          .size = sizeof(numbers)};
+
+        if (write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
+            dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
+            exit(1);
+        }
+        read_exactly(GENCORE_FD_REPLIES, numbers, sizeof(numbers));
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+            wrong += numbers[i] != expected++;
+        }
+    }
+    dprintf(GENCORE_FD_ARCHIVE, "notes %llu wrong %llu\n", (unsigned long long)(expected - 1),
+            (unsigned long long)wrong);
+}
+
 static void
 wait_at_gate(const char *text)
 {
@@ -99,6 +123,7 @@ main(void)
     read_exactly(GENCORE_FD_REPLIES, &status, sizeof(status));
     if (record.text_size) {
         show_memory(text);
+        check_notes(&record);
         wait_at_gate(text);
     }
     dprintf(GENCORE_FD_ARCHIVE, "end %d\n", status.pid == record.snapshot_pid);
