@@ -382,6 +382,81 @@ run_owned(int count)
     show_report(&result);
 }
 
+/* ---- alarm: the alarm behind a deadline comes to the thread that it is for --------------------------- */
+
+static int main_tid, alarm_tid;
+
+static void
+note_alarm(int signal)
+{
+    (void)signal;
+    __atomic_store_n(&alarm_tid, thread_id(), __ATOMIC_RELEASE);
+}
+
+static int
+main_thread_blocks(int signal)
+{
+    char path[64], value[32];
+    const char *at = value;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", main_tid);
+    return safe_read_field(path, "SigBlk:\t", value, sizeof(value)) > 0 && (safe_hex(&at) >> (signal - 1) & 1);
+}
+
+/* Send the alarm in the midst of each capture. This thread takes no signal itself. */
+static void *
+send_alarms(void *argument)
+{
+    sigset_t all;
+
+    (void)argument;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    sem_post(&arrived);
+    while (sem_wait(&gate) == 0 && !is_finished()) {
+        while (!main_thread_blocks(SIGUSR1)) {
+        }
+        (void)kill(getpid(), SIGALRM);
+        sem_post(&handled);
+    }
+    return NULL;
+}
+
+static void
+run_alarm(int count)
+{
+    struct sigaction action = {.sa_handler = note_alarm, .sa_flags = SA_RESTART};
+    struct gencore_standby standby = {
+        .plan = &plan, .request = {.text = request_text, .text_size = strlen(request_text), .stop_threads = 1}};
+    pthread_t counter = start_thread_of(count_turns, NULL), sender;
+    struct gencore_result result;
+    int wrong = 0;
+
+    alarm(0);
+    main_tid = thread_id();
+    expect(sigaction(SIGALRM, &action, NULL) == 0, "the handler is set");
+    sender = start_thread_of(send_alarms, NULL);
+    sem_wait(&arrived);
+    for (int round = 0; round < count; round++) {
+        alarm_tid = 0;
+        sem_post(&gate);
+        expect(gencore_set_deadline(GENCORE_DEADLINE_PYTEST_TIMEOUT, 1000000, &standby, 0) == 0, "a deadline");
+        while (!gencore_deadline_fired(GENCORE_DEADLINE_PYTEST_TIMEOUT, &result)
+               || !__atomic_load_n(&alarm_tid, __ATOMIC_ACQUIRE)) {
+            sched_yield();
+        }
+        while (sem_wait(&handled) < 0) {
+        }
+        expect(result.stage == GENCORE_STAGE_NONE, "the capture is taken");
+        wrong += alarm_tid != main_tid;
+    }
+    __atomic_store_n(&finished, 1, __ATOMIC_RELEASE);
+    sem_post(&gate);
+    pthread_join(sender, NULL);
+    pthread_join(counter, NULL);
+    printf("misled %d\n", wrong);
+}
+
 /* ---- contracts: what functions return when something is wrong ----------------------------------------- */
 
 static void
@@ -1006,7 +1081,7 @@ static const struct {
 } modes[] = {
     {"threads", run_threads}, {"steps", run_steps}, {"pair", run_pair},
     {"nested", run_nested},   {"masked", run_masked}, {"churn", run_churn},
-    {"owned", run_owned},     {"contracts", run_contracts}, {"fields", run_fields}, {"notes", run_notes},     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
+    {"owned", run_owned}, {"alarm", run_alarm},     {"contracts", run_contracts}, {"fields", run_fields}, {"notes", run_notes},     {"calls", run_calls},     {"stop", run_stop},     {"registers", run_registers},
 };
 
 int

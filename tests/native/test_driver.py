@@ -100,6 +100,11 @@ def test_a_thread_that_masks_everything_is_recorded_and_survives(run: RunDriver)
     assert second[1] == STOPPED
 
 
+def test_the_alarm_behind_a_deadline_comes_to_its_thread(run: RunDriver) -> None:
+    """In another thread it would interrupt nothing: a test that pytest-timeout should end would hang."""
+    assert lines_with(run("alarm", 10), "misled") == [["0"]]
+
+
 def test_contracts(run: RunDriver) -> None:
     text = run("contracts")
     assert lines_with(text, "directory") == [[str(-errno.EISDIR)]]

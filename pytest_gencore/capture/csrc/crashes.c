@@ -80,7 +80,7 @@ capture_crash(siginfo_t *info, void *context)
             struct gencore_result result;
 
             if (standby) {
-                gencore_capture_in_handler(standby, info, context, &result);
+                gencore_capture_in_handler(standby, 0, info, context, &result);
             }
             __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
             (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);

@@ -206,7 +206,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
                 struct gencore_result *result)
 {
     struct gencore_capture *capture = &engine.capture;
-    gencore_sigset all = ~(gencore_sigset)0, before;
+    gencore_sigset all = ~request->open_signals, before;
     uint32_t tid = (uint32_t)raw0(SYS_gettid);
     long count;
     int error;
@@ -217,7 +217,8 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
         result->error = EBUSY;
         return -EBUSY;
     }
-    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(gencore_sigset));
+    /* To block, not to set: what the caller blocks stays blocked. */
+    (void)raw4(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof(gencore_sigset));
 
     capture->plan = plan;
     capture->request = request;
@@ -247,7 +248,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
         /* Signals may come: whoever waits that long must be able to end the process. */
         (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
         await_end(result->collector_pid, request->hold_ns);
-        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(gencore_sigset));
+        (void)raw4(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(gencore_sigset));
     }
     gencore_release(&engine.threads); /* also if the helper that stopped them was killed */
     /* First given back: a handler that has been waiting for the mask may capture, too. */
@@ -300,11 +301,12 @@ complain(const struct gencore_plan *plan, const struct gencore_result *result)
 }
 
 void
-gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
-                           struct gencore_result *result)
+gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
+                           siginfo_t *info, void *context, struct gencore_result *result)
 {
     struct gencore_request request = standby->request;
 
+    request.open_signals = open_signals;
     request.info = info;
     request.context = context;
     if (gencore_capture(standby->plan, &request, result) < 0) {

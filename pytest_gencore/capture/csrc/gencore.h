@@ -72,6 +72,7 @@ struct gencore_request {
     int64_t hold_ns;         /* keep the process where it is until the collector has ended, at most that long */
     int hand_on_stderr;      /* the collector gets plan->stderr_fd */
     const char *claim;       /* a file in the run's folder that one capture only may make, or NULL */
+    gencore_sigset open_signals; /* may come to the calling thread meanwhile; their handlers must come back */
     const siginfo_t *info;   /* the signal behind it, or NULL */
     void *context;           /* of that signal's handler, for the registers of the calling thread, or NULL */
 };
@@ -147,8 +148,8 @@ struct gencore_standby {
 };
 
 /* Capture from a signal handler, and say what went wrong. */
-void gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
-                                struct gencore_result *result);
+void gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
+                                siginfo_t *info, void *context, struct gencore_result *result);
 
 /* ---- crashes.c ----------------------------------------------------------------------------------- */
 
@@ -254,7 +255,7 @@ void gencore_reopen_folders(struct gencore_capture *capture, struct gencore_file
 
 /*
  * Run the two helpers; returns when the collector's program has started or the capture has failed.
- * All signals must be blocked. Fills capture->result.
+ * All signals must be blocked but the open ones. Fills capture->result.
  */
 int gencore_launch(struct gencore_capture *capture);
 
