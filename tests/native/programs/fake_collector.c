@@ -1,9 +1,10 @@
 /*
- * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads memory
- * of the snapshot, and writes what it found into the archive file as text. Ends the snapshot by ending.
+ * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads
+ * memory of the snapshot, and writes what it found into the archive file as text. Ends the snapshot
+ * by ending.
  *
- * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and, if the
- * collector is to wait, the path of a FIFO: until whoever opens it closes it again.
+ * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and,
+ * if the collector is to wait, the path of a FIFO: until whoever opens it closes it again.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -39,8 +40,8 @@ show_thread(const struct gencore_thread *thread)
 #else
     unsigned long pc = thread->regs[32], sp = thread->regs[31];
 #endif
-    dprintf(GENCORE_FD_ARCHIVE, "thread %d %u %#lx %#lx %d %s\n", (int)thread->tid, thread->state, pc, sp,
-            thread->fp_address != 0 && thread->tls != 0, thread->name);
+    dprintf(GENCORE_FD_ARCHIVE, "thread %d %u %#lx %#lx %d %s\n", (int)thread->tid, thread->state,
+            pc, sp, thread->fp_address != 0 && thread->tls != 0, thread->name);
 }
 
 static void
@@ -52,7 +53,8 @@ show_memory(const char *text)
 
     command.address = strtoull(text, &end, 16);
     command.size = strtoull(end, NULL, 16);
-    if (command.size > sizeof(memory) || write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
+    if (command.size > sizeof(memory)
+        || write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
         dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
         exit(1);
     }
@@ -108,7 +110,8 @@ main(void)
 
     read_exactly(GENCORE_FD_HANDOVER, &record, sizeof(record));
     if (memcmp(record.magic, "GENCORE1", 8) != 0 || record.record_size != sizeof(record)
-        || record.thread_size != sizeof(struct gencore_thread) || record.text_size >= sizeof(text)) {
+        || record.thread_size != sizeof(struct gencore_thread)
+        || record.text_size >= sizeof(text)) {
         dprintf(GENCORE_FD_ARCHIVE, "error: bad record\n");
         return 1;
     }
