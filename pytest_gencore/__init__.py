@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.api import collect_core, create_core
 from pytest_gencore.errors import ArchiveError, CaptureError, GencoreError, UnavailableError
-from pytest_gencore.request import collect_core, create_core
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ __all__ = [
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """Read what an archive holds, from its manifest; nothing is unpacked, nothing in it is trusted.
 
-    Raises ArchiveError if it is no archive, damaged, or made by a later version; OSError if it cannot be
-    opened.
+    Raises ArchiveError if it is not an archive, is damaged, or was made by a later version; OSError if it
+    cannot be opened.
     """
     from pytest_gencore.archive.reader import read_archive as read
 

@@ -28,6 +28,10 @@ class ArchiveError(GencoreError):
     """An archive cannot be made, read or unpacked."""
 
 
+class NoSpaceError(GencoreError):
+    """A capture would take room on the disk that captures leave free."""
+
+
 class AlreadyCapturedError(CaptureError):
     """The test has an archive of this run already."""
 

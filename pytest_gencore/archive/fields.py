@@ -1,11 +1,17 @@
-"""Take typed values out of a decoded JSON object; errors name the field."""
+"""Take typed values out of a decoded JSON object, as a dataclass declares them; errors name the field."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import dataclasses
+import functools
+import types
+import typing
+from typing import Any, Final, Literal, TypeVar
 
+from pytest_gencore.archive.manifest import ABSOLUTE_PATH
 from pytest_gencore.errors import ArchiveError
 
+T = TypeVar("T")
 _INTEGER_LIMIT: Final = 1 << 63
 
 
@@ -19,73 +25,62 @@ class Fields:
         self.values: dict[str, Any] = value
         self._where = where
 
-    def text(self, name: str) -> str:
-        """Return a string."""
+    def read(self, kind: type[T], **known: object) -> T:
+        """Return an instance of a dataclass; its fields, but for those ``known``, are read by their types."""
+        target: Any = kind
+        for field, read in _readers(target):
+            if field.name not in self.values and field.default is not dataclasses.MISSING:
+                continue
+            known[field.name] = read(self, field.name)
+        read_object: T = target(**known)
+        return read_object
+
+    def integer(self, name: str) -> int:
+        """Return a whole number from 0 to 2**63 - 1."""
+        return self._integer(name, 0)
+
+    def _text(self, name: str) -> str:
         value = self._get(name)
         if not isinstance(value, str):
             raise _wrong(self._path(name), "a string")
         return value
 
-    def optional_text(self, name: str) -> str | None:
-        """Return a string, or None for null or a field that is not there."""
-        return None if self.values.get(name) is None else self.text(name)
-
-    def boolean(self, name: str) -> bool:
-        """Return true or false."""
+    def _boolean(self, name: str) -> bool:
         value = self._get(name)
         if not isinstance(value, bool):
             raise _wrong(self._path(name), "true or false")
         return value
 
-    def optional_boolean(self, name: str, *, default: bool) -> bool:
-        """Return true or false, or the default for a field that is not there."""
-        return self.boolean(name) if name in self.values else default
-
-    def integer(self, name: str) -> int:
-        """Return a whole number from 0 to 2**63 - 1."""
+    def _integer(self, name: str, lowest: int) -> int:
         value = self._get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # JSON does not tell 1 from 1.0
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _INTEGER_LIMIT:
-            raise _wrong(self._path(name), "a whole number, 0 or more")
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < _INTEGER_LIMIT:
+            raise _wrong(self._path(name), "a whole number" if lowest else "a whole number, 0 or more")
         return value
 
-    def optional_number(self, name: str) -> float | None:
-        """Return a number from 0 to less than 2**63, or None for null or a field that is not there."""
-        value = self.values.get(name)
-        if value is None:
-            return None
+    def _number(self, name: str) -> float:
+        value = self._get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _INTEGER_LIMIT:
             raise _wrong(self._path(name), "a number, 0 or more")
         return float(value)
 
-    def object(self, name: str) -> Fields:
-        """Return an object."""
-        return Fields(self._get(name), self._path(name))
-
-    def objects(self, name: str) -> list[Fields]:
-        """Return a list of objects."""
-        return [Fields(value, f"{self._path(name)}[{index}]") for index, value in enumerate(self._list(name))]
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of strings."""
-        values = self._list(name)
-        if not all(isinstance(value, str) for value in values):
-            raise _wrong(self._path(name), "a list of strings")
-        return tuple(values)
-
-    def absolute_path(self, name: str) -> str:
+    def _absolute_path(self, name: str) -> str:
         """Return an absolute path that cannot leave the folder which it is put below."""
-        path = self.text(name)
+        path = self._text(name)
         if not is_safe_path(path):
             raise _wrong(self._path(name), "an absolute path without '..'")
         return path
 
-    def _get(self, name: str) -> Any:
-        if name not in self.values:
-            message = f"the manifest lacks {self._path(name)}"
-            raise ArchiveError(message)
-        return self.values[name]
+    def _choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self._text(name)
+        if value not in choices:
+            raise _wrong(self._path(name), " or ".join((", ".join(choices[:-1]), choices[-1])))
+        return value
+
+    def _optional(self, name: str, read: _Reader) -> Any:
+        """Return None for null or a field that is not there."""
+        return None if self.values.get(name) is None else read(self, name)
 
     def _list(self, name: str) -> list[Any]:
         values = self._get(name)
@@ -93,8 +88,67 @@ class Fields:
             raise _wrong(self._path(name), "a list")
         return values
 
+    def _texts(self, name: str) -> tuple[str, ...]:
+        values = self._list(name)
+        if not all(isinstance(value, str) for value in values):
+            raise _wrong(self._path(name), "a list of strings")
+        return tuple(values)
+
+    def _objects(self, name: str, kind: type[T]) -> tuple[T, ...]:
+        path = self._path(name)
+        return tuple(
+            Fields(value, f"{path}[{index}]").read(kind) for index, value in enumerate(self._list(name))
+        )
+
+    def _get(self, name: str) -> Any:
+        if name not in self.values:
+            message = f"the manifest lacks {self._path(name)}"
+            raise ArchiveError(message)
+        return self.values[name]
+
     def _path(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else name
+
+
+class _Reader(typing.Protocol):
+    def __call__(self, fields: Fields, name: str, /) -> Any: ...
+
+
+@functools.cache
+def _readers(kind: Any) -> list[tuple[dataclasses.Field[Any], _Reader]]:
+    """Return the fields of a dataclass and how each is read."""
+    hints = typing.get_type_hints(kind)
+    return [
+        (field, _reader_of(hints[field.name], field))
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("json", True)
+    ]
+
+
+def _reader_of(hint: Any, field: dataclasses.Field[Any]) -> _Reader:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        inner = _reader_of(arguments[0], field)
+        return lambda fields, name: fields._optional(name, inner)
+    if origin is Literal:
+        return lambda fields, name: fields._choice(name, arguments)
+    if origin is tuple and arguments[0] is not str:
+        return lambda fields, name: fields._objects(name, arguments[0])
+    if dataclasses.is_dataclass(hint):
+        kind: Any = hint
+        return lambda fields, name: Fields(fields._get(name), fields._path(name)).read(kind)
+    if hint is int:
+        return lambda fields, name: fields._integer(name, field.metadata["lowest"])
+    is_path = field.metadata["pattern"] == ABSOLUTE_PATH
+    return Fields._absolute_path if is_path else _SIMPLE[hint]
+
+
+_SIMPLE: Final[dict[Any, _Reader]] = {
+    str: Fields._text,
+    bool: Fields._boolean,
+    float: Fields._number,
+    tuple[str, ...]: Fields._texts,
+}
 
 
 def is_safe_path(path: str) -> bool:

@@ -1,230 +1,159 @@
-"""The manifest as typed objects: see docs/reference/archive.md and ``manifest.schema.json``."""
+"""The manifest: one class for the collector that writes it and the reader that checks it.
+
+``manifest.schema.json`` and the tables of docs/reference/archive.md are checked against these classes: a new
+field is a line here, and its value in the collector's ``manifest_builder``.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, Literal
 
-from pytest_gencore.archive.fields import Fields
-from pytest_gencore.errors import ArchiveError
+from pytest_gencore.triggers import Trigger
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+SCHEMA_VERSION: Final = 2
 
-SCHEMA_VERSION: Final = 1
-MANIFEST_LIMIT: Final = 4 << 20
-"""Bytes of JSON; 10,000 threads and 5,000 libraries take 3 MiB."""
-_TOKENS_LIMIT: Final = 250_000
-"""Commas and opening brackets: each can stand for an object of 200 bytes in memory."""
-_DIGITS_LIMIT: Final = 40
+Method = Literal["crash", "copy"]
 
-Trigger = Literal["failure", "timeout", "crash", "request"]
-_TRIGGERS: Final = frozenset({"failure", "timeout", "crash", "request"})
+ABSOLUTE_PATH: Final = r"^/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
+"""No ``..`` and no NUL, as JSON schema patterns say it."""
 
 
-@dataclass(frozen=True, slots=True)
+def item(description: str, pattern: str = "", *, lowest: int = 0, **options: Any) -> Any:
+    """Declare a field: what it means, the pattern of a text, the lowest value of a whole number."""
+    metadata = {"description": description, "pattern": pattern, "lowest": lowest}
+    return dataclasses.field(metadata=metadata, **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFacts:
+    """Why the capture was made; null for what does not apply to the kind."""
+
+    kind: Trigger = item("What led to the capture")
+    signal: str | None = item("Name of the signal of a crash, such as SIGSEGV", default=None)
+    signal_number: int | None = item("Number of that signal", default=None)
+    code: int | None = item(
+        "si_code of sigaction(2); negative if a process sent the signal", lowest=-(1 << 31), default=None
+    )
+    code_name: str | None = item("Name of that code, such as SEGV_MAPERR; null if not known", default=None)
+    address: str | None = item("Fault address, hexadecimal; null if the signal has none", default=None)
+    deadline_s: float | None = item("Seconds that the test was allowed to take", default=None)
+    deadline_source: str | None = item("Who set that deadline: gencore or pytest-timeout", default=None)
+    exception: str | None = item("Type of the exception of a failure, such as AssertionError", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
     """A thread of the captured process."""
 
-    tid: int
-    name: str
-    """As the kernel has it, at most 15 bytes."""
-    native_registers: bool
-    """Whether its registers are its own at the time of the snapshot."""
-    reason: str
-    """Why not; else empty."""
+    tid: int = item("The kernel's thread id")
+    name: str = item("As the kernel has it, at most 15 bytes; not the name that Python gave")
+    native_registers: bool = item("Whether the registers are its own at the time of the snapshot")
+    reason: str | None = item("Why not", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoreFacts:
     """The core of the archive."""
 
-    size: int
-    """Bytes, with holes."""
-    data_size: int
-    """Bytes, without holes."""
-    truncated: bool
-    coredump_filter: str
-    """Bits of core(5), hexadecimal."""
+    size: int = item("Bytes, with holes")
+    data_size: int = item("Bytes, without holes")
+    truncated: bool = item("Whether its end is missing")
+    coredump_filter: str = item("Bits of core(5)", r"^0x[0-9a-f]+$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """A mapped ELF file; the executable is one."""
 
-    path: str
-    """Absolute, as the process had it."""
-    build_id: str | None
-    size: int
-    """Bytes."""
-    included: bool
-    """Whether it is in the archive."""
-    note: str
-    """Why not, or where it came from if not from its path."""
-    aliases: tuple[str, ...]
-    """Other names of the loader, hard links in the archive."""
+    path: str = item("Absolute, as the process had it", ABSOLUTE_PATH)
+    build_id: str | None = item("Lower case hex", r"^[0-9a-f]*$")
+    size: int = item("Bytes")
+    included: bool = item("Whether it is in the archive")
+    note: str = item("Why not, or where it came from if not from its path")
+    aliases: tuple[str, ...] = item("Other names of the loader, hard links in the archive")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """How long parts of the capture took; None for what is not known."""
+    """How long parts of the capture took; null for what is not known."""
 
-    stop_ms: float | None
-    snapshot_ms: float | None
-    pause_ms: float | None
-    held: bool
-    """Whether the threads stood still until the archive was finished."""
-    collect_s: float | None
+    stop_ms: float | None = item("From the first stop signal until all threads had stopped")
+    snapshot_ms: float | None = item("To clone the process")
+    pause_ms: float | None = item(
+        "From the first stop signal until the other threads were released, or, if they were held, "
+        "until the archive was written; null before"
+    )
+    held: bool = item(
+        "Whether they stood still until the archive was finished: the process was about to die, or memory "
+        "was short",
+        default=False,
+    )
+    collect_s: float | None = item("From the start of the collector until the archive was written, or null")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonVersion:
+    """The interpreter."""
+
+    implementation: str = item("Such as CPython")
+    version: str = item("Such as 3.11.7")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
     """What the capture was made with."""
 
-    pytest_gencore: str
-    python_implementation: str
-    python_version: str
-    kernel: str
-    machine: str
+    pytest_gencore: str = item("Of pytest-gencore")
+    python: PythonVersion = item("The interpreter")
+    kernel: str = item("Name and release")
+    machine: str = item("Such as x86_64")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What the archive is, why it was made, what it lacks."""
 
-    name: str
-    """Of the archive, without ``.tar.gz``; also its top folder."""
-    created: str
-    """When the capture began: ISO 8601, UTC."""
-    complete: bool
-    """False while the archive was being written: then it was never finished."""
-    trigger: Trigger
-    nodeid: str | None
-    phase: str | None
-    attempt: int
-    worker_id: str | None
-    pid: int
-    threads: tuple[Thread, ...]
-    """The capturing thread first."""
-    threads_stopped: bool
-    method: str
-    """``crash`` or ``copy``."""
-    method_reason: str
-    core: CoreFacts
-    notices: tuple[str, ...]
-    executable: str
-    libraries: tuple[Library, ...]
-    timings: Timings
-    versions: Versions
-    document: Mapping[str, Any]
-    """The decoded JSON, with the fields that this version does not know."""
-
-
-def parse_manifest(data: bytes) -> Manifest:
-    """Parse and check ``gencore.json``; raises ArchiveError that names the first field that is wrong."""
-    fields = Fields(_decode(data))
-    version = fields.integer("schema_version")
-    if version != SCHEMA_VERSION:
-        message = f"the manifest has schema_version {version}, this version of pytest-gencore reads 1"
-        raise ArchiveError(message, help_text="a newer pytest-gencore may read it")
-    trigger = fields.text("trigger")
-    if trigger not in _TRIGGERS:
-        raise ArchiveError("trigger of the manifest is not failure, timeout, crash or request")
-    core, timings, versions = fields.object("core"), fields.object("timings"), fields.object("versions")
-    python = versions.object("python")
-    return Manifest(
-        name=fields.text("name"),
-        created=fields.text("created"),
-        complete=fields.boolean("complete"),
-        trigger=cast("Trigger", trigger),
-        nodeid=fields.optional_text("nodeid"),
-        phase=fields.optional_text("phase"),
-        attempt=fields.integer("attempt"),
-        worker_id=fields.optional_text("worker_id"),
-        pid=fields.integer("pid"),
-        threads=tuple(_thread(thread) for thread in fields.objects("threads")),
-        threads_stopped=fields.boolean("threads_stopped"),
-        method=fields.text("method"),
-        method_reason=fields.text("method_reason"),
-        core=CoreFacts(
-            core.integer("size"),
-            core.integer("data_size"),
-            core.boolean("truncated"),
-            core.text("coredump_filter"),
-        ),
-        notices=fields.texts("notices"),
-        executable=fields.absolute_path("executable"),
-        libraries=tuple(_library(library) for library in fields.objects("libraries")),
-        timings=Timings(
-            timings.optional_number("stop_ms"),
-            timings.optional_number("snapshot_ms"),
-            timings.optional_number("pause_ms"),
-            timings.optional_boolean("held", default=False),
-            timings.optional_number("collect_s"),
-        ),
-        versions=Versions(
-            versions.text("pytest_gencore"),
-            python.text("implementation"),
-            python.text("version"),
-            versions.text("kernel"),
-            versions.text("machine"),
-        ),
-        document=fields.values,
+    name: str = item(
+        "Of the archive, without .tar.gz; also its top folder", r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,199}$"
     )
+    created: str = item("When the capture began: ISO 8601, UTC, milliseconds")
+    complete: bool = item("False while the archive is being written")
+    trigger: TriggerFacts = item("Why the capture was made")
+    nodeid: str | None = item("Of the test; null for a request outside of the fixture gencore")
+    phase: str | None = item("setup, call or teardown, when the snapshot was taken; null outside of a test")
+    attempt: int = item("1, one more for each rerun")
+    worker_id: str | None = item("Of pytest-xdist; null without")
+    pid: int = item("The captured process")
+    threads: tuple[Thread, ...] = item("The capturing thread first")
+    threads_stopped: bool = item("Whether the other threads were stopped")
+    method: Method = item("Who wrote the core: the kernel or the collector")
+    method_reason: str = item("Why that")
+    core: CoreFacts = item("The core")
+    notices: tuple[str, ...] = item("Sentences about what is missing or doubtful")
+    executable: str = item("Absolute path of the Python interpreter", ABSOLUTE_PATH)
+    libraries: tuple[Library, ...] = item("Every mapped ELF file, sorted by path, the executable among them")
+    timings: Timings = item("How long it took")
+    versions: Versions = item("What the capture was made with")
+    open_with: str = item("The command that opens the archive, in its folder", default="")
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, metadata={"json": False})
+    """The decoded JSON, with the fields that this version does not know; empty before it is encoded."""
 
 
-def _thread(fields: Fields) -> Thread:
-    return Thread(
-        fields.integer("tid"),
-        fields.text("name"),
-        fields.boolean("native_registers"),
-        fields.optional_text("reason") or "",
-    )
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Encode it as indented JSON."""
+    fields: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **to_json(manifest)}
+    return json.dumps(fields, indent=1, ensure_ascii=True).encode()
 
 
-def _library(fields: Fields) -> Library:
-    return Library(
-        fields.absolute_path("path"),
-        fields.optional_text("build_id"),
-        fields.integer("size"),
-        fields.boolean("included"),
-        fields.text("note"),
-        fields.texts("aliases"),
-    )
-
-
-def _decode(data: bytes) -> object:
-    """Decode JSON whose size in memory is bounded before it is decoded."""
-    if len(data) > MANIFEST_LIMIT:
-        message = f"the manifest has {len(data)} bytes; the limit is {MANIFEST_LIMIT}"
-        raise ArchiveError(message)
-    if sum(data.count(token) for token in (b",", b"[", b"{")) > _TOKENS_LIMIT:
-        raise ArchiveError("the manifest has too many entries")
-    try:
-        text = data.decode("ascii")
-        return json.loads(text, parse_int=_to_int, parse_float=_to_float, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        message = f"the manifest is not valid JSON: {error}"
-        raise ArchiveError(message) from error
-
-
-def _to_int(digits: str) -> int:
-    if len(digits) > _DIGITS_LIMIT:
-        raise ValueError("a number has too many digits")
-    return int(digits)
-
-
-def _to_float(digits: str) -> float:
-    if len(digits) > _DIGITS_LIMIT:
-        raise ValueError("a number has too many digits")
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _refuse(name: str) -> NoReturn:
-    message = f"{name} is no number of JSON"
-    raise ValueError(message)
+def to_json(value: Any) -> Any:
+    """Return what JSON can hold of a manifest or a part of it."""
+    if isinstance(value, tuple):
+        return [to_json(entry) for entry in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = (field for field in dataclasses.fields(value) if field.metadata.get("json", True))
+    return {field.name: to_json(getattr(value, field.name)) for field in fields}

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.archive.gzip_stream import GzipStream
-from pytest_gencore.archive.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
-from pytest_gencore.archive.tar_stream import Member, TarStream
-from pytest_gencore.errors import ArchiveError
+from pytest_gencore.archive.opened import open_archive
+from pytest_gencore.archive.unpacker import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import os
+    from collections.abc import Callable
+
+    from pytest_gencore.archive.manifest import Manifest
+    from pytest_gencore.archive.tar_stream import Member, TarStream
 
 TEXT_LIMIT: Final = 4 << 20
 """Bytes of a text that are read; the rest is left out with a line that says so."""
-_HEADERS_LIMIT: Final = 256 << 10
-_TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
-_DEPTH_LIMIT: Final = 100
-_NAME_LIMIT: Final = 4000
-_SHOWN: Final = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CORE_NAME: Final = "core"
 _BEFORE_CORE_LIMIT: Final = 256 << 20
 
@@ -72,75 +64,18 @@ class Archive:
         ``progress`` is called with bytes written and bytes expected. Raises ArchiveError; then the folder is
         not there.
         """
-        from pytest_gencore.archive.unpacker import unpack
-
         return unpack(self.path, directory, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenArchive:
-    """An archive whose manifest has been read; the stream is behind it."""
-
-    manifest: Manifest
-    manifest_text: bytes
-    mtime: int
-    tar: TarStream
-    members: Iterator[Member]
-    """Those behind the manifest."""
-
-    def inner_name(self, member: Member) -> str:
-        """Return a member's name below the top folder, empty for that itself; raises ArchiveError."""
-        return inner_name(self.manifest.name, member.name)
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """Read the manifest of an archive, and no more than that of the file.
 
-    Raises ArchiveError if the file is no archive, damaged, or made by a later version; OSError if it cannot
-    be opened.
+    Raises ArchiveError if the file is not an archive, is damaged, or was made by a later version; OSError if
+    it cannot be opened.
     """
     path = Path(path)
     with open_archive(path) as opened:
         return Archive(path, path.stat().st_size, opened.manifest)
-
-
-@contextlib.contextmanager
-def open_archive(path: Path) -> Iterator[OpenArchive]:
-    """Open a file and read its manifest; raises as ``read_archive``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArchiveError("not a regular file")
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        stream = GzipStream(file, input_limit=MANIFEST_LIMIT + _HEADERS_LIMIT)
-        tar = TarStream(stream)
-        members = tar.members()
-        first = next(members, None)
-        top, slash, name = first.name.partition("/") if first else ("", "", "")
-        if first is None or slash + name != "/gencore.json" or not _TOP.fullmatch(top):
-            raise ArchiveError("not an archive of pytest-gencore: its first member is no manifest")
-        if first.kind != "file" or first.extents is not None or first.size > MANIFEST_LIMIT:
-            message = f"the manifest is no file of at most {MANIFEST_LIMIT} bytes"
-            raise ArchiveError(message)
-        text = tar.read_exactly(first.size)
-        manifest = parse_manifest(text)
-        if manifest.name != top:
-            raise ArchiveError("the archive's top folder is not what its manifest says")
-        stream.lift_input_limit()
-        yield OpenArchive(manifest, text, first.mtime, tar, members)
-
-
-def inner_name(top: str, name: str) -> str:
-    """Return a name below the top folder, empty for that itself; raises ArchiveError if it is elsewhere.
-
-    Refused are absolute names, ``..``, ``.`` and empty components, control characters, long and deep paths.
-    """
-    first, *inner = name.removesuffix("/").split("/")
-    is_safe = all(part not in {"", ".", ".."} for part in inner) and not _CONTROL.search(name)
-    if first != top or not is_safe or len(inner) > _DEPTH_LIMIT or len(name) > _NAME_LIMIT:
-        message = "the archive holds a file outside of its folder, or with a name that is not safe"
-        raise ArchiveError(f"{message}: {name[:_SHOWN]!r}")  # noqa: EM102 - one message in two parts
-    return "/".join(inner)
 
 
 def _read_text(tar: TarStream, member: Member) -> str:

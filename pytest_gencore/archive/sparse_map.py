@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from pytest_gencore.archive.tar_stream import TarStream
+    from collections.abc import Callable
 
 _BLOCK: Final = 512
 _EXTENTS_LIMIT: Final = 2_000_000
@@ -16,8 +16,8 @@ _EXTENTS_LIMIT: Final = 2_000_000
 _DIGITS_LIMIT: Final = 19
 
 
-def read_sparse_map(tar: TarStream, real_size: int) -> array[int]:
-    """Read the map at the start of the current member's contents; raises ArchiveError.
+def read_sparse_map(read_exactly: Callable[[int], bytes], real_size: int) -> array[int]:
+    """Read the map at the start of a member's contents, which ``read_exactly`` gives; raises ArchiveError.
 
     It is decimal numbers with a newline each, padded to a block: how many extents, then offset and length of
     each. The extents must be sorted, without overlap and within ``real_size``.
@@ -26,7 +26,7 @@ def read_sparse_map(tar: TarStream, real_size: int) -> array[int]:
     expected: int | None = None
     rest = b""
     while expected is None or len(numbers) < expected:
-        *lines, rest = (rest + tar.read_exactly(_BLOCK)).split(b"\n")
+        *lines, rest = (rest + read_exactly(_BLOCK)).split(b"\n")
         for line in lines:
             if expected is not None and len(numbers) == expected:
                 break

@@ -135,7 +135,7 @@ class TarStream:
                 message = f"{name!r} is sparse in an unknown way"
                 raise ArchiveError(message)
             size = _number_of(records.get("GNU.sparse.realsize", ""))
-            extents = read_sparse_map(self, size)
+            extents = read_sparse_map(self.read_exactly, size)
             stored = sum(extents[1::2])
             if stored != self._content_left:
                 message = f"the archive is corrupt: the map of {name!r} does not fit its contents"
@@ -194,5 +194,5 @@ def _text(field: bytes) -> str:
 
 def _number_of(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or len(text) > 19:
-        raise ArchiveError("the archive is corrupt: a number in a pax header is none")
+        raise ArchiveError("the archive is corrupt: invalid number in a pax header")
     return int(text)

@@ -7,9 +7,10 @@ depend on what a test has patched; this package prepares it while everything is 
 from __future__ import annotations
 
 from pytest_gencore.capture.engine import CaptureEngine, Standbys
-from pytest_gencore.capture.request import Capture, CaptureRequest, Method, Threads, Trigger
-from pytest_gencore.capture.run import Outcome, Run
-from pytest_gencore.runfolder import new_run_id
+from pytest_gencore.request.model import Capture, CaptureRequest, Method, Threads
+from pytest_gencore.run.folder import new_run_id
+from pytest_gencore.run.run import Outcome, Run
+from pytest_gencore.triggers import Trigger
 
 __all__ = [
     "Capture",

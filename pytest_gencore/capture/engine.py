@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import posix
@@ -15,15 +14,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pytest_gencore.capture.headroom import judge, read_headroom, read_rss
-from pytest_gencore.capture.request import Capture, CaptureRequest
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
+from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
-from pytest_gencore.runfolder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
+from pytest_gencore.request.model import Capture, CaptureRequest
+from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import FrameType
 
     from pytest_gencore.capture._native import Plan, Standby
@@ -73,8 +73,6 @@ _STAGES: Final = {
 """What failed, and what would help."""
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
-_NODEID, _CLAIM = "<nodeid>", "<claim>"
-"""Where the name of a test comes in the text for the collector."""
 
 
 class CaptureEngine:
@@ -88,15 +86,14 @@ class CaptureEngine:
         max_captures: int | None = None,
         max_bytes: int = 0,
         stderr_fd: int = -1,
-        about: Mapping[str, object] | None = None,
+        session: SessionContext | None = None,
     ) -> None:
         """Import the extension and prepare the start of collectors; creates no file.
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
-        ``pytest_gencore.capture.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
+        ``pytest_gencore.run.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
         bound all processes of the run together; None and 0: no bound. Signal handlers write to
-        ``stderr_fd``, which stays the caller's. ``about`` is what collectors are told besides. Raises
-        ``UnavailableError``.
+        ``stderr_fd``, which stays the caller's. Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
@@ -113,13 +110,10 @@ class CaptureEngine:
             "executable": sys.executable,
             "max_captures": str(max_captures),
         }
-        self._encode = json.JSONEncoder(ensure_ascii=True).encode
-        self._constants = {
-            **_describe_process(directory, run_folder_name(run_id)),
-            "max_bytes": max_bytes,
-            "pystack": _find_pystack(),
-            **(about or {}),
-        }
+        self.writer = ContextWriter(
+            _describe_run(directory, run_id, max_bytes=max_bytes, session=session or SessionContext())
+        )
+        """Encodes what collectors are told."""
         self.plan: Plan = self.native.prepare(
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
@@ -136,13 +130,13 @@ class CaptureEngine:
         The archive is finished later, see ``Run``. Raises ``CaptureError``; the process is unharmed in any
         case.
         """
-        text = self._encode({**self._constants, **_describe_request(request), "stacks": _python_stacks()})
+        claim = claim_name(request, request.nodeid)
         result = self.native.capture(
             self.plan,
-            text.encode("ascii"),
+            self.writer.encode(request, claim=claim, stacks=_python_stacks()),
             request.core_filter,
             request.threads == "all",
-            claim_name(request, request.nodeid),
+            claim,
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
         return self.read_result(request, CaptureResult(*result))
@@ -193,10 +187,6 @@ class CaptureEngine:
         """
         return Standbys(self, request, await_seconds)
 
-    def encode_about(self, request: CaptureRequest, **changes: object) -> str:
-        """Return all that collectors are told, for a capture that comes later."""
-        return self._encode({**self._constants, **_describe_request(request), **changes})
-
     def _describe_stage(self, stage: Stage) -> str:
         what, _ = _STAGES[stage]
         return what.format(**self._messages)
@@ -208,10 +198,8 @@ class Standbys:
     def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
         self.request = request
         self._prepare = engine.native.prepare_standby
-        self._encode = json.JSONEncoder(ensure_ascii=True).encode
-        about = engine.encode_about(request, exits=await_seconds > 0, nodeid=_NODEID, claim=_CLAIM)
-        self._before, self._between, self._after = (part.encode("ascii") for part in _split(about))
-        tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
+        self._text = engine.writer.prepare(request, exits=await_seconds > 0)
+        tells = await_seconds > 0 or (TRIGGERS[request.trigger].may_go_on and request.worker_id is None)
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)
@@ -219,23 +207,8 @@ class Standbys:
     def make(self, nodeid: str | None) -> Standby:
         """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
         claim = claim_name(self.request, nodeid)
-        text = b"".join(
-            (
-                self._before,
-                self._encode(nodeid).encode("ascii"),
-                self._between,
-                self._encode(claim).encode("ascii"),
-                self._after,
-            )
-        )
+        text = self._text + encode_test(nodeid, claim)
         return self._prepare(self._plan, text, *self._flags, claim, *self._end)  # type: ignore[no-any-return]
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """Return the text before, between and after the two placeholders, which come last in it."""
-    before, _, rest = text.rpartition(f'"{_NODEID}"')
-    between, _, after = rest.partition(f'"{_CLAIM}"')
-    return before, between, after
 
 
 def _load_extension() -> Any:
@@ -265,41 +238,21 @@ def _collector_command() -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _START, *paths]
 
 
-def _describe_process(directory: Path, run_folder: str) -> dict[str, object]:
-    """Return what is the same for every capture of the run."""
+def _describe_run(directory: Path, run_id: str, *, max_bytes: int, session: SessionContext) -> RunContext:
     uname = os.uname()
-    return {
-        "directory": os.fsencode(directory).decode("latin-1"),  # whatever the locale of either side is
-        "run_folder": run_folder,
-        "executable": str(Path(sys.executable).resolve()),
-        "python": {
-            "implementation": platform.python_implementation(),
-            "version": platform.python_version(),
-        },
-        "machine": uname.machine,
-        "kernel": f"{uname.sysname} {uname.release}",
-        "hostname": uname.nodename,
-        "pytest_gencore": __version__,
-    }
-
-
-def _describe_request(request: CaptureRequest) -> dict[str, object]:
-    return {
-        "trigger": request.trigger,
-        "method": request.method,
-        "threads": request.threads,
-        "core_filter": request.core_filter,
-        "nodeid": request.nodeid,
-        "phase": request.phase,
-        "attempt": request.attempt,
-        "worker_id": request.worker_id,
-        "failure_text": request.failure_text,
-        "failure_frames": request.failure_frames,
-        "product": request.product,
-        "deadline_seconds": request.deadline_seconds,
-        "deadline_source": request.deadline_source,
-        "claim": claim_name(request, request.nodeid),
-    }
+    return RunContext(
+        directory=directory,
+        run_folder=run_folder_name(run_id),
+        max_bytes=max_bytes,
+        executable=str(Path(sys.executable).resolve()),
+        python_implementation=platform.python_implementation(),
+        python_version=platform.python_version(),
+        machine=uname.machine,
+        kernel=f"{uname.sysname} {uname.release}",
+        version=__version__,
+        pystack=_find_pystack(),
+        session=session,
+    )
 
 
 def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
@@ -307,11 +260,10 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
 
     None if there may be several: on request.
     """
-    if request.trigger == "request" or nodeid is None:
+    claim = TRIGGERS[request.trigger].claim
+    if claim is None or nodeid is None:
         return None
-    key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
-    if request.trigger == "crash":
-        key = f"crash {key}"  # also after a failure: it says more
+    key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
     return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
 
 
@@ -323,27 +275,24 @@ def _find_pystack() -> str | None:
     return path if path and importlib.util.find_spec("pystack") is not None else None
 
 
-def _python_stacks() -> list[dict[str, object]]:
-    """Return every Python thread's frames, innermost first; no file is read."""
-    own = threading.get_ident()
+def _python_stacks() -> list[ThreadStack]:
+    """Return every Python thread's frames, innermost first, those of this thread first; no file is read."""
+    tops = sys._current_frames()  # emptied below: a frame that refers to itself would keep the test's objects
+    own = next(ident for ident, top in tops.items() if top is sys._getframe(1))  # get_ident() may be gevent's
     known = dict(getattr(threading, "_active", {}))  # threading.enumerate() takes a lock
-    stacks: list[dict[str, object]] = []
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while ident == own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back  # how the capture came about says nothing about the test
-        frames = []
-        while frame is not None:
-            code = frame.f_code
-            frames.append([code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)])
-            frame = frame.f_back
-        thread = known.get(ident)
-        stacks.append(
-            {
-                "ident": ident,
-                "name": getattr(thread, "name", None),
-                "native_id": getattr(thread, "native_id", None),
-                "frames": frames,
-            }
-        )
-    return sorted(stacks, key=lambda stack: stack["ident"] != own)
+    idents = sorted(tops, key=lambda ident: ident != own)
+    return [_describe_thread(ident, known.get(ident), tops.pop(ident), ident == own) for ident in idents]
+
+
+def _describe_thread(
+    ident: int, thread: threading.Thread | None, top: FrameType, is_own: bool
+) -> ThreadStack:
+    frame: FrameType | None = top
+    while is_own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # how the capture came about says nothing about the test
+    frames = []
+    while frame is not None:
+        code = frame.f_code
+        frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
+        frame = frame.f_back
+    return ThreadStack(ident, getattr(thread, "name", None), getattr(thread, "native_id", None), frames)

@@ -61,7 +61,7 @@ def find_unfinished(directory: Path) -> list[Path]:
 
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
-    from pytest_gencore.runfolder import is_awaited, is_locked
+    from pytest_gencore.run.folder import is_awaited, is_locked
 
     folders = [path for path in sorted(directory.glob(".gencore-*")) if stat.S_ISDIR(path.lstat().st_mode)]
     used = [

@@ -10,7 +10,8 @@ import click
 
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, format_size, printable
+from pytest_gencore.cli.output import echo_json, printable
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from pytest_gencore.cli.machine import Finding

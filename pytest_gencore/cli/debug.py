@@ -141,7 +141,7 @@ def _command(
 def _greet(archive: Archive, folder: Path, debugger: Tool, *, has_commands: bool) -> None:
     manifest = archive.manifest
     what = manifest.nodeid or f"process {manifest.pid}"
-    note(f"{manifest.trigger} of {what}, {manifest.created}, {len(manifest.threads)} threads")
+    note(f"{manifest.trigger.kind} of {what}, {manifest.created}, {len(manifest.threads)} threads")
     note(f"unpacked in {folder}")
     if debugger.name == "gdb":
         click.echo(f"{_HINTS}\n{_PYTHON_HINTS if has_commands else _NO_PYTHON_HINTS}", err=True)

@@ -10,8 +10,9 @@ import click
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, format_size, printable
+from pytest_gencore.cli.output import echo_json, printable
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from pytest_gencore.archive import Manifest
@@ -52,7 +53,7 @@ def list_archives(directory: Path, *, as_json: bool) -> None:
 def _describe(manifest: Manifest) -> dict[str, Any]:
     return {
         "created": manifest.created,
-        "trigger": manifest.trigger,
+        "trigger": manifest.trigger.kind,
         "nodeid": manifest.nodeid,
         "phase": manifest.phase,
         "worker_id": manifest.worker_id,

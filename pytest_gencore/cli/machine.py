@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import resource
-import shutil
 import socket
 import sys
 from dataclasses import dataclass
@@ -17,20 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.cli import containers
-from pytest_gencore.cli.output import format_size
 from pytest_gencore.cli.tools import NAMES, find_tool
-from pytest_gencore.collector.core_pattern import CoreFacts, CorePattern
-from pytest_gencore.collector.kernel_dump import core_limit_of, why_no_core
+from pytest_gencore.corefile.machines import MACHINES, machine_for
+from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_limit_of, why_no_core
+from pytest_gencore.machine.disk import Disk
+from pytest_gencore.machine.memory import largest_rss, read_headroom
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 State = Literal["ok", "note", "problem"]
 
-_MACHINES: Final = ("x86_64", "aarch64")
 _KERNEL_NEEDED: Final = (5, 3)
-_SPACE_NEEDED: Final = 256 << 20
-_MEMORY_NEEDED: Final = 128 << 20
+_ARCHIVE_SIZE: Final = 256 << 20
+_PROCESS_SIZE: Final = 256 << 20
+"""What a test process, and its archive, may well take."""
 _PROC_FILES: Final = ("maps", "smaps", "pagemap", "auxv")
 
 
@@ -92,8 +93,9 @@ def _kernel() -> Finding:
     value = f"{platform.system()} {platform.release()} {platform.machine()}"
     if sys.platform != "linux":
         return Finding("kernel", value, "problem", "captures need Linux; archives can be opened here")
-    if platform.machine() not in _MACHINES:
-        return Finding("kernel", value, "problem", "captures need x86_64 or aarch64")
+    if machine_for(platform.machine()) is None:
+        known = " or ".join(machine.name for machine in MACHINES)
+        return Finding("kernel", value, "problem", f"captures need {known}")
     numbers = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
     if numbers < _KERNEL_NEEDED:
         return Finding("kernel", value, "problem", "captures need Linux 5.3 or newer")
@@ -178,32 +180,37 @@ def _container() -> Finding:
 
 
 def _disk(directory: Path) -> Finding:
+    """Judge as a collector does."""
     place = directory.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as error:
-        return Finding("disk", f"{place}: {error.strerror}", "problem", "choose another directory")
-    value = f"{format_size(free)} free for {directory}"
+    space = Disk(place, directory).measure()
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
-        return Finding(
-            "disk", f"{place} cannot be written", "problem", "choose another directory: --gencore-dir"
-        )
-    if free < _SPACE_NEEDED:
-        return Finding(
-            "disk", value, "note", "an archive takes 10 to 50 % of the process's memory, and 20 MiB"
-        )
+        advice = "choose another directory: --gencore-dir"
+        return Finding("disk", f"{place} cannot be written", "problem", advice)
+    if space is None:
+        return Finding("disk", f"the file system of {place} does not tell what is free", "note")
+    value = f"{format_size(space.free)} free for {directory}, captures leave {format_size(space.reserve)}"
+    if space.spare < 0:
+        return Finding("disk", value, "problem", "free space or choose another directory: --gencore-dir")
+    if space.spare < _ARCHIVE_SIZE:
+        advice = "an archive takes 20 MiB and 10 to 50 % of the memory of the process: it may not fit"
+        return Finding("disk", value, "note", advice)
     return Finding("disk", value)
 
 
 def _memory() -> Finding:
-    available = containers.available_memory()
-    if available is None:
-        return Finding("memory", "unknown", "note", "/proc/meminfo cannot be read")
-    value = f"{format_size(available)} available"
-    if available < _MEMORY_NEEDED:
-        return Finding("memory", value, "note", "the snapshot is killed first when memory runs out")
+    """Judge as a capture does."""
+    headroom = read_headroom()
+    if headroom is None:
+        return Finding("memory", "unknown", "note", "captures are made without a look at it")
+    value = f"{format_size(headroom)} can still be taken before a process is killed"
+    largest = largest_rss(headroom)
+    if largest is None:
+        return Finding("memory", value, "problem", "too little for any capture")
+    if largest < _PROCESS_SIZE:
+        advice = f"processes of more than {format_size(largest)} stand still until their snapshot is read"
+        return Finding("memory", value, "note", advice)
     return Finding("memory", value)
 
 

@@ -1,14 +1,13 @@
-"""What is printed: nothing that a terminal could take for a command, sizes for people, JSON for programs."""
+"""What is printed: nothing that a terminal could take for a command, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any
 
 import click
 
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 _SUSPICIOUS = re.compile(r"[^\x20-\x7e]")
 
 
@@ -47,13 +46,3 @@ def note(message: str) -> None:
 def echo_json(value: Any) -> None:
     """Print JSON in ASCII."""
     click.echo(json.dumps(value, indent=1, ensure_ascii=True))
-
-
-def format_size(size: float) -> str:
-    """Return bytes as people read them: ``34.7 MiB``."""
-    if size < 1024:
-        return f"{size:.0f} bytes"
-    power = 1
-    while power < len(_UNITS) and size >= 1024 ** (power + 1):
-        power += 1
-    return f"{size / 1024**power:.1f} {_UNITS[power - 1]}"

@@ -11,8 +11,9 @@ import click
 
 from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, format_size, note, printable
+from pytest_gencore.cli.output import echo_json, note, printable
 from pytest_gencore.cli.values import parse_duration, parse_size
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

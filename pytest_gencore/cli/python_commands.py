@@ -44,8 +44,8 @@ def find_on_machine(manifest: Manifest) -> Path | None:
 
     Only what belongs to root or to this user and what others cannot change; no path comes from the archive.
     """
-    match = _VERSION.match(manifest.versions.python_version)
-    if match is None or manifest.versions.python_implementation != "CPython":
+    match = _VERSION.match(manifest.versions.python.version)
+    if match is None or manifest.versions.python.implementation != "CPython":
         return None
     version = f"{match.group(1)}.{match.group(2)}"
     return next((path for path in _candidates(version) if _is_script(path)), None)

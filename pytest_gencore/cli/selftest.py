@@ -40,7 +40,6 @@ else:
     print(json.dumps({"archive": str(archive)}))
 """
 _SECONDS: Final = 150
-_SPACE_NEEDED: Final = 256 << 20
 _THREADS: Final = 2
 """At least those: the main thread and the subject's own. The one that waits for the collector comes later."""
 _GDB_THREAD = re.compile(r"^Thread \d+ \(.*\):$", re.MULTILINE)
@@ -136,10 +135,11 @@ def _open(path: Path, result: SelfTest) -> None:
         raise _SelfTestError(message)
     result.opened_with.append("reader")
     with tempfile.TemporaryDirectory(prefix="gencore-") as temporary:
-        if shutil.disk_usage(temporary).free < _SPACE_NEEDED:
-            result.warnings.append(f"not opened with debuggers: no space in {temporary}")
+        try:
+            folder = archive.unpack(Path(temporary))
+        except GencoreError as error:
+            result.warnings.append(f"not opened with debuggers: {error}")
             return
-        folder = archive.unpack(Path(temporary))
         result.warnings += find_mismatches(archive, folder)
         for name, check in (("gdb", _open_with_gdb), ("pystack", _open_with_pystack)):
             reason = check(archive, folder)

@@ -8,13 +8,14 @@ import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import echo_json, echo_text, format_size, printable
+from pytest_gencore.cli.output import echo_json, echo_text, printable
+from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.archive import Archive, Manifest, Thread, Timings
+    from pytest_gencore.archive import Archive, Manifest, Thread, Timings, TriggerFacts
 
 _THREADS_SHOWN = 40
 
@@ -39,7 +40,7 @@ def show(archive: Path, *, failure: bool, as_json: bool) -> None:
     if failure:
         text = opened.failure()
         if text is None:
-            raise click.ClickException("the archive holds no failure: its trigger was no failure of a test")
+            raise click.ClickException("the archive holds no failure: it was made for something else")
         echo_text(text)
     elif as_json:
         path, size = str(opened.path), opened.size
@@ -55,10 +56,10 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     if not manifest.complete:
         yield "", "NOT FINISHED: the collector was interrupted while it wrote this file"
     yield "test", _test(manifest)
-    yield "trigger", _trigger(manifest)
+    yield "trigger", _trigger(manifest.trigger)
     yield "created", manifest.created
     versions = manifest.versions
-    python = f"{versions.python_implementation} {versions.python_version}"
+    python = f"{versions.python.implementation} {versions.python.version}"
     yield "process", f"{manifest.pid}, {python}, {versions.kernel} {versions.machine}"
     yield "executable", manifest.executable
     core = manifest.core
@@ -94,14 +95,15 @@ def _test(manifest: Manifest) -> str:
     return f"{manifest.nodeid} ({', '.join(details)})" if details else manifest.nodeid
 
 
-def _trigger(manifest: Manifest) -> str:
-    known = {"signal": "signal {}", "fault_address": "at {}", "deadline_s": "after {} s"}
-    details = [
-        text.format(manifest.document[key])
-        for key, text in known.items()
-        if isinstance(manifest.document.get(key), str | int | float)
-    ]
-    return " ".join((manifest.trigger, *details))
+def _trigger(trigger: TriggerFacts) -> str:
+    if trigger.signal is not None:
+        code = f" ({trigger.code_name or f'si_code {trigger.code}'})" if trigger.code is not None else ""
+        address = f" at address {trigger.address}" if trigger.address is not None else ""
+        return f"{trigger.kind}: {trigger.signal}{code}{address}"
+    if trigger.deadline_s is not None:
+        source = f", set by {trigger.deadline_source}" if trigger.deadline_source else ""
+        return f"{trigger.kind}: after {format_duration(trigger.deadline_s)}{source}"
+    return f"{trigger.kind}: {trigger.exception}" if trigger.exception else trigger.kind
 
 
 def _libraries(manifest: Manifest) -> str:

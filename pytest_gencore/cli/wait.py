@@ -12,6 +12,7 @@ from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration
+from pytest_gencore.units import format_duration
 
 _POLL_SECONDS: Final = 0.1
 """Locks give no event; a collector takes seconds."""
@@ -43,12 +44,12 @@ def wait(directory: Path, timeout: float | None, *, as_json: bool) -> None:
     if as_json:
         echo_json({"working": count, "waited_s": round(time.monotonic() - started, 3)})
     if count:
-        note(f"{count} not finished after {timeout:g} s")
+        note(f"{count} not finished after {format_duration(timeout or 0)}")
         raise SystemExit(1)
 
 
 def count_collectors(directory: Path) -> int:
     """Return how many collectors hold their state file in a run's folder of the directory."""
-    from pytest_gencore.runfolder import is_locked
+    from pytest_gencore.run.folder import is_locked
 
     return sum(is_locked(state) for state in directory.glob(".gencore-*/*.json"))

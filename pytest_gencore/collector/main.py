@@ -7,108 +7,122 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_gencore.collector import giving_up
-from pytest_gencore.collector.captured_process import CapturedProcess
-from pytest_gencore.collector.closing import Closing
-from pytest_gencore.collector.collection import Product, collect
-from pytest_gencore.collector.giving_up import DroppedError
-from pytest_gencore.collector.handover import Handover, parse_handover
-from pytest_gencore.collector.junit_journal import read_journal
-from pytest_gencore.collector.memory import read_memory
-from pytest_gencore.collector.messenger import Messenger
-from pytest_gencore.collector.occasion import describe_state
-from pytest_gencore.collector.progress import Progress
-from pytest_gencore.collector.snapshot import Snapshot
-from pytest_gencore.collector.space import Budget, Disk, describe_os_error
-from pytest_gencore.collector.stacks import Stacks, write_answer
-from pytest_gencore.collector.state import StateFile
-from pytest_gencore.collector.turns import take_turn
+from pytest_gencore.collector import abort
+from pytest_gencore.collector.abort import CaptureDropped
+from pytest_gencore.collector.assemble import collect
+from pytest_gencore.collector.core.core_source import read_core_source
+from pytest_gencore.collector.describe import describe_state
+from pytest_gencore.collector.outcome.finisher import Finisher
+from pytest_gencore.collector.outcome.messenger import Messenger
+from pytest_gencore.collector.outcome.os_errors import describe_os_error
+from pytest_gencore.collector.outcome.progress import Progress
+from pytest_gencore.collector.outcome.state_file import StateFile
+from pytest_gencore.collector.source.captured_process import CapturedProcess
+from pytest_gencore.collector.source.handover import Handover, parse_handover
+from pytest_gencore.collector.source.snapshot import Snapshot
+from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
+from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
+from pytest_gencore.run.concurrency import take_turn
+from pytest_gencore.run.quota import SizeQuota
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.outcome.artifact import Artifact
 
 _OOM_SCORE = "900"
 """After the snapshot, which has 1000, and before any test."""
 
 
+class _Collector:
+    """What the parts of one capture share."""
+
+    def __init__(self) -> None:
+        with os.fdopen(Descriptor.HANDOVER, "rb") as file:
+            self.handover = parse_handover(file.read())
+        handover = self.handover
+        self.state = StateFile(Descriptor.STATE, describe_state(handover))
+        self.process = CapturedProcess(handover.pid, handover.snapshot_pid)
+        self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
+        self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
+        self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
+        self.deferred_cleanup = contextlib.ExitStack()
+        """What can be done when nobody waits any more."""
+
+    def work(self) -> Artifact:
+        """Make the archive, all but its name; raises GencoreError and OSError."""
+        started = time.monotonic()
+        handover, state, finisher = self.handover, self.state, self.finisher
+        progress = Progress(handover, state, self.messenger)
+        snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
+        try:
+            stacks = Stacks(handover, snapshot)
+            self._publish_answer(stacks)
+            self.messenger.prepare(finisher.answer)
+            finisher.journal = _read_journal(handover, snapshot)
+            finisher.write_junit_early()
+            progress.add_check(finisher.check)
+            with (
+                take_turn(state.queue, progress.check),
+                os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,
+            ):
+                state.work()
+                abort.start_deadline()
+                progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
+                progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
+                progress.check()
+                source = read_core_source(handover, snapshot)
+                if stacks.add_pystack(source):
+                    self._publish_answer(stacks)
+                artifact = collect(handover, source, stacks, file, progress, started, self.deferred_cleanup)
+                progress.check()
+                return artifact
+        finally:
+            snapshot.end()
+
+    def _publish_answer(self, stacks: Stacks) -> None:
+        self.finisher.answer = stacks.make_answer()
+        if write_answer(self.handover, self.finisher.answer):
+            self.state.answer(self.finisher.answer[0])
+
+
 def main() -> None:
     """Collect the capture that this process was started for."""
     os.chdir("/")
-    with os.fdopen(Descriptor.HANDOVER, "rb") as file:
-        handover = parse_handover(file.read())
-    state = StateFile(Descriptor.STATE, describe_state(handover))
-    process = CapturedProcess(handover.pid, handover.snapshot_pid)
-    messenger = Messenger(handover, process, Descriptor.STDERR if handover.has_stderr else None)
-    budget = Budget(handover)
-    closing = Closing(handover, state, messenger, budget)
-    afterwards = contextlib.ExitStack()
+    collector = _Collector()
+    finisher = collector.finisher
     try:
-        giving_up.listen()
-        _lower_priority()
-        product = _work(handover, state, messenger, closing, budget, afterwards)
-        giving_up.be_deaf()
-        closing.publish(product)
-    except DroppedError:
-        giving_up.be_deaf()
-        closing.drop()
+        with abort.interrupts():
+            _lower_priority()
+            artifact = collector.work()
+        finisher.publish(artifact)
+    except CaptureDropped:
+        finisher.drop()
     except GencoreError as error:
-        giving_up.be_deaf()
-        closing.give_up(str(error))
+        finisher.abort(str(error))
     except OSError as error:
-        giving_up.be_deaf()
-        closing.give_up(describe_os_error(error, handover.directory))
+        finisher.abort(describe_os_error(error, collector.handover.directory))
     except MemoryError:
-        giving_up.be_deaf()
-        closing.give_up("the collector ran out of memory")
+        finisher.abort("the collector ran out of memory")
     except Exception as error:
-        giving_up.be_deaf()
-        closing.give_up(f"{type(error).__name__}: {error}; this is a bug in pytest-gencore")
+        finisher.abort(f"{type(error).__name__}: {error}; this is a bug in pytest-gencore")
         raise
     finally:
-        giving_up.be_deaf()
-        closing.tidy_up()
-        process.close()
-        afterwards.close()
+        finisher.clean_up()
+        collector.process.close()
+        collector.deferred_cleanup.close()
 
 
-def _work(
-    handover: Handover,
-    state: StateFile,
-    messenger: Messenger,
-    closing: Closing,
-    budget: Budget,
-    afterwards: contextlib.ExitStack,
-) -> Product:
-    started = time.monotonic()
-    progress = Progress(handover, state, messenger)
-    snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
-    try:
-        stacks = Stacks(handover, snapshot)
-        closing.answer = stacks.make_answer()
-        if write_answer(handover, closing.answer):
-            state.tell(answered=True)
-        messenger.prepare(closing.answer)
-        closing.journal = read_journal(handover, snapshot) if handover.request.get("local") else None
-        closing.write_junit_early()
-        progress.add_check(closing.check)
-        with take_turn(state.queue, progress.check), os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file:
-            state.work()
-            giving_up.start_deadline()
-            progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
-            progress.add_check(lambda: budget.check(os.fstat(file.fileno()).st_size))
-            progress.check()
-            memory = read_memory(snapshot)
-            if stacks.add_pystack(memory):
-                closing.answer = stacks.make_answer()
-                write_answer(handover, closing.answer)
-                state.tell(summary=closing.answer[0])
-            product = collect(handover, snapshot, memory, stacks, file, progress, started, afterwards)
-            progress.check()
-            return product
-    finally:
-        snapshot.end()
+def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:
+    """Read the notes for the junit file from the snapshot; None if there are none, or another's to write."""
+    if not (handover.context.run.session.is_local and handover.journal_size and handover.journal_address):
+        return None
+    return parse_journal(snapshot.read(handover.journal_address, min(handover.journal_size, JOURNAL_LIMIT)))
 
 
 def _lower_priority() -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pytest_gencore.collector.procfs import read_mappings
+from pytest_gencore.collector.source.procfs import read_mappings
 
 if TYPE_CHECKING:
-    from pytest_gencore.collector.core_maker import CoreMaker
-    from pytest_gencore.collector.cores import CoreStream
-    from pytest_gencore.collector.handover import Handover
-    from pytest_gencore.collector.libraries import Library
-    from pytest_gencore.collector.procfs import Mapping
-    from pytest_gencore.collector.snapshot import Snapshot
+    from pytest_gencore.collector.core.core_maker import CoreMaker
+    from pytest_gencore.collector.core.core_stream import CoreStream
+    from pytest_gencore.collector.files.libraries import Library
+    from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.collector.source.procfs import Mapping
+    from pytest_gencore.collector.source.snapshot import Snapshot
 
 
 def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]) -> list[str]:
     """Return what of the process is not in the core, or not as it was; for the manifest."""
     notices = []
-    if handover.request["threads"] == "calling":
+    if handover.context.request.threads == "calling":
         notices.append("only the capturing thread was asked for: the others are memory without registers")
     elif not handover.stop_signal:
         notices.append("the other threads were not stopped: no real-time signal is free, or no /proc")

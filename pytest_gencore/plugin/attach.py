@@ -7,12 +7,12 @@ import urllib.parse
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.junit.common import PROPERTY
 
 if TYPE_CHECKING:
     import pytest
 
 SECTION = "gencore"
-PROPERTY = "gencore"
 
 
 class Attachment(TypedDict):

@@ -11,15 +11,16 @@ import pluggy
 import pytest
 
 from pytest_gencore.errors import AlreadyCapturedError, LimitError
+from pytest_gencore.junit.attacher import find_junit_path, find_shown_base
 from pytest_gencore.plugin import attach, decision
-from pytest_gencore.plugin.junit import find_junit_path, find_shown_base
 from pytest_gencore.plugin.options import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, Trigger
-    from pytest_gencore.plugin.watch import Fired, Watch
+    from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.watch import Watch
 
 ERROR_KEY = pytest.StashKey[BaseException | None]()
 TRIED_KEY = pytest.StashKey[bool]()
@@ -72,6 +73,7 @@ class Capturer:
         try:
             from pytest_gencore.capture import CaptureEngine
             from pytest_gencore.plugin.handlers import duplicate_stderr
+            from pytest_gencore.request.context import SessionContext
 
             self._stderr_fd = duplicate_stderr(self._config)
             local = self._worker_id is None
@@ -82,12 +84,12 @@ class Capturer:
                 max_captures=self.settings.max_cores,
                 max_bytes=self.settings.max_size,
                 stderr_fd=self._stderr_fd,
-                about={
-                    "local": local,
-                    "rootdir": str(self._config.rootpath),
-                    "junit_path": None if junit_path is None else str(junit_path),
-                    "junit_base": None if junit_path is None else find_shown_base(junit_path, os.environ),
-                },
+                session=SessionContext(
+                    is_local=local,
+                    rootdir=str(self._config.rootpath),
+                    junit_path=None if junit_path is None else str(junit_path),
+                    junit_base=None if junit_path is None else find_shown_base(junit_path, os.environ),
+                ),
             )
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = attach.describe_error(error)
@@ -123,7 +125,7 @@ class Capturer:
     def consider(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Capture if the report asks for it; attach what there is to attach."""
         try:
-            self._take_fired(item, report)
+            self._take_fired(item, call, report)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):
                 item.stash[TRIED_KEY] = True
                 self._capture(item, call, report)
@@ -168,12 +170,13 @@ class Capturer:
             phase=report.when,
             failure_text=str(report.longrepr) if is_refused else make_failure_text(call, report),
             failure_frames=find_frames(call),
+            exception=describe_type(call),
         )
         self._attach(item, report, self.engine.capture(request))
 
-    def _take_fired(self, item: pytest.Item, report: pytest.TestReport) -> None:
+    def _take_fired(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Give the report what a deadline's handler captured: then there is no second capture."""
-        for fired in self.watch.take_fired() if self.watch is not None else ():
+        for fired in self.watch.take_fired(call.when) if self.watch is not None else ():
             if not fired.in_debugger:
                 self._take_one(item, report, fired)
 
@@ -184,7 +187,7 @@ class Capturer:
         capture = self.engine.read_result(fired.request, fired.result)
         run = Run(self.settings.dir, self._get_run_id())
         name = capture.archive.name.removesuffix(".tar.gz")
-        if report.failed or fired.is_ours:
+        if report.failed or fired.is_gencore:
             item.stash[TRIED_KEY] = True
             run.acknowledge(name)
             self._attach(item, report, capture)
@@ -232,6 +235,15 @@ def make_failure_text(call: pytest.CallInfo[Any], report: pytest.TestReport) -> 
         raise
     except BaseException:  # noqa: BLE001 - objects of the test are asked for their repr
         return str(report.longrepr)
+
+
+def describe_type(call: pytest.CallInfo[Any]) -> str | None:
+    """Return the type of the failure as tracebacks name it, None without one."""
+    if call.excinfo is None:
+        return None
+    kind = call.excinfo.type
+    module, name = kind.__module__, kind.__qualname__
+    return name if module in {"builtins", "__main__"} else f"{module}.{name}"
 
 
 def find_frames(call: pytest.CallInfo[Any]) -> tuple[tuple[str, int, str], ...]:

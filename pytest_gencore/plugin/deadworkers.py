@@ -6,8 +6,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.junit.common import PROPERTY
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.attach import SECTION, Attachment
+from pytest_gencore.triggers import HANDLED
 
 if TYPE_CHECKING:
     import pytest
@@ -32,7 +34,7 @@ class DeadWorkers:
 
     def add(self, worker_id: str, node: Any, reported: set[str]) -> None:
         """Look for the captures of a worker that has just died; ``reported`` are the paths reports named."""
-        known = [outcome for outcome in self._wait_for_answers() if outcome.trigger in {"crash", "timeout"}]
+        known = [outcome for outcome in self._wait_for_answers() if outcome.trigger in HANDLED]
         captures = [
             outcome
             for outcome in known
@@ -56,16 +58,16 @@ class DeadWorkers:
         for outcome in captures:
             path = str(outcome.archive)
             attachment = Attachment(
-                path=path, trigger=outcome.trigger, method=outcome.method, pid=outcome.captured_pid
+                path=path, trigger=outcome.trigger or "crash", method=outcome.method, pid=outcome.captured_pid
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
-            report.user_properties.append((attach.PROPERTY, path))
+            report.user_properties.append((PROPERTY, path))
             lines += [f"{SECTION}: {attach.describe_archive(path)}", outcome.answer.rstrip("\n")]
         reason = self._reasons.get(worker_id)
         before = self._by_test.get(report.nodeid)
         if not captures and before is not None:
             path = str(before.archive)
-            report.user_properties.append((attach.PROPERTY, path))
+            report.user_properties.append((PROPERTY, path))
             lines.append(f"{SECTION}: {attach.describe_archive(path)}")
             lines.append(f"{SECTION}: not captured again: made when {before.worker_id} died in it")
         elif reason:

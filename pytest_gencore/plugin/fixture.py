@@ -42,8 +42,8 @@ class Gencore:
         return future
 
     def _start(self, product: Literal["archive", "core"]) -> Future[Path]:
+        from pytest_gencore.api import start_capture
         from pytest_gencore.capture import CaptureRequest
-        from pytest_gencore.request import start_capture
 
         request = CaptureRequest(
             trigger="request",

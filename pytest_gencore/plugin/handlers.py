@@ -30,7 +30,7 @@ class CrashHandlers:
             CrashHandlers._owner = self
             self._adopt_trace()
 
-    def watch(self, standby: object) -> None:
+    def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, a result of ``Standbys.make``.
 
         Called for each test: a test may have displaced the handlers.
@@ -41,12 +41,12 @@ class CrashHandlers:
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
 
-    def stand_by(self, standby: object) -> None:
+    def set_request(self, standby: object) -> None:
         """Capture the next crash with another standby, where the handlers still are."""
         if self.is_owner:
             self._native.set_crash_standby(standby)
 
-    def unwatch(self) -> None:
+    def uninstall(self) -> None:
         """Take the handlers out."""
         if self.is_owner:
             self._native.unwatch_crashes()
@@ -58,7 +58,7 @@ class CrashHandlers:
         """Take the handlers out and give the process back to the next owner."""
         if not self.is_owner:
             return
-        self.unwatch()
+        self.uninstall()
         for number in self._trace_signals:
             faulthandler.unregister(number)
         CrashHandlers._owner = None

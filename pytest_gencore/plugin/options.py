@@ -14,7 +14,7 @@ from pytest_gencore.plugin import values
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_gencore.capture.request import Method, Threads
+    from pytest_gencore.request.model import Method, Threads
 
 GROUP = "gencore"
 DEFAULT_DIRECTORY = "gencore-artifacts"
@@ -58,8 +58,8 @@ TABLE = (
         "timeout",
         None,
         values.parse_timeout,
-        "SECONDS",
-        "Capture a test that takes longer; it is not ended, see gencore_exit_on_timeout",
+        "TIME",
+        "Capture a test that takes longer, such as 90s or 5m; it is not ended, see gencore_exit_on_timeout",
     ),
     Option(
         "max_cores",

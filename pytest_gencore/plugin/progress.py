@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from pytest_gencore.plugin.values import format_size
+from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
     import pytest
@@ -68,7 +68,8 @@ def describe_progress(outcomes: list[Outcome], elapsed_seconds: float = 0.0) -> 
         percent = min(100, 100 * bytes_done // bytes_total)
         text += f", {percent} % of {format_size(bytes_total)} read"
         if elapsed_seconds >= 1 and bytes_done:
-            text += f", {max(bytes_total - bytes_done, 0) * elapsed_seconds / bytes_done:.0f} s left"
+            seconds_left = max(bytes_total - bytes_done, 0) * elapsed_seconds / bytes_done
+            text += f", {format_duration(round(seconds_left))} left"
     if len(working) == 1:
         text += f": {working[0].archive.name}"
     return text

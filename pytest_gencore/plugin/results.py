@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gencore.junit.attacher import Archives
 from pytest_gencore.plugin import attach
-from pytest_gencore.plugin.junit import Archives
-from pytest_gencore.plugin.values import format_size
+from pytest_gencore.triggers import HANDLED
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import Outcome
     from pytest_gencore.plugin.options import Settings
-    from pytest_gencore.runfolder import Refusals
+    from pytest_gencore.run.folder import Refusals
 
 SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"
@@ -210,4 +211,4 @@ def describe_outcome(outcome: Outcome) -> str:
 
 def describe_cause(outcome: Outcome) -> str:
     """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
-    return outcome.summary if outcome.trigger in {"crash", "timeout"} else ""
+    return outcome.summary if outcome.trigger in HANDLED else ""

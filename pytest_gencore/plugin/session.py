@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.plugin import junit
+from pytest_gencore.junit import attacher
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.capturing import Capturer
 from pytest_gencore.plugin.options import Settings, read_marker
@@ -53,7 +53,7 @@ class Session:
     def get_run_id(self) -> str:
         """Return the id that all processes of this run share; made at first use, by the one that waits."""
         if not self._run_id:
-            from pytest_gencore.runfolder import new_run_id
+            from pytest_gencore.run.folder import new_run_id
 
             self._run_id = new_run_id()
         return self._run_id
@@ -149,7 +149,7 @@ class ShowingSession(Session):
     def __init__(self, config: pytest.Config, settings: Settings, *, run_id: str = "") -> None:
         super().__init__(config, settings, run_id=run_id)
         self.results = Results(config.invocation_params.dir)
-        self._junit_path = junit.find_junit_path(config.getoption("xmlpath", None))
+        self._junit_path = attacher.find_junit_path(config.getoption("xmlpath", None))
         self._is_shown = False
 
     def may_have_captures(self) -> bool:
@@ -245,7 +245,7 @@ class ShowingSession(Session):
         if self._junit_path is None or not self._junit_path.exists():
             return
         try:
-            problems = junit.attach_to_junit(self._junit_path, self.results.make_archives(), os.environ)
+            problems = attacher.attach_to_junit(self._junit_path, self.results.make_archives(), os.environ)
         except Exception as error:  # noqa: BLE001 - a file that is not what it should be
             problems = [f"junit: no attachments in {self._junit_path}: {describe_error(error)}"]
         for problem in problems:

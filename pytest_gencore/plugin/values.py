@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, cast
 
+from pytest_gencore import units
+
 if TYPE_CHECKING:
-    from pytest_gencore.capture.request import Method, Threads
+    from pytest_gencore.request.model import Method, Threads
 
 METHODS = ("auto", "crash", "copy")
 THREADS = ("all", "calling")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
-
-SIZE_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
-SIZE_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 1000,
-    "mb": 1000**2,
-    "gb": 1000**3,
-    "tb": 1000**4,
-    **dict.fromkeys(("k", "kib"), 1024),
-    **dict.fromkeys(("m", "mib"), 1024**2),
-    **dict.fromkeys(("g", "gib"), 1024**3),
-    **dict.fromkeys(("t", "tib"), 1024**4),
-}
 
 
 def parse_method(text: object) -> Method:
@@ -56,19 +43,23 @@ def parse_core_filter(text: str) -> int:
 
 
 def parse_timeout(text: str) -> float:
-    """Return a number of seconds."""
-    try:
-        return check_timeout(float(text))
-    except ValueError:
-        raise ValueError("expected a number of seconds above 0") from None
+    """Return the seconds of a time such as ``90``, ``90s``, ``5m`` or ``1.5h``."""
+    return _check_seconds(units.parse_duration(text))
 
 
-def check_timeout(seconds: object) -> float:
-    """Return seconds that came as a number."""
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or not 0 < cast("float", seconds) < math.inf:
-        raise ValueError("expected a number of seconds above 0")
-    return float(cast("float", seconds))
+def check_timeout(value: object) -> float:
+    """Return the seconds of a number, or of a text as ``parse_timeout`` takes it."""
+    if isinstance(value, str):
+        return parse_timeout(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError("expected seconds, or a time such as '90s' or '5m'")
+    return _check_seconds(float(value))
+
+
+def _check_seconds(seconds: float) -> float:
+    if not 0 < seconds < math.inf:
+        raise ValueError("expected a time above 0")
+    return seconds
 
 
 def parse_count(text: str) -> int:
@@ -79,15 +70,11 @@ def parse_count(text: str) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Return bytes; kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB and single letters of 1024."""
-    match = SIZE_PATTERN.fullmatch(text.strip())
-    factor = SIZE_UNITS.get(match["unit"].lower()) if match else None
-    if match is None or factor is None:
-        raise ValueError("expected a size such as 4GiB, 500MB or 1000000")
-    size_bytes = int(float(match["number"]) * factor)
-    if size_bytes < 1:
+    """Return the bytes of a size above 0, as ``units.parse_size`` takes it."""
+    size = units.parse_size(text)
+    if size < 1:
         raise ValueError("expected a size above 0")
-    return size_bytes
+    return size
 
 
 def parse_path(text: str) -> str:
@@ -95,13 +82,3 @@ def parse_path(text: str) -> str:
     if not text.strip():
         raise ValueError("expected the path of a directory")
     return text
-
-
-def format_size(size_bytes: int) -> str:
-    """Return a size for people: ``12.3 MiB``."""
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

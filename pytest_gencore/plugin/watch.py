@@ -1,43 +1,31 @@
-"""While tests run: crash handlers and deadlines of this process."""
+"""While tests run: crash handlers and deadlines of this process.
+
+A wrapper around a hook that runs a test would stand in the traceback of each failure that passes through it.
+So the hooks here are plain: they run before the others and have returned when a test fails.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.plugin.clock import THEIRS, DeadlineClock, is_debugging, is_traced
+from pytest_gencore.plugin.deadlines import Deadlines
+from pytest_gencore.plugin.debuggers import is_debugging, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
-from pytest_gencore.protocol import CaptureResult, Phase
+from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Standbys, Trigger
+    from pytest_gencore.capture import CaptureEngine, Standbys, Trigger
     from pytest_gencore.plugin.capturing import Capturer
+    from pytest_gencore.plugin.fired import Fired
     from pytest_gencore.plugin.options import Settings
 
 NAME = "gencore-watch"
 AWAIT_SECONDS = 300.0
 """How long a process that nobody survives waits for its archive before it dies."""
-THEIR_NAME = "pytest-timeout"
-LEAD_SECONDS = 0.005
-"""Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
-
-
-class Fired:
-    """A capture that a deadline's handler made, or could not make."""
-
-    def __init__(self, request: CaptureRequest, result: CaptureResult, *, in_debugger: bool) -> None:
-        self.request = request
-        self.result = result
-        self.in_debugger = in_debugger
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether our own timeout has passed, not the one of pytest-timeout."""
-        return self.request.deadline_source == "gencore"
 
 
 class Watch:
@@ -50,21 +38,23 @@ class Watch:
         self._capturer = capturer
         self._engine = engine
         self._native: Any = engine.native
+        self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
         self._on_fail = capturer.settings.on_fail
         self._standbys: dict[tuple[object, ...], Standbys] = {}
         self._no_test = self._prepare_crash(None, capturer.settings)
-        self._clock: DeadlineClock | None = None
-        self._requests: dict[str, CaptureRequest] = {}
-        self._fired: list[Fired] = []
-        self._outer_fixtures = 0
+        self._deadlines = Deadlines(engine)
+        self._running: pytest.Item | None = None
         self._item: pytest.Item | None = None
-        self._is_test_watched = False
+        """The running test, if it is watched; None if nothing of it asks for captures."""
+        self._is_test_armed = False
+        self._has_own_fixtures = False
+        """Whether the setup of the running test has come to fixtures that are made for it alone."""
         self._is_traced = is_traced()  # once: whoever attaches later is noticed by the timers' handler
         if self._on_fail:
-            self._handlers.watch(self._no_test)
+            self._handlers.install(self._no_test)
 
     def close(self) -> None:
         """Leave the process as it was."""
@@ -72,157 +62,155 @@ class Watch:
             self._native.release_deadlines()
         self._handlers.close()
 
-    def take_fired(self) -> list[Fired]:
-        """Return what the deadlines of the running test did since the last call."""
-        if self._clock is not None and self._clock.has_fired():
-            self._stop_clock()
-        if THEIR_NAME in self._requests:
-            self._note(THEIR_NAME, self._native.deadline_fired(THEIRS))
-        fired, self._fired = self._fired, []
-        return fired
+    def take_fired(self, phase: str) -> list[Fired]:
+        """Return what the deadlines of the test did since the last call; ``phase`` is the one just reported.
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        That of the teardown is the end of the test's time.
+        """
+        if phase == "teardown":
+            self._deadlines.stop()
+        return self._deadlines.take_fired()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Arm for one test, all its attempts included."""
-        settings = self._capturer.settings_for(item)
-        if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
-            return (yield)
-        self._begin(item, settings)
-        try:
-            return (yield)
-        finally:
-            self._end()
+        if item is not self._running:
+            self._begin(item)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Let the clock run: from here on the time is the test's, but for fixtures of a wider scope."""
-        if item is self._item:
-            self._enter(item, "setup")
-        return (yield)
+        if item is not self._running:
+            self._begin(item)  # a plugin has run the protocol by itself
+        self._has_own_fixtures = False
+        self._enter(item, Phase.SETUP)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Take notice of the phase."""
-        if item is self._item:
-            self._enter(item, "call")
-        return (yield)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Let the clock stand still for fixtures that are not made for this test alone.
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, object, object]:
+        pytest sets them up first. One that a test or its own fixture asks for later counts: nothing tells
+        when its setup ends.
+        """
+        if not self._deadlines.has_clock or self._has_own_fixtures:
+            return
+        if fixturedef.scope == "function":
+            self._has_own_fixtures = True
+            self._deadlines.start()
+        else:
+            self._deadlines.stop()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Record the phase; the clock runs, whatever fixtures there were."""
+        self._has_own_fixtures = True
+        self._enter(item, Phase.CALL)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
+        parent = item.parent
         if (
-            self._clock is not None
-            and item.parent is not None
-            and (nextitem is None or nextitem.parent is not item.parent)
+            self._deadlines.has_clock
+            and parent is not None
+            and (nextitem is None or nextitem.parent is not parent)
         ):
             try:
-                item.parent.addfinalizer(self._stop_clock)
+                parent.addfinalizer(self._deadlines.stop)
             except AssertionError:  # its setup never came that far
-                self._stop_clock()
-        if item is not self._item:
-            return (yield)
-        self._enter(item, "teardown")
-        try:
-            return (yield)
-        finally:
-            self._stop_clock()
+                self._deadlines.stop()
+        self._enter(item, Phase.TEARDOWN)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
-        """Stop the clock for fixtures that are not made for this test alone."""
-        if self._clock is None or fixturedef.scope == "function":
-            return (yield)
-        self._stop_clock()
-        self._outer_fixtures += 1
-        try:
-            return (yield)
-        finally:
-            self._outer_fixtures -= 1
-            if not self._outer_fixtures and self._clock is not None:
-                self._clock.start()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Disarm after the last attempt."""
+        if self._running is not None and self._running.nodeid == nodeid:
+            self._end()
 
-    @pytest.hookimpl(wrapper=True, optionalhook=True)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Disarm if the run was interrupted in a test."""
+        self._end()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
-        """Capture a little before pytest-timeout ends the test or the process."""
-        seconds = settings.timeout or 0
-        if item is self._item and self._is_test_watched and seconds > 0 and not self._is_debugging():
-            standby = self._prepare_deadline(item, self._capturer.settings_for(item), THEIR_NAME, seconds)
-            lead = min(LEAD_SECONDS, seconds / 2)
-            with contextlib.suppress(OSError):  # no signal is free
-                self._native.set_deadline(THEIRS, seconds - lead, standby, False)
-        return (yield)
+        """Set a deadline a little before that of pytest-timeout, which may come before the other hooks.
 
-    @pytest.hookimpl(wrapper=True, optionalhook=True)
-    def pytest_timeout_cancel_timer(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Cancel ours with theirs."""
-        try:
+        A wrapper does no harm here: no test runs in it.
+        """
+        if item is not self._running:
+            self._begin(item)
+        seconds = settings.timeout or 0
+        if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
-        finally:
-            if item is self._item:
-                self._note(THEIR_NAME, self._native.cancel_deadline(THEIRS))
+        standbys = self._find_standbys(
+            "timeout",
+            self._capturer.settings_for(item),
+            ends_alone=False,
+            deadline_seconds=seconds,
+            deadline_source="pytest-timeout",
+        )
+        self._deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        result = yield
+        self._deadlines.hold_pytest_timeout(item)
+        return result
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_timeout_cancel_timer(self, item: pytest.Item) -> None:
+        """Cancel ours with theirs."""
+        if item is self._item:
+            self._deadlines.cancel_pytest_timeout()
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
-        if self._clock is not None:
-            self._stop_clock()
-            self._clock.give_up()
         if self._item is not None:
-            self._native.cancel_deadline(THEIRS)
+            self._deadlines.give_up()
 
-    def _begin(self, item: pytest.Item, settings: Settings) -> None:
+    def _begin(self, item: pytest.Item) -> None:
+        self._end()
+        self._running = item
+        settings = self._capturer.settings_for(item)
+        if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
+            return
         self._item = item
-        self._fired = []
-        self._requests = {}
-        self._is_test_watched = settings.on_fail
+        self._is_test_armed = settings.on_fail
         if settings.on_fail:
-            self._handlers.watch(self._prepare_crash(item, settings))
+            self._handlers.install(self._prepare_crash(item, settings))
         if settings.timeout is not None and not self._is_debugging():
-            standby = self._prepare_deadline(item, settings, "gencore", settings.timeout)
-            self._clock = DeadlineClock(self._engine, settings.timeout, standby, exits=self._exits)
+            self._set_own_deadline(item, settings, settings.timeout)
+
+    def _set_own_deadline(self, item: pytest.Item, settings: Settings, seconds: float) -> None:
+        standbys = self._find_standbys(
+            "timeout",
+            settings,
+            ends_alone=self._local and self._exits,
+            deadline_seconds=seconds,
+            deadline_source="gencore",
+        )
+        standby = standbys.make(item.nodeid)
+        self._deadlines.set_own(seconds, standbys.request, standby, exits=self._exits)
 
     def _end(self) -> None:
-        self._stop_clock()
-        self._clock = None
-        self._item = None
-        if self._requests:
-            self._native.cancel_deadline(THEIRS)
-        self._native.set_test_phase(Phase.NONE, 0)
-        if self._on_fail:
-            self._handlers.stand_by(self._no_test)
-        elif self._is_test_watched:
-            self._handlers.unwatch()
-        self._is_test_watched = False
-
-    def _enter(self, item: pytest.Item, phase: str) -> None:
-        self._native.set_test_phase(Phase[phase.upper()], getattr(item, "execution_count", 1))
-        if self._clock is not None:
-            self._clock.start()
-
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._note("gencore", self._clock.stop())
-
-    def _note(self, source: str, fired: tuple[bool, Any] | None) -> None:
-        request = self._requests.get(source)
-        if fired is None or request is None:
+        self._running = None
+        if self._item is None:
             return
-        if source == THEIR_NAME:
-            self._native.cancel_deadline(THEIRS)
-        self._fired.append(Fired(request, CaptureResult(*fired[1]), in_debugger=not fired[0]))
+        self._item = None
+        self._deadlines.clear()
+        self._set_phase(Phase.NONE, 0)
+        if self._on_fail:
+            self._handlers.set_request(self._no_test)
+        elif self._is_test_armed:
+            self._handlers.uninstall()
+        self._is_test_armed = False
+
+    def _enter(self, item: pytest.Item, phase: Phase) -> None:
+        if item is self._item:
+            self._set_phase(phase, getattr(item, "execution_count", 1))
+            self._deadlines.start()
 
     def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
         standbys = self._find_standbys("crash", settings, ends_alone=self._local)
         return standbys.make(None if item is None else item.nodeid)
-
-    def _prepare_deadline(self, item: pytest.Item, settings: Settings, source: Any, seconds: float) -> object:
-        ends_alone = self._local and self._exits and source == "gencore"
-        standbys = self._find_standbys(
-            "timeout", settings, ends_alone=ends_alone, deadline_seconds=seconds, deadline_source=source
-        )
-        self._requests[source] = standbys.request
-        return standbys.make(item.nodeid)
 
     def _find_standbys(
         self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any

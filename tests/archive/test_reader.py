@@ -40,7 +40,7 @@ def test_manifest_is_typed(tmp_path: Path) -> None:
 
     manifest = archive.manifest
     assert manifest.name == NAME
-    assert manifest.trigger == "failure"
+    assert manifest.trigger.kind == "failure"
     assert manifest.nodeid == "test_three.py::test_one"
     assert [(thread.tid, thread.native_registers) for thread in manifest.threads] == [
         (9520, True),
@@ -50,7 +50,7 @@ def test_manifest_is_typed(tmp_path: Path) -> None:
     assert manifest.core.size == CORE_SIZE
     assert manifest.libraries[1].aliases == (ALIAS,)
     assert manifest.timings.collect_s == 0.4
-    assert manifest.versions.python_version == "3.11.7"
+    assert manifest.versions.python.version == "3.11.7"
     assert manifest.document == MANIFEST
     assert archive.size == archive.path.stat().st_size
 
@@ -77,12 +77,21 @@ def test_text_is_cut(tmp_path: Path) -> None:
 
 
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:
-    manifest = new_manifest(signal="SIGSEGV", answer=["x"], deadline_s=3.5)
+    manifest = {**new_manifest(), "later": ["x"]}
     manifest["core"]["more"] = {"deep": [1]}
 
     archive = pytest_gencore.read_archive(write_archive(tmp_path, manifest))
 
     assert archive.manifest.document["core"]["more"] == {"deep": [1]}
+
+
+def test_archives_of_schema_version_1(tmp_path: Path) -> None:
+    """Their trigger was a word."""
+    manifest = new_manifest(schema_version=1, trigger="crash")
+
+    read = pytest_gencore.read_archive(write_archive(tmp_path, manifest)).manifest
+
+    assert (read.trigger.kind, read.trigger.signal) == ("crash", None)
 
 
 def test_fields_that_may_be_null(tmp_path: Path) -> None:
@@ -131,7 +140,7 @@ def test_holes_take_no_room(tmp_path: Path) -> None:
     manifest = new_manifest(libraries=[])
     manifest["core"] |= {"size": 1 << 40, "data_size": 4096}
     path = tmp_path / f"{NAME}.tar.gz"
-    from pytest_gencore.collector.archive import ArchiveWriter
+    from pytest_gencore.archive.writer import ArchiveWriter
 
     with path.open("wb") as file, ArchiveWriter(file, NAME, 0) as writer:
         writer.reserve_manifest(json.dumps(manifest).encode(), 0)

@@ -13,6 +13,7 @@ from gencore_archives import read_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_archives import MANIFEST, new_manifest
+from manifest_schema import PAGE_PATH, find_table, format_schema, format_table
 from subjects import run_subject
 
 from pytest_gencore.archive import parse_manifest
@@ -32,6 +33,11 @@ with blocked_threads(2):
 """
 
 
+def test_schema_is_that_of_the_classes() -> None:
+    text = (ROOT / "pytest_gencore/archive/manifest.schema.json").read_text()
+    assert text == format_schema(), "run python tests/support/manifest_schema.py"
+
+
 def test_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
@@ -44,6 +50,8 @@ def test_real_archive(tmp_path: Path, method: str) -> None:
 
     VALIDATOR.validate(manifest)
     assert len(parse_manifest(json.dumps(manifest).encode()).threads) == 3
+    assert fields_of(manifest) == fields_of(MANIFEST), "what tests make is what collectors write"
+    assert set(manifest) == set(SCHEMA["properties"])
 
 
 def test_made_manifest() -> None:
@@ -51,12 +59,14 @@ def test_made_manifest() -> None:
 
 
 def test_every_field_is_documented() -> None:
-    text = (ROOT / "docs/reference/archive.md").read_text()
+    """The table of the page is the one of the classes."""
+    assert find_table(PAGE_PATH.read_text()) == format_table(), "run python tests/support/manifest_schema.py"
 
-    for name, field in SCHEMA["properties"].items():
-        names = [f"{name}.{inner}" for inner in field.get("properties", ())] or [name]
-        for documented in names:
-            assert documented.startswith("versions.") or f"`{documented}`" in text, documented
+
+def fields_of(value: Any) -> set[str]:
+    """Return the names of all fields in a document, with those of the objects they are in."""
+    paths = paths_of(value)
+    return {".".join(part for part in path if isinstance(part, str)) for path in paths}
 
 
 def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

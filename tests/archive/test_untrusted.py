@@ -25,7 +25,7 @@ from made_archives import (
 )
 
 from pytest_gencore.archive import read_archive
-from pytest_gencore.archive.manifest import MANIFEST_LIMIT
+from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:

@@ -288,7 +288,7 @@ import os, resource, sys
 from pathlib import Path
 from subjects import *
 from pytest_gencore.errors import CaptureError
-from pytest_gencore.runfolder import run_folder_name
+from pytest_gencore.run.folder import run_folder_name
 from process_state import describe_process
 directory = Path(sys.argv[1])
 elsewhere = directory.parent / "elsewhere"

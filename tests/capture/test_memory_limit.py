@@ -11,7 +11,7 @@ import pytest
 from capabilities import needs
 from memory_cgroup import memory_cgroup
 
-from pytest_gencore.capture.headroom import read_headroom
+from pytest_gencore.machine.memory import read_headroom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def test_the_captured_process_survives(tmp_path: Path, factor: float) -> None:
 def test_the_limit_of_the_cgroup_is_seen(tmp_path: Path) -> None:
     code = (
         "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()));"
-        "from pytest_gencore.capture.headroom import read_headroom; print(read_headroom())"
+        "from pytest_gencore.machine.memory import read_headroom; print(read_headroom())"
     )
     with memory_cgroup(200 << 20) as group:
         output = subprocess.run(

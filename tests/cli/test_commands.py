@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from made_archives import NAME, new_manifest, write_archive
 
-from pytest_gencore.runfolder import new_run_id, run_folder_name
+from pytest_gencore.run.folder import new_run_id, run_folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def test_list_without_archives(gencore: Gencore, tmp_path: Path) -> None:
 
 
 def test_show(gencore: Gencore, tmp_path: Path) -> None:
-    manifest = new_manifest(signal="SIGSEGV", worker_id=None, attempt=2)
+    manifest = new_manifest(worker_id=None, attempt=2)
     manifest["libraries"][1] |= {"included": False, "note": "gone"}
 
     output = gencore("show", write_archive(tmp_path, manifest)).output
@@ -150,7 +150,7 @@ def test_show(gencore: Gencore, tmp_path: Path) -> None:
     lines = [line.split(None, 1) for line in output.splitlines()]
     found = {parts[0]: parts[1] for parts in lines if len(parts) == 2}
     assert found["test"] == "test_three.py::test_one (call, attempt 2)"
-    assert found["trigger"] == "failure signal SIGSEGV"
+    assert found["trigger"] == "failure: AssertionError"
     assert found["process"] == "9520, CPython 3.11.7, Linux 6.1 x86_64"
     assert found["core"] == "64.0 KiB, 12.0 KiB of it without holes"
     assert found["method"] == "copy: core_pattern is empty"

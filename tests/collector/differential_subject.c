@@ -201,7 +201,7 @@ main(int argc, char **argv)
     /* Not read(3): a call that can be cancelled notes that in the thread's memory. */
     while (syscall(SYS_read, 0, &command, 1) == 1) {
         if (command == 'p') {
-            if (gencore_prepare() < 0) {
+            if (gencore_prepare(PAGE, 0) < 0) {
                 return 2;
             }
             answer("prepared");

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector import companions
-from pytest_gencore.collector.companions import find_debug_files, find_python_scripts, is_debug_file
-from pytest_gencore.collector.libraries import Library
+from pytest_gencore.collector.files import debug_files
+from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
+from pytest_gencore.collector.files.libraries import Library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +20,8 @@ BUILD_ID = "0123456789abcdef"
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Return a library whose debug file exists, of 100 bytes."""
-    monkeypatch.setattr(companions, "FOLDER", str(tmp_path / "debug"))
-    monkeypatch.setattr(companions, "build_id_of", lambda _: BUILD_ID)
+    monkeypatch.setattr(debug_files, "FOLDER", str(tmp_path / "debug"))
+    monkeypatch.setattr(debug_files, "build_id_of", lambda _: BUILD_ID)
     file = tmp_path / "debug" / ".build-id" / BUILD_ID[:2] / f"{BUILD_ID[2:]}.debug"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x" * 100)
@@ -48,7 +48,7 @@ def test_too_large_is_told(library: Library) -> None:
 
 
 def test_another_build_is_not_taken(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(companions, "build_id_of", lambda _: "ff" * 8)
+    monkeypatch.setattr(debug_files, "build_id_of", lambda _: "ff" * 8)
     assert find_debug_files([library], []) == []
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kernel import settings_lock, wait_until
+from native_builds import CSRC, SIGNAL_SAFE_SOURCES
 from subjects import open_archived_core
 
-import pytest_gencore
 from pytest_gencore.capture import CaptureRequest, Run, engine, new_run_id
-from pytest_gencore.collector.procfs import Mapping, read_mappings
+from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
-from pytest_gencore.runfolder import run_folder_name
+from pytest_gencore.request.context import ContextWriter, SessionContext, encode_test
+from pytest_gencore.run.folder import run_folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,6 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the registers of x86_64"),
 ]
 
-SOURCES = Path(pytest_gencore.__file__).parent / "capture" / "csrc"
 SUBJECT = Path(__file__).with_name("differential_subject.c")
 BLOCKED_THREADS = 6
 PAGE = 4096
@@ -82,7 +82,6 @@ class Cores:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("subject") / "subject"
-    sources = [*sorted(SOURCES.glob("*.c")), SUBJECT]
     command = [
         "cc",
         "-std=gnu11",
@@ -90,11 +89,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-O1",
         "-g",
         "-fno-stack-protector",
-        f"-I{SOURCES}",
+        f"-I{CSRC}",
         "-pthread",
     ]
     subprocess.run(
-        [*command, "-o", path, *(source for source in sources if source.name != "module.c")],
+        [*command, "-o", path, *SIGNAL_SAFE_SOURCES, SUBJECT],
         check=True,
         timeout=120,
     )
@@ -118,9 +117,10 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
     for method in ("copy", "crash"):
         request = CaptureRequest(trigger="request", method=method, core_filter=core_filter)
         # What CaptureEngine hands over; here the engine's caller is C.
-        facts = {**engine._describe_process(directory, run_name), **engine._describe_request(request)}
+        run = engine._describe_run(directory, run_id, max_bytes=0, session=SessionContext())
+        writer = ContextWriter(dataclasses.replace(run, executable=str(program)))
         texts.append(folder / method)
-        texts[-1].write_text(json.dumps({**facts, "executable": str(program)}))
+        texts[-1].write_bytes(writer.prepare(request, exits=False) + encode_test(None, None))
     command: list[str | Path] = [
         program,
         hex(core_filter),

@@ -153,10 +153,10 @@ LONELY_USER = 54_321
 LOCKED = """
 import fcntl
 from subjects import give_up_privileges
-from pytest_gencore.collector import turns
+from pytest_gencore.run import concurrency
 give_up_privileges(int(sys.argv[2]))
 captures = Captures(sys.argv[1])
-files = turns._open_files()  # as two collectors at work
+files = concurrency._open_files()  # as two collectors at work
 for file in files:
     fcntl.flock(file, fcntl.LOCK_EX)
 for number in range(3):

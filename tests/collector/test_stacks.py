@@ -12,11 +12,12 @@ from capabilities import find_python_program, needs
 from interpreters import MINORS, find_interpreter
 from subjects import run_subject
 
-from pytest_gencore.collector import pystack_reader
-from pytest_gencore.collector.answer import format_full, make_answer
-from pytest_gencore.collector.python_stacks import merge_threads, parse_request_stacks
-from pytest_gencore.collector.stack_parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.trigger_text import Facts
+from pytest_gencore.collector.stacks import pystack_reader
+from pytest_gencore.collector.stacks.model import merge_threads, threads_of
+from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
+from pytest_gencore.collector.stacks.report import format_full, make_answer
+from pytest_gencore.collector.stacks.trigger_text import Facts
+from pytest_gencore.request.context import ThreadStack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,14 +100,10 @@ COLLECTOR = """
 import sys; sys.path += sys.argv[1:]
 import json, os, time
 from pathlib import Path
-from pytest_gencore.collector.copy_method import build_core
-from pytest_gencore.collector.handover import parse_handover
-from pytest_gencore.collector.link_map import read_link_map
-from pytest_gencore.collector.procfs import read_auxv, read_mappings, read_process_facts
-from pytest_gencore.collector.pystack_reader import find_command, read_snapshot_stacks, read_stacks
-from pytest_gencore.collector.snapshot import Snapshot
-from pytest_gencore.collector.thread_notes import build_core_notes
-from pytest_gencore.corefile.machines import machine_for
+from pytest_gencore.collector.core.core_source import read_core_source
+from pytest_gencore.collector.source.handover import parse_handover
+from pytest_gencore.collector.stacks.pystack_reader import find_command, read_snapshot_stacks, read_stacks
+from pytest_gencore.collector.source.snapshot import Snapshot
 os.chdir("/")
 with open(3, "rb") as file:
     handover = parse_handover(file.read())
@@ -115,22 +112,16 @@ command = find_command(PYSTACK)
 started = time.monotonic()
 by_process = read_snapshot_stacks(command, snapshot.pid)
 process_seconds = time.monotonic() - started
-mappings = read_mappings(snapshot.pid, with_sizes=True)
-auxv = read_auxv(snapshot.pid)
-link_map = read_link_map(snapshot, auxv)
-machine = machine_for(handover.request["machine"])
-facts = read_process_facts(handover.pid, snapshot.pid)
-notes = build_core_notes(handover, machine, facts, snapshot, auxv=auxv, mappings=mappings)
-core = build_core(snapshot, machine, mappings, notes, 0x11, link_map.ranges)
+core = read_core_source(handover, snapshot).build_core(0x11)
 path = handover.directory / "core for pystack"
 started = time.monotonic()
-by_core = read_stacks(command, snapshot.pid, core, path, handover.request["executable"])
+by_core = read_stacks(command, snapshot.pid, core, path, handover.context.run.executable)
 seconds = [process_seconds, time.monotonic() - started]
 left = path.exists()
 state = Path(f"/proc/{snapshot.pid}/stat").read_text().rpartition(")")[2].split()[0]
 snapshot.end()
 answer = [by_process.text, by_process.reason, by_core.text, by_core.reason, seconds, left, state]
-(handover.directory / "part").write_text(json.dumps([*answer, handover.request["stacks"], handover.tid]))
+(handover.directory / "part").write_text(json.dumps([*answer, handover.context.stacks, handover.tid]))
 (handover.directory / "part").rename(handover.directory / "answer")
 """
 SUBJECT = """
@@ -190,7 +181,7 @@ def test_pystack_reads_a_snapshot(minor: int, tmp_path: Path) -> None:
     assert (no_core_reason, left) == ("", False)
     assert not no_reason or minor == 10
     assert state in "SR", "neither stopped nor traced"
-    known = parse_request_stacks(stacks)
+    known = threads_of([ThreadStack(*stack) for stack in stacks])
     assert len(known) == 3
     texts = [(by_core, True)] if no_reason else [(by_process, False), (by_core, True)]
     for text, has_native in texts:

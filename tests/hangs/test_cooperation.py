@@ -303,7 +303,7 @@ def test_own_timeout_does_not_disturb_system_calls(project: Project) -> None:
     ended = project.run(*QUICK, "--gencore-timeout=0.5")
 
     assert ended.counts() == {"passed": 1}
-    assert read_manifest(project.only_archive())["trigger"] == "timeout"
+    assert read_manifest(project.only_archive())["trigger"]["kind"] == "timeout"
 
 
 def test_alarm_that_comes_during_the_capture_is_not_lost(project: Project) -> None:

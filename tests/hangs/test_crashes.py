@@ -148,7 +148,11 @@ def check_text(err: str, crash: Crash) -> None:
 def check_manifest(archive: Path, nodeid: str, crash: Crash) -> None:
     """The manifest tells what crashed, and when."""
     manifest = read_manifest(archive)
-    assert (manifest["trigger"], manifest["nodeid"], manifest["phase"]) == ("crash", nodeid, crash.phase)
+    assert (manifest["trigger"]["kind"], manifest["nodeid"], manifest["phase"]) == (
+        "crash",
+        nodeid,
+        crash.phase,
+    )
 
 
 @needs("gdb", "gcc")
@@ -297,7 +301,7 @@ def test_crash_outside_of_a_test(project: Project, moment: str, workers: list[st
     assert archives
     for archive in archives:
         manifest = read_manifest(archive)
-        assert (manifest["trigger"], manifest["nodeid"], manifest["phase"]) == ("crash", None, None)
+        assert (manifest["trigger"]["kind"], manifest["nodeid"], manifest["phase"]) == ("crash", None, None)
         assert ", in __del__\n" in read_member(archive, "stacks.txt").decode() or moment == "collection"
     if workers:
         assert re.search(rf"^{len(archives)} captured", ended.out, re.MULTILINE)

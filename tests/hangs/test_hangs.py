@@ -40,7 +40,9 @@ SOURCES = {"signal": "pytest-timeout", "thread": "pytest-timeout", "own": "genco
 def check_hang(project: Project, archive: Path, hang: str, source: str, *, pystack: bool = True) -> None:
     """The core shows what the test hangs in, and no signal handler on top of it."""
     manifest = read_manifest(archive)
-    assert manifest["trigger"] == "timeout"
+    trigger = manifest["trigger"]
+    assert (trigger["kind"], trigger["deadline_s"], trigger["deadline_source"]) == ("timeout", 1.5, source)
+    assert (trigger["signal"], trigger["address"]) == (None, None)
     assert (manifest["nodeid"], manifest["phase"]) == (f"test_a.py::{hang}", "call")
     stacks = read_member(archive, "stacks.txt").decode()
     assert f"took longer than 1.5 s (timeout of {source})" in stacks.splitlines()[0]
@@ -131,7 +133,7 @@ LOCKS = """
 def test_two_threads_and_two_locks(project: Project) -> None:
     project.write(test_a=LOCKS)
 
-    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS)
+    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS, pystack=True)
 
     assert ended.status == 1
     archive = project.only_archive()
@@ -185,6 +187,21 @@ def test_thread_method_leaves_a_whole_archive(project: Project) -> None:
     assert (slept.name, slept.results, slept.archives) == ("test_sleep", ("error",), (str(archive),))
 
 
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[str]) -> None:
+    """On a busy machine the thread that ends the process may run before the one that captures."""
+    project.write(
+        conftest="import pytest_gencore.plugin.deadlines as module\nmodule.LEAD_SECONDS = -0.5",
+        test_a=SLEEPS,
+    )
+
+    ended = project.run(*workers, *QUICK, *THREAD_METHOD)
+
+    assert ended.status == 1
+    assert ("crashed while running" if workers else "+ Timeout +") in ended.out
+    check_whole(project.only_archive(), project.folder / "unpacked")
+
+
 def test_thread_method_in_a_worker(project: Project) -> None:
     project.write(test_a=SLEEPS)
 
@@ -208,7 +225,7 @@ def test_signal_method_gives_its_report_the_one_capture(project: Project) -> Non
     assert ended.counts() == {"failed": 1, "passed": 2}
     archive = project.only_archive()
     manifest = read_manifest(archive)
-    assert manifest["trigger"] == "timeout"
+    assert manifest["trigger"]["kind"] == "timeout"
     assert ", in test_sleep\n" in read_member(archive, "stacks.txt").decode(), "before it was unwound"
     cases = {case.name: case for case in read_junit(project.folder / "j.xml")}
     assert cases["test_sleep"].archives == cases["test_sleep"].attachments == (str(archive),)
@@ -258,9 +275,9 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
 
 
 LATE = """
-    import pytest_gencore.plugin.watch as watch
-    watch.LEAD_SECONDS = 59
-    watch.min = lambda lead, half: lead  # else the lead is at most half of the timeout
+    import pytest_gencore.plugin.deadlines as deadlines
+    deadlines.LEAD_SECONDS = 59
+    deadlines.min = lambda lead, half: lead  # else the lead is at most half of the timeout
 """
 
 
@@ -388,7 +405,7 @@ def test_patched_clocks_and_files(project: Project) -> None:
     archives = project.archives()
     assert sorted(archives) == ["test_a.py::test_fake call", "test_a.py::test_frozen call"]
     for archive in archives.values():
-        assert read_manifest(archive)["trigger"] == "timeout"
+        assert read_manifest(archive)["trigger"]["kind"] == "timeout"
 
 
 def test_no_deadline_in_the_debugger(project: Project) -> None:

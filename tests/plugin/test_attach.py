@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gencore_archives import read_member
+from gencore_archives import read_manifest, read_member
 from junit_file import Case, read_junit
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def test_reports_hold_plain_data(
     assert [set(entry) for entry in entries] == [{"path", "trigger", "method", "pid"}]
     assert (entries[0]["path"], entries[0]["trigger"]) == (archive, "failure")
     assert f".{entries[0]['pid']}." in archive
+    assert read_manifest(Path(archive))["trigger"]["exception"] == "AssertionError"
     assert properties == [["gencore", archive]]
     assert reports["test_a.py::test_bad", "teardown"] == (None, [["gencore", archive]])
     assert reports["test_a.py::test_ok", "call"] == (None, [])

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 PRELUDE = """
 import ctypes, faulthandler, os, signal, sys, threading, time
 from pathlib import Path
-from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, _native, new_run_id
+from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, _native, engine, new_run_id
 from pytest_gencore.protocol import Phase
+from pytest_gencore.request.context import SessionContext
 
 class Dying:
     def __init__(self, directory, stderr_fd=2, **about):
+        session = SessionContext(**about)
         self.run_id = new_run_id()
         self.run = Run(Path(directory), self.run_id)
-        self.engine = CaptureEngine(Path(directory), self.run_id, stderr_fd=stderr_fd, about=about)
+        self.engine = CaptureEngine(Path(directory), self.run_id, stderr_fd=stderr_fd, session=session)
         faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
         assert _native.adopt_trace(signal.SIGUSR2, 0)
         _native.set_test_phase(Phase.CALL, 1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
-from pytest_gencore.runfolder import Refusals
+from pytest_gencore.run.folder import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.collector.archive import ArchiveWriter
+from pytest_gencore.archive.writer import ArchiveWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,18 +26,28 @@ CORE_SIZE = 64 << 10
 EXTENTS = ((0, 4096), (16384, 4096), (61440, 4096))
 CONTENTS = {EXECUTABLE: b"executable " * 100, LIBRARY: b"library " * 300}
 MANIFEST: dict[str, Any] = {
-    "schema_version": 1,
+    "schema_version": 2,
     "name": NAME,
     "created": "2026-11-21T22:59:21.123+00:00",
     "complete": True,
-    "trigger": "failure",
+    "trigger": {
+        "kind": "failure",
+        "signal": None,
+        "signal_number": None,
+        "code": None,
+        "code_name": None,
+        "address": None,
+        "deadline_s": None,
+        "deadline_source": None,
+        "exception": "AssertionError",
+    },
     "nodeid": "test_three.py::test_one",
     "phase": "call",
     "attempt": 1,
     "worker_id": "gw0",
     "pid": 9520,
     "threads": [
-        {"tid": 9520, "name": "python", "native_registers": True},
+        {"tid": 9520, "name": "python", "native_registers": True, "reason": None},
         {"tid": 9521, "name": "waiter", "native_registers": False, "reason": "it did not answer in time"},
     ],
     "threads_stopped": True,
@@ -69,7 +79,8 @@ MANIFEST: dict[str, Any] = {
 
 
 def new_manifest(**changes: Any) -> dict[str, Any]:
-    """Return a manifest that is right, but for the changes."""
+    """Return a manifest that is right, but for the changes; with no field that collectors do not write."""
+    assert changes.keys() <= MANIFEST.keys()
     return {**copy.deepcopy(MANIFEST), **changes}
 
 

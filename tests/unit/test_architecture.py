@@ -1,78 +1,123 @@
-"""Dependencies point one way: plugin, capture, (a process boundary) collector, corefile; cli, archive."""
+"""Dependencies point one way, between rooms and between modules; see docs/explanation/architecture.md."""
 
 from __future__ import annotations
 
 import ast
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "protocol", "runfolder", "version"}
+SHARED = {"errors", "protocol", "triggers", "units", "version"}
+"""Leaf modules that every room may import."""
 ALLOWED = {
-    "plugin": {"plugin", "capture", "request", *SHARED},
-    "capture": {"capture", *SHARED},
-    "collector": {"collector", "corefile", *SHARED},
+    "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
+    "capture": {"capture", "machine", "request", "run", *SHARED},
+    "collector": {"collector", "archive", "corefile", "junit", "machine", "request", "run", *SHARED},
+    "run": {"run", "machine", "request", *SHARED},
+    "request": {"request", *SHARED},
+    "junit": {"junit", "run", *SHARED},
+    "machine": {"machine", *SHARED},
     "corefile": {"corefile"},
-    "archive": {"archive", "errors"},
-    "cli": {"cli", "archive", "corefile", *SHARED},
+    "archive": {"archive", *SHARED},
+    "cli": {"cli", "archive", "corefile", "machine", "run", *SHARED},
     "__main__": {"cli"},
-    "request": {"capture", *SHARED},
-    "__init__": {"request", "archive", *SHARED},
-    "runfolder": SHARED,
+    "api": {"capture", "request", "run", *SHARED},
+    "__init__": {"api", "archive", *SHARED},
     "errors": set(),
     "protocol": set(),
     "version": set(),
+    "triggers": set(),
+    "units": set(),
 }
 """What each room may import of ours."""
-EXCEPTIONS = {
-    # "gencore check" must say which method a collector here would choose: one source for both.
-    "cli": {"collector.core_pattern", "collector.kernel_dump"},
-}
-"""Single modules of another room that a room may import."""
 FOREIGN = {
     "plugin": {"pytest", "pluggy"},
-    "collector": {"isal", "psutil"},
+    "archive": {"isal"},
+    "collector": {"psutil"},
     "cli": {"click"},
-    "runfolder": {"psutil"},
 }
 """Which packages that are not in the standard library a room may import."""
+FLOORS = ("main", "assemble", "outcome", "stacks", "core", "files", "source")
+"""Rooms of the collector, from top to bottom: an import goes down, or stays in its room."""
+
+
+def name_of(path: Path) -> str:
+    """Return a module's name below the package, ``__init__`` for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports_of(path: Path) -> set[str]:
-    """Return all imported modules, also those of functions and type checking."""
+    """Return all imported modules, also those of functions and of type checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             assert node.level == 0, "imports are absolute"
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= names if node.module == "pytest_gencore" else {node.module}
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = full.removeprefix("pytest_gencore.") in modules() or alias.name == "_native"
+                found.add(full if is_module else node.module)
     return found
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def own_imports_of(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports."""
+    names = {
+        name.removeprefix("pytest_gencore.")
+        for name in imports_of(path)
+        if name.startswith("pytest_gencore.")
+    }
+    return {name for name in names if name in modules()}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def room_of(name: str) -> str:
+    return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports(path: Path) -> None:
-    import sys
-
-    room = room_of(path)
-    for module in imports_of(path):
+@pytest.mark.parametrize("name", modules())
+def test_imports(name: str) -> None:
+    room = room_of(name)
+    for module in imports_of(modules()[name]):
         top, *rest = module.split(".")
         if top == "pytest_gencore":
-            is_exception = ".".join(rest[:2]) in EXCEPTIONS.get(room, set())
-            assert is_exception or rest[0] in ALLOWED[room], f"{room} imports {module}"
+            assert (rest or ["__init__"])[0] in ALLOWED[room], f"{name} imports {module}"
         elif top not in sys.stdlib_module_names:
-            assert top in FOREIGN.get(room, set()), f"{room} imports {module}"
+            assert top in FOREIGN.get(room, set()), f"{name} imports {module}"
+
+
+def floor_of(name: str) -> int:
+    """Return how high a module of the collector is, -1 for one that all of them use."""
+    part = name.split(".")[1]
+    return FLOORS.index(part) if part in FLOORS else -1
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("collector.")])
+def test_floors_of_the_collector(name: str) -> None:
+    own = floor_of(name)
+    if own >= 0:
+        lower = {module for module in own_imports_of(modules()[name]) if module.startswith("collector.")}
+        assert all(floor_of(module) >= own or floor_of(module) < 0 for module in lower), lower
 
 
 def test_every_room_has_rules() -> None:
-    assert {room_of(path) for path in modules()} == set(ALLOWED)
+    assert {room_of(name) for name in modules()} == set(ALLOWED)
+
+
+def test_no_circle() -> None:
+    """No module needs itself, not by an import in a function or for type checking either."""
+    graph = {name: own_imports_of(path) - {name} for name, path in modules().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from pytest_gencore.collector import archive as archive_module
-from pytest_gencore.collector import compressed_output
-from pytest_gencore.collector.archive import ArchiveWriter
+from pytest_gencore.archive import gzip_writer
+from pytest_gencore.archive import writer as archive_module
+from pytest_gencore.archive.writer import ArchiveWriter
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def test_buffer_may_be_used_again(path: Path) -> None:
 def test_order_is_kept_whatever_takes_longest(
     path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    monkeypatch.setattr(compressed_output, "count_threads", lambda: threads)
+    monkeypatch.setattr(gzip_writer, "count_threads", lambda: threads)
     noise = os.urandom(2 * MIB)  # takes longer than zeros
     blocks = [noise, bytes(2 * MIB)] * 15
     with writer(path) as archive:
@@ -386,7 +386,7 @@ def test_no_thread_is_left(path: Path) -> None:
     before = threading.active_count()
     with writer(path) as archive:
         archive.add_stream("core", 8 * MIB, iter([bytes(MIB)] * 8))
-        assert before < threading.active_count() <= before + 1 + compressed_output.count_threads()
+        assert before < threading.active_count() <= before + 1 + gzip_writer.count_threads()
     assert threading.active_count() == before
 
     with path.open("wb") as file:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_gencore.collector.core_pattern import CoreFacts, CorePattern
+from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern
 
 FACTS = CoreFacts(
     pid=4242,

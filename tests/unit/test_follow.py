@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 
-from pytest_gencore.collector import crash_method
-from pytest_gencore.collector.crash_method import CoreChangedError, follow_core, read_whole_core
+from pytest_gencore.collector.core import crash_method
+from pytest_gencore.collector.core.crash_method import CoreChangedError, follow_core, read_whole_core
 from pytest_gencore.corefile.machines import X86_64
 from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.segments import Segment
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_gencore.collector.cores import CoreStream
-    from pytest_gencore.collector.kernel_dump import KernelDump
+    from pytest_gencore.collector.core.core_stream import CoreStream
+    from pytest_gencore.collector.core.kernel_dump import KernelDump
 
 PAGE = 4096
 SEGMENTS = (Segment(0x10000, 4 * PAGE, 4 * PAGE, 6), Segment(0x40000, 8 * PAGE, 8 * PAGE, 6))

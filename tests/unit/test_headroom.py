@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.capture.headroom import COLLECTOR_BYTES, judge, read_headroom, read_rss
+from pytest_gencore.machine.memory import COLLECTOR_BYTES, judge, read_headroom, read_rss
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from junit_file import read_junit
 
-from pytest_gencore.collector.junit_journal import Journal, parse_journal
-from pytest_gencore.collector.junit_writer import Verdict, make_junit, write_junit
+from pytest_gencore.junit.journal import Journal, parse_journal
+from pytest_gencore.junit.writer import Verdict, make_junit, write_junit
 
 SUITE = {
     "suite_name": "my suite",

@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_gencore.collector.messenger import write_patiently
+from pytest_gencore.collector.outcome.messenger import write_with_timeout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ def test_a_pipe_that_nobody_reads() -> None:
     reading, writing = os.pipe()
     try:
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-        assert not write_patiently(writing, bytes(10_000), patience=0.05)
+        assert not write_with_timeout(writing, bytes(10_000), timeout=0.05)
         assert not fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_NONBLOCK, "others have it, too"
     finally:
         os.close(reading)
@@ -36,7 +36,7 @@ def test_a_pipe_that_is_read_slowly() -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert write_patiently(writing, b"x" * 100_000)
+    assert write_with_timeout(writing, b"x" * 100_000)
     os.close(writing)
     reader.join()
     os.close(reading)
@@ -46,20 +46,20 @@ def test_a_pipe_that_is_read_slowly() -> None:
 def test_a_pipe_without_a_reader() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    assert not write_patiently(writing, b"x")
+    assert not write_with_timeout(writing, b"x")
     os.close(writing)
 
 
 def test_a_socket_that_nobody_reads() -> None:
     one, other = socket.socketpair()
     with one, other:
-        assert write_patiently(one.fileno(), b"hello")
+        assert write_with_timeout(one.fileno(), b"hello")
         assert other.recv(10) == b"hello"
 
 
 def test_a_file_is_continued_where_others_are(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+b", buffering=0) as file:
         file.write(b"before ")
-        assert write_patiently(file.fileno(), b"ours ")
+        assert write_with_timeout(file.fileno(), b"ours ")
         file.write(b"after")
         assert (tmp_path / "log").read_bytes() == b"before ours after"

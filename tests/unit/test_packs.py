@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector.archive import ArchiveWriter
-from pytest_gencore.collector.compressed_output import copy_all
-from pytest_gencore.collector.libraries import Library
-from pytest_gencore.collector.packs import PackLog, Packs, key_of
+from pytest_gencore.archive.gzip_writer import copy_all
+from pytest_gencore.archive.writer import ArchiveWriter
+from pytest_gencore.collector.files.libraries import Library
+from pytest_gencore.collector.files.library_cache import PackLog, Packs, key_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector.python_stacks import Frame, PythonThread
-from pytest_gencore.collector.sources import (
+from pytest_gencore.collector.stacks.model import Frame, PythonThread
+from pytest_gencore.collector.stacks.sources import (
     SourceLimits,
     add_source_lines,
     find_traceback_files,

@@ -1,22 +1,25 @@
-"""Room on the disk and in the budget of a run."""
+"""Room on the disk, and under the quota of a run."""
 
 from __future__ import annotations
 
 import errno
-import json
+import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector.giving_up import GiveUpError
-from pytest_gencore.collector.space import Budget, Disk, describe_os_error, reserve_of
-from pytest_gencore.runfolder import FULL_MARK
+from pytest_gencore.collector.outcome.os_errors import describe_os_error
+from pytest_gencore.errors import LimitError, NoSpaceError
+from pytest_gencore.machine.disk import Disk, reserve_of
+from pytest_gencore.run.folder import FULL_MARK
+from pytest_gencore.run.quota import SizeQuota
+from pytest_gencore.run.state import CaptureState, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gencore.collector.handover import Handover
+    from pytest_gencore.run.state import Phase
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -44,16 +47,18 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     disk = Disk(tmp_path, tmp_path)
     free(16)
-    assert disk.spare() == 0
+    space = disk.measure()
+    assert space is not None
+    assert space.spare == 0
     disk.check()
     free(15)
-    with pytest.raises(GiveUpError, match=r"has 15.0 MiB free, captures leave 16.0 MiB \(free space"):
+    with pytest.raises(NoSpaceError, match=r"has 15.0 MiB free, captures leave 16.0 MiB \(free space"):
         disk.check()
 
 
 def test_a_disk_that_does_not_tell(tmp_path: Path) -> None:
     disk = Disk(tmp_path / "none", tmp_path)
-    assert disk.spare() is None
+    assert disk.measure() is None
     disk.check()
 
 
@@ -68,38 +73,36 @@ def test_errors(tmp_path: Path) -> None:
     assert describe_os_error(other, tmp_path) == "Input/output error: /x"
 
 
-def budget_of(folder: Path, limit: int) -> Budget:
-    handover: Any = SimpleNamespace(run_folder=folder, name="own", request={"max_bytes": limit})
-    return Budget(cast("Handover", handover))
-
-
 def write_states(folder: Path) -> None:
-    for name, state, size in (
+    states: list[tuple[str, Phase, int]] = [
         ("a", "done", 10),
         ("b", "done", 20),
         ("c", "failed", 500),
         ("own", "done", 900),
-    ):
-        (folder / f"{name}.json").write_text(json.dumps({"state": state, "size": size}))
+    ]
+    for name, state, size in states:
+        descriptor = os.open(folder / f"{name}.json", os.O_WRONLY | os.O_CREAT)
+        write_state(descriptor, CaptureState(state=state, size=size))
+        os.close(descriptor)
     (folder / "broken.json").write_text("{")
 
 
-def test_budget(tmp_path: Path) -> None:
+def test_quota(tmp_path: Path) -> None:
     write_states(tmp_path)
-    budget = budget_of(tmp_path, 100)
-    with budget.locked():
-        budget.check(70)
+    quota = SizeQuota(tmp_path, "own", 100)
+    with quota.locked():
+        quota.check(70)
     assert not (tmp_path / FULL_MARK).exists()
     with pytest.raises(
-        GiveUpError, match=r"larger than 100 B: 30 B are finished \(raise --gencore-max-size\)"
+        LimitError, match=r"larger than 100 B: 30 B are finished \(raise --gencore-max-size\)"
     ):
-        budget.check(71)
+        quota.check(71)
     assert (tmp_path / FULL_MARK).exists(), "later captures are refused"
 
 
-def test_no_budget(tmp_path: Path) -> None:
+def test_no_quota(tmp_path: Path) -> None:
     write_states(tmp_path)
-    budget = budget_of(tmp_path, 0)
-    with budget.locked():
-        budget.check(1 << 60)
+    quota = SizeQuota(tmp_path, "own", 0)
+    with quota.locked():
+        quota.check(1 << 60)
     assert not (tmp_path / FULL_MARK).exists()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector import turns
-from pytest_gencore.collector.turns import take_turn
+from pytest_gencore.run import concurrency
+from pytest_gencore.run.concurrency import take_turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def stop() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "turns"
-    monkeypatch.setattr(turns, "turn_directories", lambda: [tmp_path / "none" / "deeper", folder])
+    monkeypatch.setattr(concurrency, "turn_directories", lambda: [tmp_path / "none" / "deeper", folder])
     return folder
 
 
@@ -70,7 +70,7 @@ def test_no_queue_through_links(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_turn_that_never_comes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency, "QUEUE_SECONDS", 0.01)
     checks: list[bool] = []
     with (
         take_turn(refuse, refuse),

@@ -1,0 +1,183 @@
+"""Method ``copy``: we write the core ourselves, from the memory that the snapshot serves.
+
+Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the kernel's ``fs/coredump.c`` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents
+from pytest_gencore.collector.source.pagemap import PageMap
+from pytest_gencore.corefile.constants import ELF_MAGIC, PF_R, PF_W, PF_X
+from pytest_gencore.corefile.segments import Segment
+from pytest_gencore.corefile.writer import lay_out_core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.collector.source.procfs import Mapping
+    from pytest_gencore.collector.source.snapshot import Snapshot
+    from pytest_gencore.corefile.machines import Machine
+
+_ANONYMOUS_PRIVATE, _ANONYMOUS_SHARED, _MAPPED_PRIVATE, _MAPPED_SHARED = 1, 2, 4, 8
+_ELF_HEADERS, _HUGETLB_PRIVATE, _HUGETLB_SHARED = 16, 32, 64
+"""Bits of ``coredump_filter``, see core(5)."""
+_IN_MEMORY_FILES = (b"/dev/shm/", b"/memfd:", b"/SYSV", b"/dev/zero")
+_MINCORE_PIECE = 1 << 20
+
+
+def build_core(
+    snapshot: Snapshot,
+    machine: Machine,
+    mappings: list[Mapping],
+    notes: bytes,
+    core_filter: int,
+    needed: list[tuple[int, int]],
+) -> CoreStream:
+    """Plan a core of the snapshot; reading it happens when its chunks are asked for.
+
+    ``needed`` are (address, size) without which a debugger finds no libraries: they and the ELF headers are
+    in the core whatever the filter says.
+    """
+    page_size = snapshot.status.page_size
+    pieces = [
+        piece
+        for mapping in sorted(mappings, key=lambda mapping: mapping.start)
+        for piece in _pieces(mapping, core_filter, snapshot, needed)
+    ]
+    segments = [Segment(start, end - start, filesz, _flags(m)) for m, start, end, filesz in pieces]
+    layout = lay_out_core(machine, notes, segments, page_size)
+    with PageMap(snapshot.pid, page_size) as pages:
+        ranges = [
+            (
+                segment,
+                list(_contents(mapping, segment.vaddr, segment.data_end, snapshot, pages)),
+            )
+            for (mapping, *_), segment in zip(pieces, layout.segments, strict=True)
+            if segment.filesz
+        ]
+
+    def extents() -> Iterator[tuple[int, int]]:
+        yield 0, len(layout.header)
+        for segment, parts in ranges:
+            for start, end in parts:
+                yield segment.offset + start - segment.vaddr, end - start
+
+    def chunks() -> Iterator[bytes | memoryview]:
+        yield layout.header
+        yield from snapshot.stream((start, end - start) for _, parts in ranges for start, end in parts)
+
+    return CoreStream(
+        size=layout.size,
+        extents=list(merge_extents(extents())),
+        chunks=chunks,
+    )
+
+
+def find_contents(mappings: list[Mapping], snapshot: Snapshot) -> list[tuple[int, int]]:
+    """Return (start, end) of all addresses that can have contents in the kernel's core, sorted."""
+    found: list[tuple[int, int]] = []
+    with PageMap(snapshot.pid, snapshot.status.page_size) as pages:
+        for mapping in sorted(mappings, key=lambda mapping: mapping.start):
+            if mapping.is_special:
+                found.append((mapping.start, mapping.end))  # of these it writes what it can
+            else:
+                found += _contents(mapping, mapping.start, mapping.end, snapshot, pages)
+    return found
+
+
+def _pieces(
+    mapping: Mapping, core_filter: int, snapshot: Snapshot, needed: list[tuple[int, int]]
+) -> Iterator[tuple[Mapping, int, int, int]]:
+    """Yield (mapping, start, end, bytes in the core) of its segments: one, or more around needed pages."""
+    page_size = snapshot.status.page_size
+    filesz = _file_size(mapping, core_filter, page_size)
+    pages: set[int] = set()
+    if filesz == 0 and not {"dd", "io"} & mapping.flags:
+        for address, size in needed:
+            first = max(address - address % page_size, mapping.start)
+            pages.update(range(first, min(address + size, mapping.end), page_size))
+        if _may_start_elf(mapping) and snapshot.read(mapping.start, 4) == ELF_MAGIC:
+            pages.add(mapping.start)
+    position = mapping.start
+    for page in sorted(pages):
+        if position < page:
+            yield mapping, position, page, 0
+        yield mapping, page, page + page_size, page_size
+        position = page + page_size
+    if position < mapping.end:
+        yield mapping, position, mapping.end, filesz
+
+
+def _flags(mapping: Mapping) -> int:
+    return PF_R * mapping.readable | PF_W * mapping.writable | PF_X * mapping.executable
+
+
+def _file_size(mapping: Mapping, core_filter: int, page_size: int) -> int:
+    """Return how many bytes of the mapping belong into the core."""
+    if mapping.is_special:
+        return mapping.size
+    if "dd" in mapping.flags or "io" in mapping.flags:
+        return 0
+    wanted = core_filter & _filter_bit(mapping)
+    if wanted or (core_filter & _ANONYMOUS_PRIVATE and _has_been_written(mapping)):
+        return mapping.size
+    if core_filter & _ELF_HEADERS and _may_start_elf(mapping):
+        return page_size
+    return 0
+
+
+def _filter_bit(mapping: Mapping) -> int:
+    if "ht" in mapping.flags:
+        return _HUGETLB_SHARED if mapping.shared else _HUGETLB_PRIVATE
+    if mapping.shared:
+        return _ANONYMOUS_SHARED if mapping.deleted else _MAPPED_SHARED
+    if mapping.is_file:
+        return _MAPPED_PRIVATE
+    # Never touched: the kernel has no anon_vma and writes nothing.
+    return _ANONYMOUS_PRIVATE if _has_been_written(mapping) else 0
+
+
+def _has_been_written(mapping: Mapping) -> bool:
+    """Tell whether a private mapping holds pages of its own."""
+    if mapping.shared:
+        return False
+    return not mapping.sizes or bool(mapping.sizes.get("Anonymous", 0) or mapping.sizes.get("Swap", 0))
+
+
+def _may_start_elf(mapping: Mapping) -> bool:
+    return mapping.is_file and not mapping.shared and mapping.offset == 0 and mapping.readable
+
+
+def _contents(
+    mapping: Mapping, start: int, end: int, snapshot: Snapshot, pages: PageMap
+) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of what between these addresses has contents; the rest are holes."""
+    if mapping.path.startswith(b"[vvar") or (mapping.is_special and not mapping.readable):
+        return  # the kernel's own pages: PFN mappings, which no core has, and the execute-only vsyscall
+    if mapping.is_special or "ht" in mapping.flags:
+        yield start, end
+    elif mapping.shared and mapping.path.startswith(_IN_MEMORY_FILES) and not mapping.sizes.get("Swap", 0):
+        yield from _pages_in_cache(start, end, snapshot)
+    elif mapping.is_file or mapping.shared:
+        yield start, end
+    else:
+        yield from pages.ranges(start, end)
+
+
+def _pages_in_cache(start: int, end: int, snapshot: Snapshot) -> Iterator[tuple[int, int]]:
+    """Yield what of a file in memory exists: reading its holes would fill them, in the live process too."""
+    page_size = snapshot.status.page_size
+    open_at = None
+    total = (end - start) // page_size
+    for first in range(0, total, _MINCORE_PIECE):
+        answer = snapshot.mincore(start + first * page_size, min(_MINCORE_PIECE, total - first))
+        for number, resident in enumerate(answer, first):
+            if resident:
+                open_at = number if open_at is None else open_at
+            elif open_at is not None:
+                yield start + open_at * page_size, start + number * page_size
+                open_at = None
+    if open_at is not None:
+        yield start + open_at * page_size, end

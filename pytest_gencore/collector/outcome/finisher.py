@@ -1,0 +1,170 @@
+"""How a capture ends: with an archive, without one, or dropped; what others need to know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
+from pytest_gencore.collector.log import log
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.run.folder import CLOSED_MARK, DROP_PREFIX, is_awaited, is_locked, release_place, sweep
+from pytest_gencore.units import format_size
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.outcome.artifact import Artifact
+    from pytest_gencore.collector.outcome.messenger import Messenger
+    from pytest_gencore.collector.outcome.state_file import StateFile
+    from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.junit.journal import Journal
+    from pytest_gencore.run.quota import SizeQuota
+
+_OTHERS_SECONDS: Final = 120.0
+_TICK_SECONDS: Final = 0.1
+
+
+class Finisher:
+    """Ends one capture: exactly one of ``publish``, ``abort`` and ``drop``, then ``clean_up``."""
+
+    def __init__(self, handover: Handover, state: StateFile, messenger: Messenger, quota: SizeQuota) -> None:
+        self.answer: list[str] = []
+        """Lines for people: trigger and stacks; empty as long as nothing is known."""
+        self.journal: Journal | None = None
+        """The captured process's notes for a junit file."""
+        self._handover = handover
+        self._state = state
+        self._messenger = messenger
+        self._quota = quota
+        self._is_published = False
+        self._folder = handover.run_folder
+        is_core = handover.context.request.product == "core"
+        self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
+        self._partial = handover.directory / f"{handover.name}.tar.gz.partial"
+
+    def publish(self, artifact: Artifact) -> None:
+        """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
+        with self._quota.locked():
+            if self._is_dropped():
+                raise CaptureDropped("dropped")
+            self._quota.check(artifact.size)
+            _rename(self._partial, self._result)
+            self._state.finish(
+                result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
+            )
+        self._is_published = True
+        with contextlib.suppress(OSError):
+            artifact.packs.write(self._result, self._folder)
+        line = f"core archive: {self._result}"
+        self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
+
+    def check(self) -> None:
+        """Raise CaptureAborted if there is nothing left to be finished: somebody removed the directory."""
+        if not self._partial.exists():
+            message = f"{self._partial} is gone: was the directory removed?"
+            raise CaptureAborted(message)
+
+    def abort(self, reason: str) -> None:
+        """Remove what there is of the archive, let others capture instead, and say why.
+
+        What goes wrong after the archive was published is only logged.
+        """
+        if self._is_published:
+            log(reason)
+            return
+        self._discard()
+        self._state.fail(reason)
+        line = f"no core archive: {reason}"
+        self._tell(line, f"gencore: {line}", None)
+
+    def drop(self) -> None:
+        """Remove what there is of the archive, let others capture instead."""
+        self._discard()
+        self._state.drop()
+        self._messenger.close()
+
+    def write_junit_early(self) -> None:
+        """Write the junit file of a dying process before the archive is finished: the machine may go, too."""
+        if self._messenger.is_needed:
+            self._write_junit(f"gencore: core archive under way: {self._result}", None)
+
+    def clean_up(self) -> None:
+        """Leave only the state for those who wait; if nobody does, not even that."""
+        self._messenger.close()
+        with contextlib.suppress(OSError):
+            _empty(self._handover.work_directory)
+        self._state.close()  # before the question: of two who tidy up at the same time one sees the other
+        if self._handover.context.exits:  # who waits for us dies then, and the machine may go, too
+            wait_for_others(self._folder, self._handover.name, _OTHERS_SECONDS)
+            with contextlib.suppress(OSError):
+                (self._folder / CLOSED_MARK).touch(mode=0o600)
+        if not is_awaited(self._folder):
+            sweep(self._folder)
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._partial.unlink()
+        release_place(self._folder, self._handover.slot, self._handover.context.claim)
+
+    def _is_dropped(self) -> bool:
+        return (self._folder / f"{DROP_PREFIX}{self._handover.name}").exists()
+
+    def _tell(self, line: str, line_in_junit: str, archive: Path | None) -> None:
+        problem = self._write_junit(line_in_junit, archive) if self._messenger.is_needed else ""
+        self._messenger.conclude(line, *([problem] if problem else []))
+
+    def _write_junit(self, line: str, archive: Path | None) -> str:
+        """Write it if it is ours to write; return what went wrong."""
+        session = self._handover.context.run.session
+        path = session.junit_path
+        if self.journal is None or not path or not self.answer:
+            return ""
+        from pytest_gencore.junit.writer import Verdict, write_junit  # few captures need it
+
+        verdict = Verdict(
+            summary=self.answer[0],
+            text="\n".join([*self.answer, "", line]),
+            archive=archive,
+            started_ns=self._handover.started_ns,
+            base=session.junit_base,
+        )
+        try:
+            write_junit(Path(path), self._folder, self.journal, verdict)
+        except OSError as error:
+            problem = f"junit: {path} could not be written: {error.strerror}"
+            log(problem)
+            return problem
+        return ""
+
+
+def wait_for_others(folder: Path, name: str, seconds: float) -> None:
+    """Wait until no other capture of the run is being written, at most so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_locked(state) for state in folder.glob("*.json") if state.stem != name):
+            return
+        time.sleep(_TICK_SECONDS)
+
+
+def _empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    folder.rmdir()
+
+
+def _rename(partial: Path, result: Path) -> None:
+    """Give the finished file its name; never over an existing one where the file system can tell."""
+    try:
+        os.link(partial, result)
+    except FileExistsError as error:
+        message = f"{result} exists already"
+        raise ArchiveError(message) from error
+    except FileNotFoundError as error:
+        message = f"{partial} is gone: was the directory removed?"
+        raise ArchiveError(message) from error
+    except OSError:  # a file system without hard links
+        partial.rename(result)
+    else:
+        partial.unlink()

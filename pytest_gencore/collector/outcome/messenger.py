@@ -1,0 +1,144 @@
+"""Write the diagnosis to standard error when the test process cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+import time
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.stacks.lines import printable
+from pytest_gencore.run.folder import CLOSED_MARK, SEEN_PREFIX
+from pytest_gencore.triggers import TRIGGERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_gencore.collector.source.captured_process import CapturedProcess
+    from pytest_gencore.collector.source.handover import Handover
+
+_WRITE_SECONDS: Final = 5.0
+_REPORT_SECONDS: Final = 2.0
+_TICK_SECONDS: Final = 0.05
+_PIECE: Final = 512
+"""Less than PIPE_BUF of pipe(7): what poll(2) calls writable takes it at once."""
+_LINE_LENGTH: Final = 1000
+
+
+class Messenger:
+    """Writes the answer and what came of the archive; never waits for a reader that does not read."""
+
+    def __init__(self, handover: Handover, process: CapturedProcess, descriptor: int | None) -> None:
+        """Take over the descriptor of the test run's standard error, None if it is not to be told."""
+        self._process = process
+        self._trigger = TRIGGERS[handover.context.request.trigger]
+        self._is_ending = handover.context.exits or self._trigger.is_fatal
+        self._closed_mark: Path = handover.run_folder / CLOSED_MARK
+        self._target: Path = handover.directory / f"{handover.name}.tar.gz"
+        self._seen_mark: Path = handover.run_folder / f"{SEEN_PREFIX}{handover.name}"
+        self._is_unheard = False
+        self._lines: list[str] | None = None
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the captured process tells nobody: it crashes, or ended without closing its run."""
+        if not self._trigger.by_handler:
+            return False
+        return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is anything to write: nobody else tells, or nobody has told so far."""
+        return self.is_needed or self._is_unheard
+
+    def prepare(self, answer: Sequence[str]) -> None:
+        """Take the answer; a dying process's is written at once."""
+        self._lines = list(answer)
+        self.check()
+
+    def check(self) -> None:
+        """Write the answer if it is needed and has not been written."""
+        if self._descriptor is None or self._lines is None or not self.speaks:
+            return
+        lines, self._lines = self._lines, None
+        text = [f"gencore: {lines[0]}", *lines[1:], f"gencore: core archive under way: {self._target}"]
+        self._write("\n" + "\n".join(text) + "\n")
+
+    def conclude(self, *lines: str) -> None:
+        """Write what came of it, if that is needed; nothing can be written after it."""
+        if self._descriptor is not None and self._trigger.may_go_on:
+            self._wait_for_report()
+        self.check()
+        for line in lines:
+            if self._descriptor is not None and self.speaks:
+                self._write(f"gencore: {printable(line, _LINE_LENGTH)}\n")
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor up: who reads from it may wait for its end."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _wait_for_report(self) -> None:
+        """Give the test a moment to end: one that still hangs has no report that would name the archive."""
+        deadline = time.monotonic() + _REPORT_SECONDS
+        while not self.is_needed and not self._seen_mark.exists() and not self._closed_mark.exists():
+            if time.monotonic() >= deadline:
+                self._is_unheard = True
+                return
+            time.sleep(_TICK_SECONDS)
+
+    def _write(self, text: str) -> None:
+        assert self._descriptor is not None
+        if not write_with_timeout(self._descriptor, text.encode(errors="backslashreplace")):
+            self.close()
+
+
+def write_with_timeout(descriptor: int, data: bytes, timeout: float = _WRITE_SECONDS) -> bool:
+    """Write to a descriptor whose flags are shared with others; tell whether all was taken in time.
+
+    ``timeout`` are the seconds without any progress after which it gives up.
+    """
+    view = memoryview(data)
+    deadline = time.monotonic() + timeout
+    with contextlib.ExitStack() as stack:
+        target = _open_nonblocking(descriptor)
+        if target is not None:
+            stack.callback(os.close, target)
+        poll = select.poll()
+        poll.register(descriptor if target is None else target, select.POLLOUT)
+        while view:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return False
+            try:
+                count = os.write(descriptor if target is None else target, view[:_PIECE])
+            except BlockingIOError:
+                count = 0
+            except OSError:
+                return False
+            view = view[count:]
+            if count:
+                deadline = time.monotonic() + timeout
+            elif time.monotonic() >= deadline:
+                return False
+    return True
+
+
+def _open_nonblocking(descriptor: int) -> int | None:
+    """Open a pipe or terminal anew, so that O_NONBLOCK is not set for everybody who has it.
+
+    Not a file: it would get a position of its own. None where the descriptor itself must do.
+    """
+    with contextlib.suppress(OSError):
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{descriptor}", flags)
+    return None

@@ -1,0 +1,18 @@
+"""Errors of the operating system in words."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def describe_os_error(error: OSError, directory: Path) -> str:
+    """Return a line about an error that ended a capture whose archive goes to ``directory``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {error.strerror}: {directory}"
+    if error.errno == errno.ENOENT and not directory.exists():
+        return f"the directory was removed: {directory}"
+    return f"{error.strerror or error}: {error.filename or directory}"

@@ -1,0 +1,87 @@
+"""The collector's end of its state file, which it keeps locked until it ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.log import log
+from pytest_gencore.run.state import write_state
+
+if TYPE_CHECKING:
+    from pytest_gencore.run.state import CaptureState
+
+_TICK_SECONDS: Final = 0.2
+
+
+class StateFile:
+    """Writes the state of this capture over and over."""
+
+    def __init__(self, descriptor: int, state: CaptureState) -> None:
+        """Take over the descriptor and write the first state; the object becomes ours."""
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self._state = state
+        state.pid = os.getpid()
+        self._written_at = 0.0
+        self._write()
+
+    def expect(self, total: int) -> None:
+        """Say how many bytes will be read."""
+        self._state.bytes_total = total
+        self._write()
+
+    def progress(self, done: int) -> None:
+        """Say how many bytes have been read; a few times a second at most."""
+        self._state.bytes_done = done
+        if time.monotonic() - self._written_at > _TICK_SECONDS:
+            self._write()
+
+    def queue(self) -> None:
+        """Say that it waits for other collectors."""
+        self._state.state = "queued"
+        self._write()
+
+    def work(self) -> None:
+        """Say that it is at work."""
+        self._state.state = "working"
+        self._write()
+
+    def answer(self, summary: str) -> None:
+        """Say that the diagnosis is in the run's folder, and what its first line is."""
+        self._state.answered = True
+        self._state.summary = summary
+        self._write()
+
+    def finish(self, *, result: str, size: int, method: str, notices: list[str]) -> None:
+        """Say that the result is there, under this name in the artifact directory."""
+        self._state.state = "done"
+        self._state.result = result
+        self._state.size = size
+        self._state.method = method
+        self._state.reason = "; ".join(notices)
+        self._write()
+
+    def fail(self, reason: str) -> None:
+        """Say that there is no archive, and why."""
+        self._state.state = "failed"
+        self._state.reason = reason
+        self._write()
+
+    def drop(self) -> None:
+        """Say that nobody wanted the archive."""
+        self._state.state = "dropped"
+        self._state.reason = ""
+        self._write()
+
+    def close(self) -> None:
+        """Give up the lock: who waits now takes over what is left of the run's folder."""
+        os.close(self._descriptor)
+
+    def _write(self) -> None:
+        try:
+            write_state(self._descriptor, self._state)
+        except OSError as error:  # a full disk: the archive's own error says more
+            log(f"state: {error.strerror}")
+        self._written_at = time.monotonic()

@@ -1,0 +1,166 @@
+"""What the capturing process hands over: the record and its followers in ``pytest_gencore.protocol``."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.protocol import MAGIC, RECORD, THREAD, Phase, ThreadState
+from pytest_gencore.request.context import CaptureContext, decode_context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SIGINFO_HEAD = struct.Struct("<iii4xQ")
+"""``si_signo``, ``si_errno``, ``si_code``, ``si_addr`` of sigaction(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRecord:
+    """One thread of the captured process."""
+
+    tid: int
+    state: ThreadState
+    name: str
+    fp_address: int
+    """Where its signal frame has the floating point area, 0 if nowhere."""
+    fp_size: int
+    tls: int
+    blocked: int
+    """Signals it blocks, signal 1 in bit 0."""
+    registers: tuple[int, ...]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the registers are its own at the time of the snapshot."""
+        return self.state in (ThreadState.STOPPED, ThreadState.CALLING)
+
+
+class SignalInfo(NamedTuple):
+    """The signal behind a capture."""
+
+    number: int
+    code: int
+    """``si_code`` of sigaction(2)."""
+    address: int
+    """``si_addr``; only a fault has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Everything the collector is told."""
+
+    name: str
+    """Of the archive, without ``.tar.gz``."""
+    pid: int
+    tid: int
+    snapshot_pid: int
+    stop_signal: int
+    """The real-time signal that stopped the threads, 0 if they were not stopped."""
+    core_filter: int
+    started_ns: int
+    """Wall clock time of the capture."""
+    stop_ns: int
+    snapshot_ns: int
+    pause_ns: int
+    stopped_at_ns: int
+    """``time.monotonic_ns()`` when the threads were asked to stop."""
+    hold_ns: int
+    """They stand until the collector has ended, at most that long; 0: released after ``pause_ns``."""
+    trace_function: int
+    """Address of what writes Python stacks, called with one of the next signals; 0 if there is nothing."""
+    all_threads_signal: int
+    """It writes those of 100 threads at most, the newest first."""
+    own_thread_signal: int
+    """It writes that of the capturing thread alone; 0: it cannot."""
+    ident_offset: int
+    """``threading.get_ident()`` of a thread minus its ``tls``."""
+    journal_address: int
+    journal_size: int
+    """Bytes of the captured process's notes, see csrc/journal.c."""
+    slot: int
+    """Which of the run's captures this is; 0 if they are not limited."""
+    attempt: int
+    """1 for the first run of the test, one more for each rerun."""
+    phase: str | None
+    """``setup``, ``call`` or ``teardown``; None outside of a test."""
+    has_stderr: bool
+    """Whether the test run's standard error is there to be written to at the end."""
+    siginfo: bytes
+    """``siginfo_t`` of the signal behind the capture; zeros without one."""
+    threads: tuple[ThreadRecord, ...]
+    """The capturing thread first."""
+    context: CaptureContext
+    """What ``CaptureEngine`` wrote before."""
+
+    @property
+    def directory(self) -> Path:
+        """The artifact directory."""
+        return self.context.run.directory
+
+    @property
+    def run_folder(self) -> Path:
+        """The run's hidden folder in it."""
+        return self.directory / self.context.run.run_folder
+
+    @property
+    def work_directory(self) -> Path:
+        """The snapshot's working directory."""
+        return self.run_folder / self.name
+
+    @property
+    def signal(self) -> SignalInfo | None:
+        """The signal behind the capture, None without one."""
+        number, _, code, address = _SIGINFO_HEAD.unpack_from(self.siginfo)
+        return SignalInfo(number, code, address) if number else None
+
+
+_COPIED: Final = frozenset(field.name for field in fields(Handover)) & {name for name, _ in RECORD.fields}
+
+
+def parse_handover(data: bytes) -> Handover:
+    """Decode the hand-over; raises ArchiveError if the extension is of another version."""
+    record = RECORD.unpack(data)
+    registers = struct.Struct(f"<{record['registers']}Q")
+    thread_size = THREAD.size + registers.size
+    is_known = record["magic"] == MAGIC and record["record_size"] == RECORD.size
+    if not is_known or record["thread_size"] != thread_size:
+        raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
+    text_start = RECORD.size + record["thread_count"] * thread_size
+    context = decode_context(data[text_start : text_start + record["text_size"]])
+    copied = {name: record[name] for name in _COPIED}
+    phase = Phase(record["phase"]).text if context.by_handler else context.request.phase
+    return Handover(
+        **{
+            **copied,
+            "name": _text(record["name"]),
+            "phase": phase or None,
+            "attempt": max(1, record["attempt"]) if context.by_handler else context.request.attempt,
+            "has_stderr": bool(record["has_stderr"]),
+        },
+        siginfo=record["info"],
+        threads=tuple(
+            _parse_thread(data, offset, registers) for offset in range(RECORD.size, text_start, thread_size)
+        ),
+        context=context,
+    )
+
+
+def _parse_thread(data: bytes, offset: int, registers: struct.Struct) -> ThreadRecord:
+    head = THREAD.unpack(data, offset)
+    return ThreadRecord(
+        tid=head["tid"],
+        state=ThreadState(head["state"]),
+        name=_text(head["name"]),
+        fp_address=head["fp_address"],
+        fp_size=head["fp_size"],
+        tls=head["tls"],
+        blocked=head["sigmask"],
+        registers=registers.unpack_from(data, offset + THREAD.size),
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.partition(b"\0")[0].decode(errors="replace")

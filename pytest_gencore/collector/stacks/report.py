@@ -1,0 +1,189 @@
+"""The answer: what happened and where every thread was, for the log and for ``stacks.txt``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.stacks.lines import (
+    describe_thread,
+    is_project,
+    printable,
+    render_frame,
+    render_frames,
+    render_locals,
+    select_frames,
+)
+from pytest_gencore.collector.stacks.model import find_activity, find_threading_call
+from pytest_gencore.collector.stacks.trigger_text import describe_trigger
+from pytest_gencore.triggers import TRIGGERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_gencore.collector.stacks.model import Frame, PythonThread
+    from pytest_gencore.collector.stacks.trigger_text import Facts
+
+HINT: Final = "pip install 'pytest-gencore[stacks]' adds native frames and locals to the stacks"
+LINES_LIMIT: Final = 60
+FULL_BYTES_LIMIT: Final = 8 << 20
+
+_CULPRIT_LINES: Final = 10
+"""Lines of the culprit's stack: with two lines before it, its innermost line is within the first 15."""
+_OUTER_LOCALS: Final = 2
+_INNER_LOCALS: Final = 5
+"""Locals shown of the culprit's innermost frame; ``_OUTER_LOCALS`` of the project's, if it is another."""
+_OTHER_LINES: Final = 6
+_LINE_LENGTH: Final = 400
+_FULL_LOCAL_LENGTH: Final = 1000
+_REPEATS_SHOWN: Final = 3
+_NO_FRAME: Final = "  no Python frame"
+_SUSPECT = re.compile(
+    r"\.acquire\(|\.join\((?:timeout *=.*|[\d.]*)\)|^(?:async )?with [\w.\[\]]+(?: as \w+)? *[:,]"
+)
+"""Source of a call that may block. Such threads come early; a reader is not told so, for it is a guess."""
+
+
+def make_answer(
+    facts: Facts, threads: Sequence[PythonThread], limit: int = LINES_LIMIT, *, unread: int = 0
+) -> list[str]:
+    """Return at most ``limit`` lines for a log: the trigger, then the stacks, the likely culprit's first.
+
+    ``unread`` threads are missing in ``threads``.
+    """
+    lines = [printable(describe_trigger(facts), _LINE_LENGTH)]
+    ordered = order_threads(facts, threads)
+    for number, group in enumerate(_fold(ordered)):
+        if number:
+            lines.append("")
+        lines.append(describe_thread(group, _remarks(facts, group[0])))
+        lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
+    end = ["", _describe_unread(unread)] if unread else []
+    limit -= len(end)
+    if len(lines) > limit:
+        kept = max(1, limit - 1)
+        lines = [*lines[:kept], f"... {len(lines) - kept} more lines in stacks.txt"]
+    return lines + end
+
+
+def _describe_unread(count: int) -> str:
+    threads = "1 more thread was" if count == 1 else f"{count} more threads were"
+    return f"{threads} not read: faulthandler stops at 100"
+
+
+def format_full(
+    facts: Facts, threads: Sequence[PythonThread], *, unread: int = 0, byte_limit: int = FULL_BYTES_LIMIT
+) -> str:
+    """Return every frame and local of every thread, for ``stacks.txt``; at most so many bytes of UTF-8."""
+    parts: list[str] = []
+    size = 0
+    for line in _full_lines(facts, threads, unread):
+        size += len(line.encode(errors="replace")) + 1
+        if size > byte_limit - 100:
+            parts.append(f"... cut at {byte_limit} bytes")
+            break
+        parts.append(line)
+    return "\n".join(parts) + "\n"
+
+
+def order_threads(facts: Facts, threads: Sequence[PythonThread]) -> list[PythonThread]:
+    """Sort threads, the most likely culprit first; else they keep their order.
+
+    Threads come in this order: the one that crashed or ran the test, the one that holds the GIL, those that
+    another thread may block, those that run, those that wait for an event, those with nothing of the project.
+    """
+    culprit = _find_culprit(facts, threads)
+    return sorted(threads, key=lambda thread: 0 if thread is culprit else _rank(facts, thread))
+
+
+def _rank(facts: Facts, thread: PythonThread) -> int:
+    """Return 1 for a thread that is a likely part of the trouble, up to 5 for one that is not."""
+    call = find_threading_call(thread)
+    is_idle = thread.activity is None and call is not None and call.rpartition(".")[2] == "wait"
+    if thread.holds_gil:
+        return 1
+    if not is_idle and (find_activity(thread) or _looks_blocked(thread)):
+        return 2
+    if not any(is_project(frame, facts.rootdir) for frame in thread.frames):
+        return 5
+    return 4 if is_idle else 3
+
+
+def _looks_blocked(thread: PythonThread) -> bool:
+    innermost = next((frame for frame in reversed(thread.frames) if not frame.native), None)
+    return innermost is not None and bool(_SUSPECT.search(innermost.source))
+
+
+def _find_culprit(facts: Facts, threads: Sequence[PythonThread]) -> PythonThread | None:
+    if facts.native_id is not None:
+        named = next((thread for thread in threads if thread.native_id == facts.native_id), None)
+        if named is not None:
+            return named
+    current = next((thread for thread in threads if thread.is_current), None)
+    return current or next((thread for thread in threads if thread.name == "MainThread"), None)
+
+
+def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
+    remarks = []
+    is_named = facts.native_id is not None and thread.native_id == facts.native_id
+    made_the_capture = facts.native_id is None and thread.is_current  # its own Python code did: so it ran
+    if is_named or made_the_capture:
+        remarks.append(TRIGGERS[facts.trigger].did)
+    if thread.holds_gil:
+        remarks.append("holding the GIL")
+    activity = None if made_the_capture else find_activity(thread)
+    if activity:
+        remarks.append(printable(activity))
+    return remarks
+
+
+def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
+    """Join threads with the same stack, whatever their locals; the first is never joined with others."""
+    groups: dict[object, list[PythonThread]] = {}
+    for number, thread in enumerate(threads):
+        stack = tuple(replace(frame, locals=()) for frame in thread.frames)
+        key = (number == 0, thread.holds_gil or False, find_activity(thread), stack)
+        groups.setdefault(key, []).append(thread)
+    return list(groups.values())
+
+
+def _render(thread: PythonThread, rootdir: str, *, is_culprit: bool) -> list[str]:
+    if not thread.frames:
+        return [_NO_FRAME]
+    if is_culprit:
+        return _render_culprit(thread.frames, rootdir)
+    chosen = select_frames(thread.frames, rootdir, _OTHER_LINES, with_native=find_activity(thread) is None)
+    return render_frames(thread.frames, chosen, rootdir)
+
+
+def _render_culprit(frames: Sequence[Frame], rootdir: str) -> list[str]:
+    """Show locals of the project's innermost frame and of the innermost Python frame."""
+    chosen = select_frames(frames, rootdir, _CULPRIT_LINES)
+    python = [index for index in sorted(chosen) if not frames[index].native]
+    project = [index for index in python if is_project(frames[index], rootdir)]
+    locals_shown = {**dict.fromkeys(project[-1:], _OUTER_LOCALS), **dict.fromkeys(python[-1:], _INNER_LOCALS)}
+    return render_frames(frames, chosen, rootdir, locals_shown)
+
+
+def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
+    yield printable(describe_trigger(facts), _LINE_LENGTH)
+    yield f"Python threads of process {facts.pid} when its snapshot was taken"
+    if unread:
+        yield _describe_unread(unread)
+    for thread in order_threads(facts, threads):
+        yield ""
+        yield describe_thread([thread], _remarks(facts, thread))
+        if not thread.frames:
+            yield _NO_FRAME
+        for _, group in groupby(thread.frames, key=lambda frame: (frame.file, frame.line, frame.function)):
+            repeated = 0
+            for number, frame in enumerate(group):
+                if number < _REPEATS_SHOWN:
+                    yield from render_frame(frame)
+                    yield from render_locals(frame, len(frame.locals), _FULL_LOCAL_LENGTH)
+                else:
+                    repeated += 1
+            if repeated:
+                yield f"  ... the same frame {repeated} more times"

@@ -1,0 +1,166 @@
+"""The source text of the files that stacks name, for readers who do not have it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import stat
+import tokenize
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pytest_gencore.collector.stacks.model import Frame, PythonThread
+
+_PYTHON: Final = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
+_COMPILED: Final = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".rs", ".f90")
+_SUFFIXES: Final = frozenset((*_PYTHON, *_COMPILED))
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/")
+_STANDARD = re.compile(r"/lib(?:64)?/python3\.\d+t?/")
+_TRACEBACK_FILE = re.compile(r'^(?:  File "(.+?)", line \d+|(\S[^\n:]*):\d+: )', re.MULTILINE)
+_NOTICES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLimits:
+    """How much source text an archive holds."""
+
+    file_size: int = 512 << 10
+    """Bytes of one file; longer ones are left out."""
+    total_size: int = 8 << 20
+    """Bytes of all files."""
+    files: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What goes into the archive, and what does not."""
+
+    files: list[tuple[str, bytes]]
+    """Path below the archive's top folder, which is the absolute path without its first slash; contents."""
+    notices: list[str] = field(default_factory=list)
+    """What was left out and why, for the manifest."""
+
+
+def gather_sources(
+    threads: Iterable[PythonThread],
+    rootdir: str,
+    limits: SourceLimits | None = None,
+    *,
+    also: Iterable[str] = (),
+) -> Sources:
+    """Read the files that stacks name and those of ``also``: the project's first, Python's own last.
+
+    ``rootdir`` is pytest's, absolute; relative names are looked up in it. Names that are no files, such as
+    ``<string>``, are passed over. Never raises, and never waits for a device or a FIFO.
+    """
+    limits = limits or SourceLimits()
+    files: list[tuple[str, bytes]] = []
+    notices: list[str] = []
+    total = 0
+    for path in _ordered_paths(threads, rootdir, also):
+        data, reason = read_source(path, limits.file_size)
+        if data is not None and len(files) >= limits.files:
+            reason = f"more than {limits.files} files"
+        elif data is not None and total + len(data) > limits.total_size:
+            reason = f"more than {limits.total_size} bytes in all"
+        elif data is not None:
+            total += len(data)
+            files.append((path.lstrip("/"), data))
+        if reason:
+            notices.append(f"source {path} is left out: {reason}")
+    if len(notices) > _NOTICES:
+        notices[_NOTICES:] = [f"{len(notices) - _NOTICES} more sources are left out"]
+    return Sources(files, notices)
+
+
+def read_source(path: str, limit: int) -> tuple[bytes | None, str]:
+    """Return a regular file's contents, or None and the reason; no reason if there is no such file."""
+    try:
+        data = _read_regular_file(path, limit)
+    except ValueError:
+        return None, ""  # a name that no file can have
+    except OSError as error:
+        return None, "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f"{error.strerror}"
+    return (None, "no text") if b"\0" in data else (data, "")
+
+
+def _read_regular_file(path: str, limit: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than {limit} bytes")
+    return data
+
+
+def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list[PythonThread]:
+    """Give every Python frame without a source line the one that its file has now."""
+    files: dict[str, list[str]] = {}
+
+    def complete(frame: Frame) -> Frame:
+        path = _absolute(frame.file, rootdir)
+        if frame.native or frame.source or frame.line is None or path is None:
+            return frame
+        if path not in files:
+            files[path] = _read_lines(path)
+        is_there = 0 < frame.line <= len(files[path])
+        return replace(frame, source=files[path][frame.line - 1].strip()) if is_there else frame
+
+    return [replace(thread, frames=tuple(map(complete, thread.frames))) for thread in threads]
+
+
+def find_traceback_files(text: str) -> list[str]:
+    """Return the files that a failure's text names, as pytest or Python writes them; relative ones too."""
+    return list(dict.fromkeys(match[1] or match[2] for match in _TRACEBACK_FILE.finditer(text)))
+
+
+def _read_lines(path: str) -> list[str]:
+    data, _ = read_source(path, SourceLimits().file_size)
+    if data is None:
+        return []
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding, errors="replace").splitlines()
+    except (SyntaxError, LookupError, ValueError):
+        return data.decode(errors="replace").splitlines()
+
+
+def _ordered_paths(threads: Iterable[PythonThread], rootdir: str, also: Iterable[str]) -> Sequence[str]:
+    paths = (_absolute(name, rootdir) for name in [*_names(threads), *also])
+    found = dict.fromkeys(
+        path for path in paths if path and PurePosixPath(path).suffix in (*_PYTHON, *_COMPILED)
+    )
+    return sorted(found, key=lambda path: _rank(path, rootdir))
+
+
+def _names(threads: Iterable[PythonThread]) -> Iterator[str]:
+    for thread in threads:
+        for frame in reversed(thread.frames):
+            yield frame.file
+
+
+def _absolute(name: str, rootdir: str) -> str | None:
+    """Return a normal absolute path, None for what is no file name or would be outside of the archive."""
+    if not name or name.startswith("<") or "\0" in name:
+        return None
+    path = os.path.normpath(os.path.join(rootdir, name))  # noqa: PTH118 - co_filename is a str
+    return f"/{path.lstrip('/')}" if path.startswith("/") else None
+
+
+def _rank(path: str, rootdir: str) -> int:
+    if _INSTALLED.search(path):
+        return 2
+    if _STANDARD.search(path):
+        return 3
+    return 0 if rootdir and path.startswith(f"{rootdir.rstrip('/')}/") else 1

@@ -1,0 +1,157 @@
+"""Attach archives in the junit file that pytest has written.
+
+Done on the finished file, because pytest has no interface for it (pytest issue 11470): ``system-out`` is
+written only if ``junit_logging`` says so, and some consumers understand only one of them in a test case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from pytest_gencore.junit.common import PROPERTY, escape, make_tag, replace_file, shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+IN_TEXT = re.compile(r"^gencore: core archive: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Archives:
+    """What became of the archives of a run, by file name, which is unique."""
+
+    finished: Mapping[str, Path]
+    failed: frozenset[str]
+    answers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What the log says about each: trigger and stacks."""
+
+
+def find_junit_path(option: str | None) -> Path | None:
+    """Return where ``--junitxml`` writes; call it before a test changes the directory."""
+    if not option:
+        return None
+    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(option))))  # noqa: PTH100, PTH111
+
+
+def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) -> list[str]:
+    """Attach finished archives to their test cases, remove the properties of failed ones.
+
+    Returns what was left out and why. An error (``OSError``, ``ParseError``) leaves the file alone.
+    """
+    path = Path(os.path.realpath(path))
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return [f"junit: {path} is not a regular file: no attachments in it"]
+    root = ET.parse(path).getroot()  # noqa: S314 - pytest wrote it in this run
+    problems: list[str] = []
+    changed = False
+    for case in root.iter("testcase"):
+        changed |= attach_to_case(case, archives, path, environ, problems)
+    if changed:
+        head = '<?xml version="1.0" encoding="utf-8"?>'
+        replace_file(path, (head, ET.tostring(root, encoding="unicode")))
+    return list(dict.fromkeys(problems))
+
+
+def attach_to_case(
+    case: ET.Element,
+    archives: Archives,
+    junit_path: Path,
+    environ: Mapping[str, str],
+    problems: list[str],
+) -> bool:
+    """Attach to one test case; returns whether it was changed."""
+    changed = remove_failed(case, archives.failed)
+    add_missing_properties(case, archives)
+    tags = []
+    for value in iter_archives(case):
+        archive = archives.finished.get(PurePath(value).name)
+        if archive is None:
+            continue
+        answer = archives.answers.get(archive.name, "")
+        if answer and answer not in read_failure(case):
+            tags.append(escape(answer.rstrip("\n")) + "\n")
+        base = find_shown_base(junit_path, environ)
+        tag = make_tag(archive, base)
+        if tag is None:
+            shown = shown_path(archive, base)
+            problems.append(f"junit: not attached, because of the characters in the path: {shown!r}")
+            continue
+        tags.append(tag)
+    if tags:
+        append_output(case, "".join(dict.fromkeys(tags)))
+    return changed or bool(tags)
+
+
+def iter_archives(case: ET.Element) -> Iterator[str]:
+    """Yield the archives that a test case names."""
+    for entry in case.iterfind("properties/property"):
+        if entry.get("name") == PROPERTY:
+            yield entry.get("value", "")
+
+
+def read_failure(case: ET.Element) -> str:
+    """Return the texts of what went wrong in a test case."""
+    return "\n".join(entry.text or "" for tag in ("failure", "error") for entry in case.iterfind(tag))
+
+
+def add_missing_properties(case: ET.Element, archives: Archives) -> None:
+    """Give the report of a crashed worker its properties: pytest writes none, only the text."""
+    known = set(iter_archives(case))
+    for path in IN_TEXT.findall(read_failure(case)):
+        if path in known or PurePath(path).name not in archives.finished:
+            continue
+        properties = case.find("properties")
+        if properties is None:
+            properties = ET.Element("properties")
+            case.insert(0, properties)
+        ET.SubElement(properties, "property", name=PROPERTY, value=path)
+        known.add(path)
+
+
+def remove_failed(case: ET.Element, failed: frozenset[str]) -> bool:
+    """Remove the properties of archives that do not exist; returns whether there was one."""
+    removed = False
+    for properties in case.findall("properties"):
+        for entry in list(properties):
+            if entry.get("name") == PROPERTY and PurePath(entry.get("value", "")).name in failed:
+                properties.remove(entry)
+                removed = True
+        if removed and len(properties) == 0:
+            case.remove(properties)
+    return removed
+
+
+def append_output(case: ET.Element, text: str) -> None:
+    """Append to the one ``system-out`` of a test case, made if there is none.
+
+    Several become one: GitLab fails on two, Azure reads only the first. Jenkins keeps the end of a long one.
+    """
+    outputs = case.findall("system-out")
+    if outputs:
+        output = outputs[0]
+        for other in outputs[1:]:
+            output.text = join_text(output.text or "", other.text or "")
+            case.remove(other)
+    else:
+        output = ET.SubElement(case, "system-out")
+    output.text = join_text(output.text or "", text)
+
+
+def join_text(first: str, second: str) -> str:
+    """Return both texts, the second one at the start of a line."""
+    return f"{first}\n{second}" if first and not first.endswith("\n") else first + second
+
+
+def find_shown_base(junit_path: Path, environ: Mapping[str, str]) -> str | None:
+    """Return what the consumer of the file takes paths to be relative to, None for absolute ones."""
+    if environ.get("GITLAB_CI"):
+        return environ.get("CI_PROJECT_DIR") or None
+    return str(junit_path.parent) if environ.get("TF_BUILD") else None

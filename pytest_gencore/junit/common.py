@@ -1,0 +1,77 @@
+"""What both writers of a junit file need: names, characters, replacing the file in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROPERTY: Final = "gencore"
+"""Name of the property of a test case whose value is the path of an archive."""
+_INVALID_XML = re.compile("[^\t\n\r -~\x80-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Consumers read the tag with ``[^\\[\\]|]+``; XML holds no control characters."""
+_MODE: Final = 0o644
+
+
+def escape(text: str) -> str:
+    """Show what XML cannot hold as ``#x07``, as pytest does."""
+
+    def show(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"#x{code:02X}" if code <= 0xFF else f"#x{code:04X}"
+
+    return _INVALID_XML.sub(show, text)
+
+
+def make_tag(archive: Path, base: str | None) -> str | None:
+    """Return the line that attaches an archive, relative to ``base`` if that is not None.
+
+    None if the path has characters that would break it.
+    """
+    shown = shown_path(archive, base)
+    return None if _UNSAFE_IN_TAG.search(shown) else f"[[ATTACHMENT|{shown}]]\n"
+
+
+def shown_path(archive: Path, base: str | None) -> str:
+    """Return the path as the consumer of the file wants it: relative to ``base`` if that is not None."""
+    return str(archive) if base is None else os.path.relpath(archive, base)
+
+
+def replace_file(path: Path, parts: Iterable[str]) -> os.stat_result:
+    """Write a file in one step; return its status. Raises OSError, and what ``parts`` raises.
+
+    Permissions and, where allowed, the owner of the file before stay.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            _keep_access(descriptor, path)
+            status = os.fstat(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return status
+
+
+def _keep_access(descriptor: int, path: Path) -> None:
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, _MODE)
+        return
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))

@@ -1,0 +1,136 @@
+"""The captured process's notes for the junit file: lines of JSON in its memory, see docs/reference."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+JOURNAL_LIMIT: Final = 32 << 20
+"""Bytes that are read; tests noted behind them are missing in the file."""
+OUTCOMES: Final = frozenset({"passed", "failed", "error", "skipped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What pytest would write about the run."""
+
+    name: str = "pytest"
+    family: str = "xunit2"
+    timestamp: str = ""
+    """ISO 8601: when the run began."""
+    hostname: str = ""
+    prefix: str = ""
+    """Of all class names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that was finished, or the one that was running."""
+
+    classname: str
+    name: str
+    file: str = ""
+    line: int | None = None
+    seconds: float = 0.0
+    outcome: str = "passed"
+    message: str = ""
+    text: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The notes, read anew by each pass: they may be long."""
+
+    data: bytes
+    suite: Suite = field(default_factory=Suite)
+    running: Case | None = None
+    is_finished: bool = False
+    """Whether pytest has written the file itself."""
+
+    def finished_cases(self) -> Iterator[Case]:
+        """Yield the finished tests, in their order."""
+        for note in _notes(self.data):
+            if is_case(note):
+                yield _case(note)
+
+
+def parse_journal(data: bytes) -> Journal | None:
+    """Find the suite, the running test and the end; None without a suite.
+
+    Lines that are no notes are passed over.
+    """
+    suite: Suite | None = None
+    running: Case | None = None
+    is_finished = False
+    for note in _notes(data):
+        if isinstance(note.get("junit"), dict):
+            suite = _suite(note["junit"])
+        elif isinstance(note.get("started"), dict):
+            running = _case(note["started"])
+        elif note.get("finished") is True:
+            is_finished = True
+        elif is_case(note) and running is not None:
+            ended = _case(note)
+            if (ended.classname, ended.name) == (running.classname, running.name):
+                running = None
+    return None if suite is None else Journal(data, suite, running, is_finished)
+
+
+def is_case(note: dict[str, Any]) -> bool:
+    """Whether a note tells of a finished test."""
+    return note.get("outcome") in OUTCOMES and "name" in note
+
+
+def _notes(data: bytes) -> Iterator[dict[str, Any]]:
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        try:
+            note = json.loads(data[start:end])
+        except (ValueError, RecursionError):
+            note = None
+        if isinstance(note, dict):
+            yield note
+        start = end + 1
+
+
+def _suite(facts: dict[str, Any]) -> Suite:
+    return Suite(
+        name=_text(facts.get("suite_name")) or "pytest",
+        family=_text(facts.get("family")) or "xunit2",
+        timestamp=_text(facts.get("timestamp")),
+        hostname=_text(facts.get("hostname")),
+        prefix=_text(facts.get("prefix")),
+    )
+
+
+def _case(facts: dict[str, Any]) -> Case:
+    seconds, line = facts.get("time"), facts.get("line")
+    properties = facts.get("properties")
+    return Case(
+        classname=_text(facts.get("classname")),
+        name=_text(facts.get("name")) or _text(facts.get("nodeid")),
+        file=_text(facts.get("file")),
+        line=line if isinstance(line, int) else None,
+        seconds=float(seconds) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else 0.0,
+        outcome=_text(facts.get("outcome")) or "passed",
+        message=_text(facts.get("message")),
+        text=_text(facts.get("text")),
+        properties=tuple(
+            (str(pair[0]), str(pair[1]))
+            for pair in (properties if isinstance(properties, list) else [])
+            if isinstance(pair, list) and len(pair) == 2
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)

@@ -1,0 +1,179 @@
+"""Write the junit file that pytest cannot write any more: the finished tests, and the captured one as error.
+
+The structure is that of pytest's own ``_pytest/junitxml.py``, so that consumers see no difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import stat
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from pytest_gencore.junit.common import PROPERTY, escape, make_tag, replace_file
+from pytest_gencore.junit.journal import Case, Journal, Suite
+from pytest_gencore.run.folder import JUNIT_MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_RESULTS: Final = {"failed": "failure", "error": "error", "skipped": "skipped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be said of the captured test."""
+
+    summary: str
+    text: str
+    """The answer, of several lines, and what came of the archive."""
+    archive: Path | None
+    """None if there is none."""
+    started_ns: int
+    """Wall clock time of the capture."""
+    base: str | None = None
+    """Folder to which the consumer of the file wants paths relative; None: absolute."""
+
+
+def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict) -> bool:
+    """Write the file in one step; tell whether it was written. Raises OSError.
+
+    Not over a file that pytest, or the collector of a later capture, has written meanwhile; nor over what is
+    no regular file.
+    """
+    if journal.is_finished:
+        return False
+    path = Path(os.path.realpath(path))
+    with _exclusive_memory(run_folder / JUNIT_MARK) as memory:
+        written = _recall(memory)
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or not _may_replace(status, written, verdict.started_ns):
+                return False
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        status = replace_file(path, make_junit(journal, verdict))
+        facts = {"started": verdict.started_ns, "inode": status.st_ino, "mtime": status.st_mtime_ns}
+        memory.seek(0)
+        memory.truncate()
+        memory.write(json.dumps(facts))
+    return True
+
+
+def _may_replace(status: os.stat_result, written: dict[str, int], started_ns: int) -> bool:
+    """Tell whether a file is older than the capture, or of a collector whose capture was not later."""
+    if written.get("inode") == status.st_ino and written.get("mtime") == status.st_mtime_ns:
+        return written.get("started", 0) <= started_ns
+    return status.st_mtime_ns < started_ns
+
+
+@contextlib.contextmanager
+def _exclusive_memory(path: Path) -> Iterator[IO[str]]:
+    """Open the file in which collectors remember what they wrote, one at a time."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _recall(memory: IO[str]) -> dict[str, int]:
+    try:
+        facts = json.loads(memory.read())
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def make_junit(journal: Journal, verdict: Verdict) -> Iterator[str]:
+    """Yield the text of the file; the finished tests are read twice, as their number comes first."""
+    suite = journal.suite
+    counts = dict.fromkeys(("error", "failed", "skipped"), 0)
+    tests = 1
+    for case in journal.finished_cases():
+        tests += 1
+        if case.outcome in counts:
+            counts[case.outcome] += 1
+    element = ET.Element(
+        "testsuite",
+        {
+            "name": escape(suite.name),
+            "errors": str(counts["error"] + 1),
+            "failures": str(counts["failed"]),
+            "skipped": str(counts["skipped"]),
+            "tests": str(tests),
+            "time": f"{_seconds_of(suite, verdict.started_ns):.3f}",
+            "timestamp": escape(suite.timestamp) or _as_timestamp(verdict.started_ns),
+            "hostname": escape(suite.hostname),
+        },
+    )
+    head, _, tail = ET.tostring(element, encoding="unicode", short_empty_elements=False).partition("><")
+    yield f'<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests">{head}>'
+    for case in journal.finished_cases():
+        yield ET.tostring(_make_case(case, suite), encoding="unicode")
+    yield ET.tostring(_make_captured(journal, verdict), encoding="unicode")
+    yield f"<{tail}</testsuites>"
+
+
+def _make_case(case: Case, suite: Suite) -> ET.Element:
+    element = _new_case(case, suite)
+    _add_properties(element, case.properties)
+    tag = _RESULTS.get(case.outcome)
+    if tag is not None:
+        result = ET.SubElement(element, tag, {"message": escape(case.message)})
+        if tag == "skipped":
+            result.set("type", "pytest.skip")
+        result.text = escape(case.text)
+    return element
+
+
+def _make_captured(journal: Journal, verdict: Verdict) -> ET.Element:
+    """Return the test that was running; without one the run itself, as pytest names internal errors."""
+    running = journal.running or Case(classname="pytest", name="internal")
+    element = _new_case(running, journal.suite)
+    archive = verdict.archive
+    shown = str(archive) if archive is not None else ""
+    _add_properties(element, [*running.properties, *([(PROPERTY, shown)] if shown else [])])
+    error = ET.SubElement(element, "error", {"message": escape(verdict.summary)})
+    error.text = escape(verdict.text)
+    if archive is not None:
+        tag = make_tag(archive, verdict.base)
+        if tag is not None:
+            ET.SubElement(element, "system-out").text = tag
+    return element
+
+
+def _new_case(case: Case, suite: Suite) -> ET.Element:
+    classname = ".".join(part for part in (suite.prefix, case.classname) if part)
+    attributes = {"classname": escape(classname), "name": escape(case.name)}
+    if suite.family in ("xunit1", "legacy"):
+        if case.file:
+            attributes["file"] = escape(case.file)
+        if case.line is not None:
+            attributes["line"] = str(case.line)
+    attributes["time"] = f"{case.seconds:.3f}"
+    return ET.Element("testcase", attributes)
+
+
+def _add_properties(element: ET.Element, properties: Sequence[tuple[str, str]]) -> None:
+    if properties:
+        parent = ET.SubElement(element, "properties")
+        for name, value in properties:
+            ET.SubElement(parent, "property", {"name": escape(name), "value": escape(value)})
+
+
+def _seconds_of(suite: Suite, started_ns: int) -> float:
+    """Return how long the run had taken when it was captured, 0 if nobody knows."""
+    try:
+        began = datetime.datetime.fromisoformat(suite.timestamp).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+    return max(0.0, started_ns / 1e9 - began)
+
+
+def _as_timestamp(nanoseconds: int) -> str:
+    return datetime.datetime.fromtimestamp(nanoseconds / 1e9, datetime.timezone.utc).isoformat()

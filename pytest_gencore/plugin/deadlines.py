@@ -1,0 +1,179 @@
+"""The deadlines of one test: our own, whose clock can stand still, and the one of pytest-timeout."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.plugin.fired import Fired
+from pytest_gencore.protocol import CaptureResult, Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest
+
+LEAD_SECONDS = 0.005
+"""Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
+
+CAPTURE_SECONDS = 5.0
+"""How long pytest-timeout is held back at most, if the thread of the test does not get to our handler."""
+_POLL_SECONDS = 0.001
+
+_now, _sleep = time.clock_gettime, time.sleep
+"""Kept: tests patch the functions of ``time``."""
+
+
+class DeadlineClock:
+    """Arms the extension's timer for what is left, and stops it meanwhile."""
+
+    def __init__(self, native: Any, seconds: float, standby: object, *, exits: bool) -> None:
+        """Prepare; the clock does not run yet."""
+        self._native = native
+        self._left = seconds
+        self._standby = standby
+        self._exits = exits
+        self._started: float | None = None
+        self._is_over = False
+
+    def start(self) -> None:
+        """Let the clock run, if the deadline has not passed."""
+        if self._started is None and not self._is_over:
+            self._started = _now(time.CLOCK_MONOTONIC)
+            try:
+                self._native.set_deadline(Deadline.GENCORE, self._left, self._standby, self._exits)
+            except OSError:  # no signal is free: a test without a deadline
+                self._is_over = True
+
+    def stop(self) -> tuple[bool, Any] | None:
+        """Stop the clock; return what the handler did, None if it was not called."""
+        if self._started is None:
+            return None
+        fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.GENCORE)
+        self._left = max(self._left - (_now(time.CLOCK_MONOTONIC) - self._started), 0.0)
+        self._started = None
+        self._is_over |= fired is not None
+        return fired
+
+    def has_fired(self) -> bool:
+        """Return whether the handler was called, and ``stop`` will tell what it did."""
+        return self._started is not None and self._native.deadline_fired(Deadline.GENCORE) is not None
+
+    def give_up(self) -> None:
+        """Let it never run again: somebody debugs."""
+        self._is_over = True
+
+
+class Deadlines:
+    """Both deadlines of the running test, and what their handlers did."""
+
+    def __init__(self, engine: CaptureEngine) -> None:
+        self._native: Any = engine.native
+        self._clock: DeadlineClock | None = None
+        self._own_request: CaptureRequest | None = None
+        self._other_request: CaptureRequest | None = None
+        self._is_other_set = False
+        """Whether the timer before that of pytest-timeout runs, or has run out and nobody took notice yet."""
+        self._fired: list[Fired] = []
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the test has a deadline of our own."""
+        return self._clock is not None
+
+    def set_own(self, seconds: float, request: CaptureRequest, standby: object, *, exits: bool) -> None:
+        """Set our own deadline; its clock does not run yet."""
+        self._own_request = request
+        self._clock = DeadlineClock(self._native, seconds, standby, exits=exits)
+
+    def set_pytest_timeout(self, seconds: float, request: CaptureRequest, standby: object) -> None:
+        """Capture a little before pytest-timeout ends the test or the process."""
+        self._other_request = request
+        lead = min(LEAD_SECONDS, seconds / 2)
+        try:
+            self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, standby, False)
+        except OSError:  # no signal is free
+            return
+        self._is_other_set = True
+
+    def hold_pytest_timeout(self, item: pytest.Item) -> None:
+        """Let the thread with which pytest-timeout ends the process wait until our handler has captured.
+
+        The order of two timers is not the order in which a busy machine runs their threads.
+        """
+        if not self._is_other_set:
+            return
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer) and any(argument is item for argument in thread.args):
+                thread.function = self._after_capture(thread.function)
+
+    def cancel_pytest_timeout(self) -> None:
+        """Cancel ours with theirs."""
+        if self._other_request is not None:
+            self._note_other(self._cancel_other())
+
+    def start(self) -> None:
+        """Let the clock run."""
+        if self._clock is not None:
+            self._clock.start()
+
+    def stop(self) -> None:
+        """Let the clock stand still."""
+        if self._clock is not None:
+            fired = self._clock.stop()
+            if fired is not None and self._own_request is not None:
+                self._note(self._own_request, fired)
+
+    def give_up(self) -> None:
+        """Let no deadline of this test pass any more: somebody debugs it."""
+        self.stop()
+        if self._clock is not None:
+            self._clock.give_up()
+        self._cancel_other()
+
+    def take_fired(self) -> list[Fired]:
+        """Return what the deadlines of the running test did since the last call."""
+        if self._clock is not None and self._clock.has_fired():
+            self.stop()
+        if self._other_request is not None:
+            self._note_other(self._native.deadline_fired(Deadline.PYTEST_TIMEOUT))
+        fired, self._fired = self._fired, []
+        return fired
+
+    def clear(self) -> None:
+        """Take back what the test has set; what has fired and was not taken is forgotten."""
+        self.stop()
+        self._clock = self._own_request = None
+        if self._other_request is not None:
+            self._cancel_other()
+            self._other_request = None
+        self._fired = []
+
+    def _note_other(self, fired: tuple[bool, Any] | None) -> None:
+        if fired is not None and self._other_request is not None:
+            self._cancel_other()
+            self._note(self._other_request, fired)
+
+    def _cancel_other(self) -> tuple[bool, Any] | None:
+        fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
+        self._is_other_set = False
+        return fired
+
+    def _after_capture(self, function: Callable[..., object]) -> Callable[..., object]:
+        def wait_and_call(*args: Any, **kwargs: Any) -> object:
+            until = _now(time.CLOCK_MONOTONIC) + CAPTURE_SECONDS
+            while (
+                self._is_other_set
+                and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is None
+                and _now(time.CLOCK_MONOTONIC) < until
+            ):
+                _sleep(_POLL_SECONDS)
+            return function(*args, **kwargs)
+
+        return wait_and_call
+
+    def _note(self, request: CaptureRequest, fired: tuple[bool, Any]) -> None:
+        self._fired.append(Fired(request, CaptureResult(*fired[1]), in_debugger=not fired[0]))

@@ -1,0 +1,147 @@
+"""What a collector is told: JSON that the captured process writes and the collector reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pytest_gencore.request.model import CaptureRequest
+
+_encode = json.JSONEncoder(ensure_ascii=True).encode
+"""Made beforehand: a test may have patched ``json``."""
+
+
+class ThreadStack(NamedTuple):
+    """A Python thread as the captured process itself saw it."""
+
+    ident: int
+    """``threading.get_ident()``."""
+    name: str | None
+    native_id: int | None
+    """The kernel's thread id; None for threads that ``threading`` did not start."""
+    frames: list[tuple[str, int, str]]
+    """File, line and qualified name, innermost first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContext:
+    """The pytest session around the captures, for captures outside of one the defaults."""
+
+    is_local: bool = False
+    """Whether this is the only process of the session: no controller survives it."""
+    rootdir: str = ""
+    """pytest's, absolute; empty if not known."""
+    junit_path: str | None = None
+    """Where pytest would write its junit file, absolute; None if it writes none, or another process does."""
+    junit_base: str | None = None
+    """What the consumer of that file takes paths to be relative to; None for absolute ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """What is the same for every capture of a run."""
+
+    directory: Path
+    """The artifact directory, absolute."""
+    run_folder: str
+    """Name of the run's hidden folder in it."""
+    max_bytes: int
+    """Of the finished archives of the run together; 0: no bound."""
+    executable: str
+    """The interpreter, without links."""
+    python_implementation: str
+    python_version: str
+    machine: str
+    """``uname -m``."""
+    kernel: str
+    version: str
+    """Of pytest-gencore."""
+    pystack: str | None
+    """Path of the program; None if it is not installed."""
+    session: SessionContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureContext:
+    """Everything about one capture that is known before its snapshot is taken."""
+
+    run: RunContext
+    request: CaptureRequest
+    by_handler: bool
+    """Whether a signal handler captures; then phase and attempt are those of the hand-over's record."""
+    exits: bool
+    """Whether the captured process waits for its collector and ends then."""
+    stacks: list[ThreadStack]
+    """Of all Python threads, the capturing one first; empty if a signal handler captures."""
+    claim: str | None
+    """Name of the file in the run's folder that keeps others from capturing the same test."""
+
+
+class ContextWriter:
+    """Encodes contexts of one run, without a call that a test could have patched."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = _encode(_describe_run(run))
+
+    def encode(self, request: CaptureRequest, *, claim: str | None, stacks: list[ThreadStack]) -> bytes:
+        """Return the text of a capture that is made now."""
+        head = self._encode_head(request, by_handler=False, exits=False, stacks=stacks)
+        return head + encode_test(request.nodeid, claim)
+
+    def prepare(self, request: CaptureRequest, *, exits: bool) -> bytes:
+        """Return the text of a capture that a signal handler may make, up to what ``encode_test`` adds."""
+        return self._encode_head(request, by_handler=True, exits=exits, stacks=[])
+
+    def _encode_head(
+        self, request: CaptureRequest, *, by_handler: bool, exits: bool, stacks: list[ThreadStack]
+    ) -> bytes:
+        fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks}
+        parts = (f'"run": {self._run}', f'"request": {_encode(_describe_request(request))}')
+        own = _encode(fields)[1:-1]
+        return f"{{{', '.join((*parts, own))}, ".encode("ascii")
+
+
+def encode_test(nodeid: str | None, claim: str | None) -> bytes:
+    """Return the end of the text: which test it is."""
+    return f'"nodeid": {_encode(nodeid)}, "claim": {_encode(claim)}}}'.encode("ascii")
+
+
+def decode_context(text: bytes) -> CaptureContext:
+    """Return what ``ContextWriter`` has encoded."""
+    data: dict[str, Any] = json.loads(text)
+    run: dict[str, Any] = data["run"]
+    directory = Path(os.fsdecode(run["directory"].encode("latin-1")))
+    session = SessionContext(**run["session"])
+    request: dict[str, Any] = data["request"]
+    frames = tuple(
+        (str(file), int(line), str(function)) for file, line, function in request["failure_frames"]
+    )
+    return CaptureContext(
+        run=RunContext(**{**run, "directory": directory, "session": session}),
+        request=CaptureRequest(**{**request, "failure_frames": frames, "nodeid": data["nodeid"]}),
+        by_handler=data["by_handler"],
+        exits=data["exits"],
+        stacks=[ThreadStack(*stack) for stack in data["stacks"]],
+        claim=data["claim"],
+    )
+
+
+_REQUEST_FIELDS: Final = tuple(CaptureRequest.__slots__)
+_RUN_FIELDS: Final = tuple(RunContext.__slots__)
+_SESSION_FIELDS: Final = tuple(SessionContext.__slots__)
+
+
+def _describe_request(request: CaptureRequest) -> dict[str, object]:
+    return {name: getattr(request, name) for name in _REQUEST_FIELDS}
+
+
+def _describe_run(run: RunContext) -> dict[str, object]:
+    fields: dict[str, object] = {name: getattr(run, name) for name in _RUN_FIELDS}
+    fields["directory"] = os.fsencode(run.directory).decode(
+        "latin-1"
+    )  # whatever the locale of either side is
+    fields["session"] = {name: getattr(run.session, name) for name in _SESSION_FIELDS}
+    return fields

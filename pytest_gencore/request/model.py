@@ -1,0 +1,64 @@
+"""What a capture is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gencore.triggers import Trigger
+
+Method = Literal["auto", "crash", "copy"]
+Threads = Literal["all", "calling"]
+
+CORE_FILTER_DEFAULT = 0xFF
+"""``coredump_filter`` bits of core(5): everything that can be dumped except DAX."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureRequest:
+    """One capture, asked for."""
+
+    trigger: Trigger
+    method: Method = "auto"
+    threads: Threads = "all"
+    core_filter: int = CORE_FILTER_DEFAULT
+    """``coredump_filter`` of the snapshot, see core(5)."""
+    nodeid: str | None = None
+    phase: str | None = None
+    """``setup``, ``call`` or ``teardown``."""
+    attempt: int = 1
+    """1 for the first run of the test, one more for each rerun."""
+    worker_id: str | None = None
+    """Name of the xdist worker (``gw0``), None without xdist."""
+    once_a_worker: bool = False
+    """Whether the test may be captured once by each worker (``--dist each``), not once in all."""
+    deadline_seconds: float | None = None
+    """How long the test was allowed to take, for trigger ``timeout``."""
+    deadline_source: Literal["gencore", "pytest-timeout"] | None = None
+    """Who set it."""
+    exception: str | None = None
+    """Type of the failure: ``AssertionError``, ``package.module.Error``."""
+    failure_text: str | None = None
+    """The failure as pytest prints it, with locals; becomes ``failure.txt``."""
+    failure_frames: tuple[tuple[str, int, str], ...] = ()
+    """Where the failure was raised: file, line and function of each frame, the innermost last.
+
+    The thread's own stack is unwound by then.
+    """
+    product: Literal["archive", "core"] = "archive"
+    """``core``: only the core file, named like the archive without ``.tar.gz``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """A capture under way: the snapshot exists, a collector is at work on its archive."""
+
+    archive: Path
+    """Where the finished archive will be; until then it is ``archive`` + ``.partial``."""
+    pid: int
+    """The captured process."""
+    trigger: Trigger
+    method: Method

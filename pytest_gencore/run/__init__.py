@@ -1,0 +1,3 @@
+"""The run's hidden folder: where waiting processes and collectors meet."""
+
+from __future__ import annotations

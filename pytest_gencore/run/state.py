@@ -1,0 +1,89 @@
+"""The state file of a capture: what it is about and how far it is, for those who wait for it.
+
+A collector keeps its file locked from before its program starts until it ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gencore.triggers import Trigger
+
+_SIZE: Final = 4096
+"""Bytes of a state file; more only with a very long reason or test name."""
+
+Phase = Literal["working", "queued", "done", "failed", "dropped"]
+
+
+@dataclass(slots=True, kw_only=True)
+class CaptureState:
+    """One capture, as its collector tells it."""
+
+    state: Phase = "working"
+    """``queued``: it waits for other collectors; ``dropped``: nobody wanted the archive any more."""
+    pid: int = 0
+    """The collector; 0 until it has said so."""
+    captured_pid: int = 0
+    trigger: Trigger | None = None
+    method: str = "auto"
+    nodeid: str | None = None
+    phase: str | None = None
+    """Of the test."""
+    attempt: int = 1
+    worker_id: str | None = None
+    signal: int | None = None
+    """Number of the signal behind it."""
+    deadline_source: str | None = None
+    summary: str = ""
+    """One line: what happened, and where."""
+    answered: bool = False
+    """Whether the diagnosis is in the run's folder."""
+    slot: int = 0
+    """Which of the run's captures it is; 0 if they are not limited."""
+    claim: str | None = None
+    """File in the run's folder that keeps others from capturing the same test."""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    """Bytes of core and libraries read so far and in all; 0 while unknown."""
+    result: str = ""
+    """Name of the finished file in the artifact directory; empty until then."""
+    size: int = 0
+    """Bytes of the finished file."""
+    reason: str = ""
+    """Why it failed; of a finished one what is worth knowing."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its collector has nothing more to do than to clean up."""
+        return self.state in {"done", "failed", "dropped"}
+
+
+_NAMES: Final = frozenset(field.name for field in dataclasses.fields(CaptureState))
+
+
+def write_state(descriptor: int, state: CaptureState) -> None:
+    """Write the state over what a state file holds; raises OSError.
+
+    The size of the file stays if it can, so a full disk does no harm.
+    """
+    data = json.dumps(dataclasses.asdict(state)).encode().ljust(_SIZE)
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))
+
+
+def read_state(path: Path) -> CaptureState | None:
+    """Return what a state file says; None if it says nothing yet, or is gone."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not fields.keys() >= _NAMES:
+        return None
+    return CaptureState(**{name: fields[name] for name in _NAMES})

@@ -1,0 +1,65 @@
+"""Whether a process still is the one that waits: also when the clock of the machine is set."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from capabilities import needs
+
+from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.run.folder import is_awaited, new_run_id, run_folder_name
+
+SHIFTED = 'mount --bind "$0" /proc/stat && exec "$@"'
+"""Start a command that sees another time of boot: the kernel computes it from the wall clock."""
+ASK = """
+import sys, time, pathlib
+from pytest_gencore.run.folder import is_awaited
+before = pathlib.Path(sys.argv[1]).read_text().split("btime ")[1].split()[0]
+assert pathlib.Path("/proc/stat").read_text().split("btime ")[1].split()[0] == before
+print(is_awaited(pathlib.Path(sys.argv[2])))
+"""
+
+
+def test_start_is_the_kernels() -> None:
+    line = subprocess.run(["cat", "/proc/self/stat"], capture_output=True, text=True, check=True).stdout
+    pid = int(line.split()[0])
+    with_own = start_ticks(os.getpid())
+    assert with_own <= int(line.rpartition(")")[2].split()[19])
+    assert pid != os.getpid()
+
+
+def test_another_process_with_the_id_is_not_awaited(tmp_path: Path) -> None:
+    folder = tmp_path / run_folder_name(new_run_id())
+    folder.mkdir()
+    assert is_awaited(folder)
+    pid, ticks, rest = folder.name.removeprefix(".gencore-").split("-")
+    assert not is_awaited(tmp_path / f".gencore-{pid}-{int(ticks) + 1}-{rest}")
+    assert not is_awaited(tmp_path / ".gencore-nonsense")
+
+
+@needs("root")
+def test_clock_of_the_machine_is_set(tmp_path: Path) -> None:
+    folder = tmp_path / run_folder_name(new_run_id())
+    folder.mkdir()
+    stat = Path("/proc/stat").read_text()
+    shifted = tmp_path / "stat"
+    shifted.write_text(re.sub(r"btime (\d+)", lambda found: f"btime {int(found[1]) + 1}", stat))
+    command: list[str | Path] = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        SHIFTED,
+        shifted,
+        sys.executable,
+        "-c",
+        ASK,
+        shifted,
+        folder,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
