@@ -201,6 +201,14 @@ def test_a_thread_that_masks_all_signals(capture: Capture) -> None:
     assert is_complete_stack(gdb_stacks(captured.core.parent)[captured.facts["pid"]])
 
 
+@needs("root")
+def test_supplementary_groups_do_not_hide_that_signals_are_masked(capture: Capture) -> None:
+    """They stand in front of the mask in /proc/PID/status, on a line of any length."""
+    captured = capture("masked_with_many_groups")
+    assert captured.thread()["reason"] == "it blocks the signal that stops threads"
+    assert captured.manifest["timings"]["stop_ms"] < 150, "without waiting for the deadline of 200 ms"
+
+
 @both_methods
 def test_a_process_whose_main_thread_has_ended(capture: Capture, method: str) -> None:
     captured = capture("zombie_leader", method)
