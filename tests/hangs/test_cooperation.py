@@ -181,7 +181,7 @@ def test_session_inside_a_test(project: Project, armed: str) -> None:
         """,
     )
 
-    ended = project.run(*QUICK, "-p", "no:asyncio", "--basetemp=temporary")
+    ended = project.run(*QUICK, "--basetemp=temporary")
 
     assert ended.status == SEGV
     assert list(project.archives()) == ["test_a.py::test_2 call"]

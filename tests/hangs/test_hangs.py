@@ -376,7 +376,7 @@ def test_hang_of_an_event_loop(project: Project, kind: str) -> None:
         """
     )
 
-    ended = project.run(*QUICK, "--timeout=1.5", "--timeout-method=signal")
+    ended = project.run(*QUICK, "-p", kind, "--timeout=1.5", "--timeout-method=signal")
 
     assert ended.counts() == {"failed": 1}
     stacks = read_member(project.only_archive(), "stacks.txt").decode()
@@ -399,7 +399,7 @@ def test_patched_clocks_and_files(project: Project) -> None:
         """
     )
 
-    ended = project.run(*QUICK)
+    ended = project.run(*QUICK, "-p", "fakefs")
 
     assert ended.counts() == {"failed": 2}
     archives = project.archives()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
+from lean_runs import base_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,8 @@ def test_the_size_of_all_archives_is_limited(
 
 def start_session(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gencore-on-fail", *arguments]
+    arguments = ("--gencore-on-fail", *arguments)
+    command = [sys.executable, "-m", "pytest", *base_arguments(arguments, pystack=True), *arguments]
     return subprocess.Popen(
         command, cwd=pytester.path, env=environment, stdout=subprocess.PIPE, start_new_session=True
     )

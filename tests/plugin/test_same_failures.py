@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lean_runs import ALL_PLUGINS
 
 if TYPE_CHECKING:
     from sample_runs import RunGencore
@@ -157,7 +158,8 @@ def test_failures_are_the_same(pytester: pytest.Pytester, run_gencore: RunGencor
     pytester.makepyfile(**{"plain/test_plain": PLAIN, "unit/test_unit": UNITTEST, "async_/test_async": ASYNC})
     pytester.makepyfile(**{"wrapped/conftest": WRAPPERS, "wrapped/test_wrapped": WRAPPED})
 
-    options = (*STYLES[style], "-oasyncio_mode=strict", "-oasyncio_default_fixture_loop_scope=function")
+    plugins = ALL_PLUGINS if style == "auto" else ("-p", "anyio", "-p", "asyncio")
+    options = (*STYLES[style], *plugins, "-oasyncio_mode=strict")
     found = {}
     for name, arguments in {"without": ("-p", "no:gencore"), "armed": ARMED}.items():
         result = run_gencore(*options, *arguments, fake="")
