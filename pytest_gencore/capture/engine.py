@@ -19,7 +19,8 @@ from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.run.files import CLAIM, QUOTA
+from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
@@ -102,7 +103,7 @@ class CaptureEngine:
         """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
-        slot = os.fsencode(directory / run_folder_name(run_id) / SLOT_PREFIX)
+        slot = os.fsencode(directory / run_folder_name(run_id) / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
         self._messages = {
@@ -264,7 +265,7 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     if claim is None or nodeid is None:
         return None
     key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
-    return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
+    return CLAIM.named(hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24])
 
 
 def _find_pystack() -> str | None:

@@ -13,10 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
 from pytest_gencore.run.folder import (
-    CLOSED_MARK,
-    DROP_PREFIX,
-    SEEN_PREFIX,
     Refusals,
     count_refusals,
     find_holder,
@@ -119,11 +117,11 @@ class Run:
 
         ``name`` is that of its archive without ``.tar.gz``. The test can be captured again.
         """
-        state = self._folder / f"{name}.json"
+        state = self._folder / STATE.named(name)
         if not state.exists():
             return
         with contextlib.suppress(OSError):
-            (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
+            (self._folder / DROP.named(name)).touch(mode=0o600)
         deadline = time.monotonic() + _TIDYING_SECONDS
         while not self._settle(state):
             told = read_state(state)
@@ -134,7 +132,7 @@ class Run:
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""
         with contextlib.suppress(OSError):
-            (self._folder / f"{SEEN_PREFIX}{name}").touch(mode=0o600)
+            (self._folder / SEEN.named(name)).touch(mode=0o600)
 
     def refusals(self) -> Refusals:
         """Return how many captures of the run were refused."""
@@ -164,7 +162,7 @@ class Run:
         if not self._folder.is_dir():
             return
         with contextlib.suppress(OSError):
-            (self._folder / CLOSED_MARK).touch(mode=0o600)
+            (self._folder / CLOSED.named()).touch(mode=0o600)
         deadline = time.monotonic() + _TIDYING_SECONDS
         while any(alive and state.is_final for _, state, alive in self._states()):
             if time.monotonic() >= deadline:
@@ -183,7 +181,7 @@ class Run:
 
     def _states(self) -> Iterator[tuple[Path, CaptureState, bool]]:
         """Yield state file, state and whether its collector lives."""
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(self._folder.glob(STATE.glob)):
             alive = is_locked(path)  # before reading: what a dead collector wrote is final
             yield path, read_state(path) or CaptureState(), alive
 
@@ -204,7 +202,7 @@ class Run:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = read_state(path) or self._settled.get(path.stem) or CaptureState()
-            is_dropped = (self._folder / f"{DROP_PREFIX}{path.stem}").exists()
+            is_dropped = (self._folder / DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
                 with contextlib.suppress(OSError):
                     (self._directory / state.result).unlink()
@@ -212,7 +210,7 @@ class Run:
             elif not state.is_final:
                 _remove_leftovers(self._directory, self._folder, path.stem)
                 state.state = "dropped" if is_dropped else "failed"
-                state.reason = "" if is_dropped else _why_it_died(path.with_suffix(".log"))
+                state.reason = "" if is_dropped else _why_it_died(path.with_name(LOG.named(path.stem)))
             else:
                 return state
             self._settled[path.stem] = state
@@ -244,7 +242,7 @@ class Run:
             signal=state.signal,
             summary=state.summary,
             deadline_source=state.deadline_source,
-            answer=_read_answer(path.with_suffix(".txt")) if state.answered else "",
+            answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
         )
 
 
@@ -295,5 +293,5 @@ def _why_it_died(log: Path) -> str:
 
 def _remove_leftovers(directory: Path, folder: Path, name: str) -> None:
     with contextlib.suppress(OSError):
-        (directory / f"{name}.tar.gz.partial").unlink()
+        (directory / partial_name(name)).unlink()
     shutil.rmtree(folder / name, ignore_errors=True)

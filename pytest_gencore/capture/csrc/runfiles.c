@@ -2,7 +2,7 @@
  * runfiles.c - everything that makes or removes a file: names, folders, claims, slots, pipes.
  *
  * Runs in the collector-to-be. Files are made relative to open directories, never through a link,
- * with O_EXCL and for this user alone. pytest_gencore/runfolder.py knows the same names.
+ * with O_EXCL and for this user alone. pytest_gencore/run/files.py has a table of them.
  */
 #include <linux/memfd.h>
 #include <sys/file.h>
