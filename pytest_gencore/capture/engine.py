@@ -125,6 +125,12 @@ class CaptureEngine:
             -1 if max_captures is None else max_captures,
         )
 
+    @staticmethod
+    def check_available() -> None:
+        """Raise ``UnavailableError`` if this process cannot start captures; nothing is prepared or opened."""
+        _load_extension()
+        _collector_command()
+
     def capture(self, request: CaptureRequest) -> Capture:
         """Take a snapshot of this process and start its collector; returns after about one fork.
 

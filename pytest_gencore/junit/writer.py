@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from pytest_gencore.junit.common import PROPERTY, escape, make_tag, replace_file
+from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit.common import escape, make_tag, replace_file
 from pytest_gencore.junit.journal import Case, Journal, Suite
 from pytest_gencore.run.files import JUNIT
 

@@ -7,7 +7,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.junit.common import PROPERTY
+from pytest_gencore.junit import PROPERTY
 
 if TYPE_CHECKING:
     import pytest
@@ -22,6 +22,8 @@ class Attachment(TypedDict):
     trigger: str
     method: str
     pid: int
+    phase: str | None
+    """In which the capture was made, None outside of a test."""
 
 
 def attach_archive(

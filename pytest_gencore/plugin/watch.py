@@ -16,12 +16,11 @@ from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, Standbys, Trigger
-    from pytest_gencore.plugin.capturing import Capturer
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Standbys, Trigger
     from pytest_gencore.plugin.fired import Fired
-    from pytest_gencore.plugin.options import Settings
+    from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
 AWAIT_SECONDS = 300.0
@@ -32,19 +31,28 @@ class Watch:
     """A plugin of its own, registered only if there is something to watch."""
 
     def __init__(
-        self, config: pytest.Config, capturer: Capturer, engine: CaptureEngine, *, local: bool
+        self,
+        config: pytest.Config,
+        engine: CaptureEngine,
+        settings: Settings,
+        *,
+        settings_for: Callable[[pytest.Item], Settings],
+        make_request: Callable[..., CaptureRequest],
+        local: bool,
     ) -> None:
+        """Install the crash handlers, if the ``settings`` of the run ask for that."""
         self._config = config
-        self._capturer = capturer
+        self._settings_for = settings_for
+        self._make_request = make_request
         self._engine = engine
         self._native: Any = engine.native
         self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
-        self._on_fail = capturer.settings.on_fail
+        self._on_fail = settings.on_fail
         self._standbys: dict[tuple[object, ...], Standbys] = {}
-        self._no_test = self._prepare_crash(None, capturer.settings)
+        self._no_test = self._prepare_crash(None, settings)
         self._deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
         self._item: pytest.Item | None = None
@@ -145,7 +153,7 @@ class Watch:
             return (yield)
         standbys = self._find_standbys(
             "timeout",
-            self._capturer.settings_for(item),
+            self._settings_for(item),
             ends_alone=False,
             deadline_seconds=seconds,
             deadline_source="pytest-timeout",
@@ -169,7 +177,7 @@ class Watch:
     def _begin(self, item: pytest.Item) -> None:
         self._end()
         self._running = item
-        settings = self._capturer.settings_for(item)
+        settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
         self._item = item
@@ -218,7 +226,9 @@ class Watch:
         """Return what prepares the same capture for one test after the other."""
         key = (trigger, settings.method, settings.threads, *details.values())
         if key not in self._standbys:
-            request = self._capturer.make_request(trigger, settings, None, **details)
+            if trigger == "timeout":
+                import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
+            request = self._make_request(trigger, settings, None, **details)
             self._standbys[key] = self._engine.make_standbys(
                 request, await_seconds=AWAIT_SECONDS if ends_alone else 0
             )

@@ -46,11 +46,15 @@ class FakeEngine:
     native = FakeNative()
 
     def __init__(self, directory: Path, run_id: str, **_: object) -> None:
-        if MODE == "unavailable":
-            raise UnavailableError("no extension", help_text="install a wheel")
+        self.check_available()
         self.directory = directory
         self.state = directory / f".run-{run_id}"
         self.count = 0
+
+    @staticmethod
+    def check_available() -> None:
+        if MODE == "unavailable":
+            raise UnavailableError("no extension", help_text="install a wheel")
 
     def make_standbys(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> FakeStandbys:
         return FakeStandbys(request)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_gencore.plugin import options, values
-from pytest_gencore.plugin.options import apply_marker, read_marker, resolve_settings
+from pytest_gencore.plugin.settings import PARSERS, Marker, apply_marker, read_marker, resolve_settings
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def test_markers_merge_with_the_nearest_first(pytester: pytest.Pytester) -> None
     item = pytester.getitem("def test_func(): pass")
     item.add_marker(pytest.mark.gencore(enabled=False, method="kernel", timeout=5))
     item.add_marker(pytest.mark.gencore(method="memory"), append=False)
-    assert read_marker(item) == options.Marker(enabled=True, method="memory", timeout=5.0)
+    assert read_marker(item) == Marker(enabled=True, method="memory", timeout=5.0)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,7 @@ def test_every_option_has_an_ini_twin_and_help(pytester: pytest.Pytester) -> Non
     for name in ("on_fail", *(option.name for option in options.TABLE)):
         assert flag(name) in text
         assert f"gencore_{name} (" in text
+
+
+def test_each_option_has_a_parser() -> None:
+    assert set(PARSERS) == {option.name for option in options.TABLE}
