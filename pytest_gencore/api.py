@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.methods import parse_method
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +59,7 @@ def _request(
     core_filter: int,
 ) -> Future[Path]:
     from pytest_gencore.capture import CaptureRequest
+    from pytest_gencore.methods import parse_method
 
     request = CaptureRequest(
         trigger="request",
