@@ -18,7 +18,7 @@ from pytest_gencore.protocol import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Standbys, Trigger
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCaptures, Trigger
     from pytest_gencore.plugin.fired import Fired
     from pytest_gencore.plugin.settings import Settings
 
@@ -51,7 +51,7 @@ class Watch:
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
         self._on_fail = settings.on_fail
-        self._standbys: dict[tuple[object, ...], Standbys] = {}
+        self._prepared: dict[tuple[object, ...], PreparedCaptures] = {}
         self._no_test = self._prepare_crash(None, settings)
         self._deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
@@ -151,14 +151,14 @@ class Watch:
         seconds = settings.timeout or 0
         if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
-        standbys = self._find_standbys(
+        prepared = self._find_prepared(
             "timeout",
             self._settings_for(item),
             ends_alone=False,
             deadline_seconds=seconds,
             deadline_source="pytest-timeout",
         )
-        self._deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        self._deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
         result = yield
         self._deadlines.hold_pytest_timeout(item)
         return result
@@ -188,15 +188,15 @@ class Watch:
             self._set_own_deadline(item, settings, settings.timeout)
 
     def _set_own_deadline(self, item: pytest.Item, settings: Settings, seconds: float) -> None:
-        standbys = self._find_standbys(
+        prepared = self._find_prepared(
             "timeout",
             settings,
             ends_alone=self._local and self._exits,
             deadline_seconds=seconds,
             deadline_source="gencore",
         )
-        standby = standbys.make(item.nodeid)
-        self._deadlines.set_own(seconds, standbys.request, standby, exits=self._exits)
+        standby = prepared.prepare(item.nodeid)
+        self._deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
 
     def _end(self) -> None:
         self._running = None
@@ -217,22 +217,22 @@ class Watch:
             self._deadlines.start()
 
     def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
-        standbys = self._find_standbys("crash", settings, ends_alone=self._local)
-        return standbys.make(None if item is None else item.nodeid)
+        prepared = self._find_prepared("crash", settings, ends_alone=self._local)
+        return prepared.prepare(None if item is None else item.nodeid)
 
-    def _find_standbys(
+    def _find_prepared(
         self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any
-    ) -> Standbys:
+    ) -> PreparedCaptures:
         """Return what prepares the same capture for one test after the other."""
         key = (trigger, settings.method, settings.threads, *details.values())
-        if key not in self._standbys:
+        if key not in self._prepared:
             if trigger == "timeout":
                 import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
             request = self._make_request(trigger, settings, None, **details)
-            self._standbys[key] = self._engine.make_standbys(
+            self._prepared[key] = self._engine.prepare_captures(
                 request, await_seconds=AWAIT_SECONDS if ends_alone else 0
             )
-        return self._standbys[key]
+        return self._prepared[key]
 
     def _is_debugging(self) -> bool:
         return self._is_traced or is_debugging(self._config)

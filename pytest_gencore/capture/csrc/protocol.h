@@ -27,7 +27,7 @@ enum gencore_descriptor {
     GENCORE_FD_STDERR = 8,   /* the test run's standard error, if it is to be told */
 };
 
-/* Where a capture failed. The messages are in capture/engine.py. */
+/* Where a capture failed. The messages are in capture/stages.py. */
 enum gencore_stage {
     GENCORE_STAGE_NONE = 0,
     GENCORE_STAGE_BUSY = 1,
