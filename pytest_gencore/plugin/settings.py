@@ -46,6 +46,10 @@ class Settings:
     max_size: int
     """Bytes."""
 
+    def of_a_request(self) -> dict[str, Any]:
+        """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
+        return {"method": self.method, "threads": self.threads, "core_filter": self.filter}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
