@@ -55,6 +55,11 @@ def attach_refusal(report: pytest.TestReport, reason: str) -> None:
     report.sections.append((SECTION, describe_failure(reason)))
 
 
+def is_ours(report: pytest.TestReport) -> bool:
+    """Return whether the report has an archive, or a reason why there is none."""
+    return hasattr(report, "gencore") or hasattr(report, "gencore_failure")
+
+
 def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
     """Correct the section about an archive when more is known about it."""
     old = (SECTION, describe_archive(path))

@@ -73,6 +73,10 @@ class Capturer:
         """Return the settings of one test."""
         return apply_marker(self.settings, read_marker(item))
 
+    def has_fired(self) -> bool:
+        """Return whether a deadline of the running test has passed since ``take_fired``."""
+        return self._watch is not None and self._watch.has_fired()
+
     def take_fired(self, phase: str) -> list[Fired]:
         """Return what the deadlines of the running test did until the report of this phase."""
         return [] if self._watch is None else self._watch.take_fired(phase)

@@ -14,7 +14,7 @@ from pytest_gencore.plugin import attach, failures
 from pytest_gencore.plugin.failures import PASS_ON
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pytest_gencore.capture import Capture
     from pytest_gencore.plugin.capturer import Capturer
@@ -31,8 +31,12 @@ STOPS_THE_RUN = (pytest.exit.Exception, KeyboardInterrupt, bdb.BdbQuit)
 class Capturing:
     """A plugin: captures tests of this process; never changes a verdict."""
 
-    def __init__(self, config: pytest.Config, capturer: Capturer) -> None:
+    def __init__(
+        self, config: pytest.Config, capturer: Capturer, *, record: Callable[[pytest.TestReport], None]
+    ) -> None:
+        """``record`` is called with each report that has something of ours on it."""
         self.capturer = capturer
+        self._record = record
         self.is_wanted = capturer.settings.on_fail
         """Whether anything is known that can ask for a capture of a failure."""
         self._html_path = find_html_path(config)
@@ -50,7 +54,8 @@ class Capturing:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Capture once the report is what all other plugins made of it."""
         report = yield
-        self.consider(item, call, report)
+        if report.failed or call.when == "teardown" or self.capturer.has_fired():
+            self.consider(item, call, report)
         return report
 
     @pytest.hookimpl(trylast=True)
@@ -79,6 +84,8 @@ class Capturing:
         except BaseException as error:  # noqa: BLE001 - a capture that fails changes no verdict
             item.stash[TRIED_KEY] = True
             attach.attach_failure(report, attach.describe_error(error))
+        if attach.is_ours(report):
+            self._record(report)
 
     def _is_asked_for(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> bool:
         item.stash[ERROR_KEY] = call.excinfo.value if call.excinfo else None

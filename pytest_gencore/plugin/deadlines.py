@@ -84,6 +84,17 @@ class Deadlines:
         """Whether the test has a deadline of our own."""
         return self._clock is not None
 
+    def has_fired(self) -> bool:
+        """Return whether there is something that ``take_fired`` would return."""
+        return bool(
+            self._fired
+            or (self._clock is not None and self._clock.has_fired())
+            or (
+                self._other_request is not None
+                and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is not None
+            )
+        )
+
     def set_own(self, seconds: float, request: CaptureRequest, standby: object, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
         self._own_request = request

@@ -87,7 +87,6 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
     roles = Roles(config, settings)
     get_run_id = make_run_id_getter()
     capturer = Capturer(config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False)
-    roles.capturing = Capturing(config, capturer)
     roles.showing = Showing(
         config,
         settings,
@@ -95,6 +94,7 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
         find_unavailable=lambda: capturer.unavailable,
         may_have_captures=lambda: capturer.is_armed,
     )
+    roles.capturing = Capturing(config, capturer, record=roles.showing.record)
     roles.register(roles.capturing, "capturing")
     roles.register(roles.showing, "showing")
     return roles
@@ -137,11 +137,15 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
         worker_id=worker_input["workerid"],
         once_a_worker=ours["once_a_worker"],
     )
-    roles.capturing = Capturing(config, capturer)
+    roles.capturing = Capturing(config, capturer, record=leave_to_controller)
     roles.worker = Worker(config, lambda: capturer.unavailable)
     roles.register(roles.capturing, "capturing")
     roles.register(roles.worker, "worker")
     return roles
+
+
+def leave_to_controller(report: pytest.TestReport) -> None:
+    """Record nothing: the report passes to the controller with what is on it."""
 
 
 def make_run_id_getter() -> Callable[[], str]:

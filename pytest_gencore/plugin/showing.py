@@ -65,13 +65,12 @@ class Showing:
             self._results.add_report(self._reports.pop(0))
         return self._results
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record captures; under xdist this is how the controller hears of them.
+    def record(self, report: pytest.TestReport) -> None:
+        """Keep a report with something of ours on it.
 
-        They are looked at later: while a test runs it may have patched what imports need.
+        It is looked at later: while a test runs it may have patched what imports need.
         """
-        if hasattr(report, "gencore") or hasattr(report, "gencore_failure"):
-            self._reports.append(report)
+        self._reports.append(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.plugin.deadlines import Deadlines
-from pytest_gencore.plugin.debuggers import is_debugging, is_traced
+from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
 
@@ -41,7 +41,6 @@ class Watch:
         local: bool,
     ) -> None:
         """Install the crash handlers, if the ``settings`` of the run ask for that."""
-        self._config = config
         self._settings_for = settings_for
         self._make_request = make_request
         self._engine = engine
@@ -60,7 +59,8 @@ class Watch:
         self._is_test_armed = False
         self._has_own_fixtures = False
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
-        self._is_traced = is_traced()  # once: whoever attaches later is noticed by the timers' handler
+        # Once: whoever attaches later is noticed by the timers' handler.
+        self._is_debugged = is_traced() or is_debugging_asked_for(config)
         if self._on_fail:
             self._handlers.install(self._no_test)
 
@@ -69,6 +69,10 @@ class Watch:
         if self._handlers.is_owner:
             self._native.release_deadlines()
         self._handlers.close()
+
+    def has_fired(self) -> bool:
+        """Return whether a deadline of the running test has passed since ``take_fired``."""
+        return self._deadlines.has_fired()
 
     def take_fired(self, phase: str) -> list[Fired]:
         """Return what the deadlines of the test did since the last call; ``phase`` is the one just reported.
@@ -235,4 +239,4 @@ class Watch:
         return self._prepared[key]
 
     def _is_debugging(self) -> bool:
-        return self._is_traced or is_debugging(self._config)
+        return self._is_debugged or is_debugging()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.plugin.attach import describe_error, is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,11 @@ class Controller:
             "run_id": run_id,
             "once_a_worker": self._config.getoption("dist", "no") == "each",
         }
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record what workers captured."""
+        if is_ours(report):
+            self._get_results().add_report(report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
