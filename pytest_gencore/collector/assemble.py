@@ -14,7 +14,6 @@ from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
 from pytest_gencore.collector.files.libraries import Library, gather_libraries
-from pytest_gencore.collector.files.library_cache import PackLog, Packs, key_of
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
@@ -52,7 +51,6 @@ def collect(
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     notices: list[str] = []
     debug_files = find_debug_files(libraries, notices)
-    log = PackLog()
     method, reason = choose_method(handover.context.request.method)
     notices += find_notices(handover, snapshot, memory.mappings, method)
     if stacks.notice:
@@ -64,25 +62,11 @@ def collect(
         progress.expect(core.data_size)
         write_core(core, file.fileno(), progress.advance)
     else:
-        with Packs(handover.directory, handover.run_folder) as packs:
-            files = [*libraries, *debug_files]
-            contents = _Contents(
-                handover,
-                source,
-                method,
-                reason,
-                core,
-                files,
-                stacks,
-                sources,
-                notices,
-                progress,
-                packs,
-                log,
-            )
-            _write_archive(contents, file, started)
+        files = [*libraries, *debug_files]
+        about = (handover, source, method, reason, core)
+        _write_archive(_Contents(*about, files, stacks, sources, notices, progress), file, started)
     size = os.fstat(file.fileno()).st_size
-    return Artifact(size, method, find_shown_notices(handover, libraries, core), log)
+    return Artifact(size, method, find_shown_notices(handover, libraries, core))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +83,6 @@ class _Contents:
     sources: Sources
     notices: list[str]
     progress: Progress
-    packs: Packs
-    log: PackLog
 
     def manifest(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> bytes:
         return encode_manifest(
@@ -141,7 +123,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         if unreadable and contents.method == "memory":
             late.append(f"{unreadable} pages could not be read and are zeros")
         for library in included:
-            _add_library(library, archive, contents, late)
+            _add_library(library, archive, late)
             for alias in library.aliases:
                 archive.add_link(alias, library.path)
     seconds = time.monotonic() - started
@@ -151,19 +133,10 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         archive.rewrite_manifest(contents.manifest(seconds, (f"{len(late)} notices are left out",)))
 
 
-def _add_library(library: Library, archive: ArchiveWriter, contents: _Contents, notices: list[str]) -> None:
-    key = key_of(library)
-    pack = contents.packs.find(key, library.size)
-    if pack is not None:
-        place = (pack.offset, pack.length)
-        start = archive.copy_pack(library.path, library.size, pack.descriptor, place, 0o700)
-        contents.log.add(key, start, pack.length)
-        return
+def _add_library(library: Library, archive: ArchiveWriter, notices: list[str]) -> None:
     chunks = _readable_chunks(library, notices)
-    missing, start, end = archive.add_pack(library.path, library.size, chunks, 0o700)
-    if not missing:
-        contents.log.add(key, start, end)
-    elif not library.note:
+    missing = archive.add_stream(library.path, library.size, chunks, 0o700)
+    if missing and not library.note:
         library.note = f"{missing} bytes could not be read and are zeros"
 
 

@@ -29,7 +29,7 @@ from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
-from pytest_gencore.run.concurrency import take_turn
+from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.quota import SizeQuota
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Collector:
             finisher.write_junit_early()
             progress.add_check(finisher.check)
             with (
-                take_turn(state.queue, progress.check),
+                collector_slot(handover.run_folder, state.queue, progress.check),
                 os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,
             ):
                 state.work()

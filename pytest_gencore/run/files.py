@@ -66,13 +66,6 @@ LOG: Final = RunFile(
 DIAGNOSIS: Final = RunFile(
     "NAME.txt", _COLLECTOR, _WAITING, f"{_COLLECTOR}, {_WAITING}", "the diagnosis: trigger and stacks"
 )
-LIBRARIES: Final = RunFile(
-    "NAME.packs",
-    _COLLECTOR,
-    "later collectors",
-    f"{_COLLECTOR}, {_WAITING}",
-    "where in the finished archive the compressed libraries are",
-)
 WORK: Final = RunFile(
     "NAME/",
     _LAUNCHER,
@@ -109,6 +102,9 @@ SEEN: Final = RunFile(
     "a report names this archive, of a capture at a deadline; its collector need not report it",
 )
 DROP: Final = RunFile("drop-NAME", _WAITING, _COLLECTOR, "", "this archive is not wanted any more")
+COLLECTOR_SLOT: Final = RunFile(
+    "collector-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector at work; others of the run wait"
+)
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
 )
@@ -123,7 +119,6 @@ FILES: Final = (
     STATE,
     LOG,
     DIAGNOSIS,
-    LIBRARIES,
     WORK,
     CLAIM,
     QUOTA,
@@ -132,11 +127,12 @@ FILES: Final = (
     FULL,
     SEEN,
     DROP,
+    COLLECTOR_SLOT,
     BUDGET,
     JUNIT,
     CLOSED,
 )
-OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS, LIBRARIES)
+OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)
 """Those that belong to one capture, besides its folder."""
 
 

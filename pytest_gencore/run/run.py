@@ -59,7 +59,7 @@ class Outcome:
     bytes_total: int
     """Bytes of core and libraries read so far and in all; 0 while unknown."""
     queued: bool = False
-    """Whether it waits for other collectors of this host; its snapshot exists."""
+    """Whether it waits for other collectors of the run; its snapshot exists."""
     captured_pid: int = 0
     """The captured process; 0 while unknown."""
     attempt: int = 1
@@ -111,6 +111,25 @@ class Run:
             if not working or (deadline is not None and time.monotonic() >= deadline):
                 return outcomes
             _wait_for_any_end(working)
+
+    def wait_for(self, name: str) -> Outcome:
+        """Wait until the collector of one capture is not at work any more; return what became of it.
+
+        ``name`` is that of its archive without ``.tar.gz``. Raises FileNotFoundError if its state is gone.
+        """
+        path = self._folder / STATE.named(name)
+        while True:
+            alive = is_locked(path)  # before reading: what a dead collector wrote is final
+            state = read_state(path)
+            if not alive:
+                state = self._settle(path) or state
+                if state is None:
+                    raise FileNotFoundError(errno.ENOENT, "the state of the capture is gone", str(path))
+            outcome = self._outcome(path, state or CaptureState())
+            if outcome.state != "working":
+                self._reap({state.pid if state is not None else 0})
+                return outcome
+            _wait_for_any_end([state.pid] if state is not None and state.pid else [])
 
     def drop(self, name: str) -> None:
         """Give up a capture that nobody wants any more, be it finished or not; may be called again.

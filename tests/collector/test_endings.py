@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -154,9 +153,12 @@ LOCKED = """
 import fcntl
 from subjects import give_up_privileges
 from pytest_gencore.run import concurrency
+from pytest_gencore.run.folder import run_folder_name
 give_up_privileges(int(sys.argv[2]))
 captures = Captures(sys.argv[1])
-files = concurrency._open_files()  # as two collectors at work
+run_folder = captures.directory / run_folder_name(captures.run_id)
+run_folder.mkdir(mode=0o700, parents=True)
+files = concurrency._open_files(run_folder)  # as two collectors at work
 for file in files:
     fcntl.flock(file, fcntl.LOCK_EX)
 for number in range(3):
@@ -176,16 +178,11 @@ report(outcomes=outcomes, answers=answers, finished=finished)
 
 @needs("root")
 def test_queued(open_path: Path) -> None:
-    """Who queues has answered already, can be dropped, and works when it is its turn."""
+    """Who queues has answered already, can be dropped, and works when it has a slot."""
     python = python_for_everybody()
     if python is None:
         pytest.skip("no Python that an unprivileged user may start")
-    try:
-        answer = run_subject(
-            HELPERS + LOCKED, open_path / "out", str(LONELY_USER), python=python, timeout=100
-        )
-    finally:
-        shutil.rmtree(f"/tmp/gencore-{LONELY_USER}", ignore_errors=True)
+    answer = run_subject(HELPERS + LOCKED, open_path / "out", str(LONELY_USER), python=python, timeout=100)
 
     assert [outcome["state"] for outcome in answer["outcomes"]] == ["dropped", "done", "done"]
     assert all(text.startswith("failed: ") for text in answer["answers"])

@@ -40,6 +40,5 @@ def test_names() -> None:
         "NAME.json",
         "NAME.log",
         "NAME.txt",
-        "NAME.packs",
         "NAME/",
     ]

@@ -56,8 +56,6 @@ class Finisher:
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
         self._is_published = True
-        with contextlib.suppress(OSError):
-            artifact.packs.write(self._result, self._folder)
         line = f"core archive: {self._result}"
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
 
