@@ -51,7 +51,8 @@ def _open_files(run_folder: Path) -> list[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         for number in range(1, SLOTS + 1):
-            files.append(os.open(run_folder / COLLECTOR_SLOT.named(number), flags, 0o600))
+            file = os.open(run_folder / COLLECTOR_SLOT.named(number), flags, 0o600)
+            files.append(file)  # noqa: PERF401 - those before are closed if one fails
     except OSError:
         for file in files:
             os.close(file)
