@@ -52,7 +52,7 @@ def _open_files(run_folder: Path) -> list[int]:
     try:
         for number in range(1, SLOTS + 1):
             file = os.open(run_folder / COLLECTOR_SLOT.named(number), flags, 0o600)
-            files.append(file)  # noqa: PERF401 - those before are closed if one fails
+            files.append(file)
     except OSError:
         for file in files:
             os.close(file)
