@@ -39,6 +39,9 @@ class Capturer:
         self._worker_id = worker_id
         self._once_a_worker = once_a_worker
         self._watch: Watch | None = None
+        self.has_fired: Callable[[str], bool] = never
+        """Whether a deadline of the running test has passed until the report of a phase."""
+        self.take_fired: Callable[[], list[Fired]] = list
         self._plugins: list[object] = []
         self._stderr_fd = -1
 
@@ -65,6 +68,7 @@ class Capturer:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+            self.has_fired, self.take_fired = never, list
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
@@ -72,14 +76,6 @@ class Capturer:
     def settings_for(self, item: pytest.Item) -> Settings:
         """Return the settings of one test."""
         return apply_marker(self.settings, read_marker(item))
-
-    def has_fired(self) -> bool:
-        """Return whether a deadline of the running test has passed since ``take_fired``."""
-        return self._watch is not None and self._watch.has_fired()
-
-    def take_fired(self, phase: str) -> list[Fired]:
-        """Return what the deadlines of the running test did until the report of this phase."""
-        return [] if self._watch is None else self._watch.take_fired(phase)
 
     def make_request(
         self, trigger: Trigger, settings: Settings, item: pytest.Item | None, **details: Any
@@ -143,6 +139,7 @@ class Capturer:
             make_request=self.make_request,
             local=self._is_local,
         )
+        self.has_fired, self.take_fired = self._watch.deadlines.has_fired, self._watch.deadlines.take_fired
         self._register(self._watch, watch.NAME)
         if self._is_local and self._config.getoption("xmlpath", None):
             from pytest_gencore.plugin import journal
@@ -152,3 +149,8 @@ class Capturer:
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)
         self._plugins.append(plugin)
+
+
+def never(_phase: str) -> bool:
+    """Return False: nothing watches tests."""
+    return False

@@ -54,7 +54,11 @@ class Capturing:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Capture once the report is what all other plugins made of it."""
         report = yield
-        if report.failed or call.when == "teardown" or self.capturer.has_fired():
+        if (
+            self.capturer.has_fired(call.when)
+            or report.outcome == "failed"
+            or (call.when == "teardown" and REQUESTED_KEY in item.stash)
+        ):
             self.consider(item, call, report)
         return report
 
@@ -67,7 +71,7 @@ class Capturing:
     def consider(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Capture if the report asks for it; attach what there is to attach."""
         try:
-            for fired in self.capturer.take_fired(call.when):
+            for fired in self.capturer.take_fired():
                 self._take_fired(item, report, fired)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):
                 item.stash[TRIED_KEY] = True

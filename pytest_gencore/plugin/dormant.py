@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.plugin.options import GROUP, is_anything_set, is_distributed
+from pytest_gencore.plugin.options import has_marker, is_anything_set, is_distributed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,7 +36,7 @@ class Dormant:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Look for markers that the test has added while it ran."""
         report = yield
-        if call.excinfo is not None and item.get_closest_marker(GROUP) is not None:
+        if call.excinfo is not None and has_marker(item):
             capturing = wake(self._config).capturing
             if capturing is not None:
                 capturing.consider(item, call, report)
@@ -45,7 +45,7 @@ class Dormant:
 
 def is_asking(item: pytest.Item) -> bool:
     """Return whether a test has the marker or uses the fixture."""
-    return item.get_closest_marker(GROUP) is not None or "gencore" in getattr(item, "fixturenames", ())
+    return has_marker(item) or "gencore" in getattr(item, "fixturenames", ())
 
 
 def start(config: pytest.Config) -> None:

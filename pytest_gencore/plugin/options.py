@@ -128,3 +128,14 @@ def is_distributed(config: pytest.Config) -> bool:
     if hasattr(config, "workerinput") or not config.pluginmanager.hasplugin("xdist"):
         return False
     return bool(config.getoption("dist", "no") != "no")
+
+
+def has_marker(item: pytest.Item) -> bool:
+    """Return whether a gencore marker applies to a test; for each test, so without ``iter_markers``."""
+    node: Any = item
+    while node is not None:
+        for mark in node.own_markers:
+            if mark.name == GROUP:
+                return True
+        node = node.parent
+    return False

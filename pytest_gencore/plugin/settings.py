@@ -11,7 +11,7 @@ import pytest
 
 from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
-from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, resolve_on_fail
+from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,11 +102,13 @@ def read_marker(item: pytest.Item) -> Marker | None:
     ``enabled`` is that of the nearest marker: a marker on a function switches on what a marker on its class
     switched off. Raises ``UsageError`` naming the test.
     """
+    if not has_marker(item):
+        return None
     merged: dict[str, Any] = {}
     for mark in item.iter_markers(GROUP):
         fields = check_marker(mark, item.nodeid)
         merged = {**fields, **merged}
-    return Marker(**merged) if merged else None
+    return Marker(**merged)
 
 
 def check_marker(mark: pytest.Mark, nodeid: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCaptures, Trigger
-    from pytest_gencore.plugin.fired import Fired
     from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
@@ -52,8 +51,9 @@ class Watch:
         self._on_fail = settings.on_fail
         self._prepared: dict[tuple[object, ...], PreparedCaptures] = {}
         self._no_test = self._prepare_crash(None, settings)
-        self._deadlines = Deadlines(engine)
+        self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
+        self._nodeid: str | None = None
         self._item: pytest.Item | None = None
         """The running test, if it is watched; None if nothing of it asks for captures."""
         self._is_test_armed = False
@@ -69,19 +69,6 @@ class Watch:
         if self._handlers.is_owner:
             self._native.release_deadlines()
         self._handlers.close()
-
-    def has_fired(self) -> bool:
-        """Return whether a deadline of the running test has passed since ``take_fired``."""
-        return self._deadlines.has_fired()
-
-    def take_fired(self, phase: str) -> list[Fired]:
-        """Return what the deadlines of the test did since the last call; ``phase`` is the one just reported.
-
-        That of the teardown is the end of the test's time.
-        """
-        if phase == "teardown":
-            self._deadlines.stop()
-        return self._deadlines.take_fired()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -104,13 +91,13 @@ class Watch:
         pytest sets them up first. One that a test or its own fixture asks for later counts: nothing tells
         when its setup ends.
         """
-        if not self._deadlines.has_clock or self._has_own_fixtures:
+        if self.deadlines.clock is None or self._has_own_fixtures:
             return
         if fixturedef.scope == "function":
             self._has_own_fixtures = True
-            self._deadlines.start()
+            self.deadlines.start()
         else:
-            self._deadlines.stop()
+            self.deadlines.stop()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
@@ -123,20 +110,20 @@ class Watch:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
         parent = item.parent
         if (
-            self._deadlines.has_clock
+            self.deadlines.clock is not None
             and parent is not None
             and (nextitem is None or nextitem.parent is not parent)
         ):
             try:
-                parent.addfinalizer(self._deadlines.stop)
+                parent.addfinalizer(self.deadlines.stop)
             except AssertionError:  # its setup never came that far
-                self._deadlines.stop()
+                self.deadlines.stop()
         self._enter(item, Phase.TEARDOWN)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Disarm after the last attempt."""
-        if self._running is not None and self._running.nodeid == nodeid:
+        if self._nodeid == nodeid:
             self._end()
 
     @pytest.hookimpl(tryfirst=True)
@@ -162,36 +149,38 @@ class Watch:
             deadline_seconds=seconds,
             deadline_source="pytest-timeout",
         )
-        self._deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
+        self.deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
         result = yield
-        self._deadlines.hold_pytest_timeout(item)
+        self.deadlines.hold_pytest_timeout(item)
         return result
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_cancel_timer(self, item: pytest.Item) -> None:
         """Cancel ours with theirs."""
         if item is self._item:
-            self._deadlines.cancel_pytest_timeout()
+            self.deadlines.cancel_pytest_timeout()
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
         if self._item is not None:
-            self._deadlines.give_up()
+            self.deadlines.give_up()
 
     def _begin(self, item: pytest.Item) -> None:
-        self._end()
+        if self._running is not None:
+            self._end()
         self._running = item
+        self._nodeid = item.nodeid
         settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
         self._item = item
         self._is_test_armed = settings.on_fail
         if settings.on_fail:
-            self._handlers.install(self._prepare_crash(item, settings))
+            self._handlers.install(self._prepare_crash(self._nodeid, settings))
         if settings.timeout is not None and not self._is_debugging():
-            self._set_own_deadline(item, settings, settings.timeout)
+            self._set_own_deadline(settings, settings.timeout)
 
-    def _set_own_deadline(self, item: pytest.Item, settings: Settings, seconds: float) -> None:
+    def _set_own_deadline(self, settings: Settings, seconds: float) -> None:
         prepared = self._find_prepared(
             "timeout",
             settings,
@@ -199,15 +188,15 @@ class Watch:
             deadline_seconds=seconds,
             deadline_source="gencore",
         )
-        standby = prepared.prepare(item.nodeid)
-        self._deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
+        standby = prepared.prepare(self._nodeid)
+        self.deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
 
     def _end(self) -> None:
-        self._running = None
+        self._running = self._nodeid = None
         if self._item is None:
             return
         self._item = None
-        self._deadlines.clear()
+        self.deadlines.clear()
         self._set_phase(Phase.NONE, 0)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
@@ -218,11 +207,11 @@ class Watch:
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, getattr(item, "execution_count", 1))
-            self._deadlines.start()
+            if self.deadlines.clock is not None:
+                self.deadlines.clock.start()
 
-    def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
-        prepared = self._find_prepared("crash", settings, ends_alone=self._local)
-        return prepared.prepare(None if item is None else item.nodeid)
+    def _prepare_crash(self, nodeid: str | None, settings: Settings) -> object:
+        return self._find_prepared("crash", settings, ends_alone=self._local).prepare(nodeid)
 
     def _find_prepared(
         self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any

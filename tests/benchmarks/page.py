@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from results import FORK, KERNEL, MEMORY, MEMORY_CORE, WAYS
-from table import METRICS, baseline, differences, number, ratio, session_ratio, summary_of
+from table import METRICS, baseline, quartiles, ratio, session_ratio, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,19 +96,11 @@ def _lines_of_series(series: Series) -> Iterator[str]:
 def _lines_of_overhead(overhead: Overhead) -> Iterator[str]:
     yield f"### Overhead on {overhead.tests:,} passing tests"
     yield ""
-    first, *others = overhead.test_us
-    rows = []
-    for name in others:
-        low, middle, high = differences(overhead.test_us[name], overhead.test_us[first])
-        rows.append(
-            [
-                name,
-                f"{number(middle)} ({number(low)}..{number(high)}) µs",
-                ratio(median(overhead.test_us[name]), median(overhead.test_us[first])),
-                ratio(median(overhead.session_s[name]), median(overhead.session_s[first])),
-            ]
-        )
-    yield from _table(["plugin", f"more than {first}, a test", "test, ratio", "session, ratio"], rows)
+    rows = [
+        [name, f"{quartiles(overhead.start_ms(name))} ms", f"{quartiles(overhead.test_us(name))} µs"]
+        for name in list(overhead.one_s)[1:]
+    ]
+    yield from _table(["plugin", "start", "a test"], rows)
 
 
 def _lines_of_session(session: Session) -> Iterator[str]:

@@ -144,28 +144,25 @@ def lines_of_series(series: Series) -> Iterator[str]:
 
 
 def lines_of_overhead(overhead: Overhead) -> Iterator[str]:
-    """Yield what a passing test costs more than with the plugin disabled, compared round by round."""
-    rounds = len(next(iter(overhead.test_us.values())))
-    yield f"\n== overhead on {overhead.tests} passing tests, {rounds} rounds, interleaved"
-    for title, unit, table in (
-        ("median test, us", "us", overhead.test_us),
-        ("session, s", "s", overhead.session_s),
-    ):
-        first, *others = table
+    """Yield what the plugin costs more than a run without it, compared round by round."""
+    rounds = len(overhead.one_s[overhead.base])
+    yield f"\n== overhead on {overhead.tests} passing tests, {rounds} rounds, processor time of whole runs"
+    for title, table in (("run of one test, s", overhead.one_s), ("run of all tests, s", overhead.many_s)):
         yield f"{title:<32}{'min':>9}{'median':>9}{'max':>9}{'ratio':>9}"
         for name, values in table.items():
             row = (min(values), median(values), max(values))
-            cells = [*map(number, row), ratio(median(values), median(table[first]))]
+            cells = [*map(number, row), ratio(median(values), median(table[overhead.base]))]
             yield f"  {name:<30}" + "".join(f"{text:>9}" for text in cells)
-        for name in others:
-            low, middle, high = differences(table[name], table[first])
-            yield f"  {name} - {first}: {number(middle)} ({number(low)}..{number(high)}) {unit}"
+    for name in list(overhead.one_s)[1:]:
+        start, test = quartiles(overhead.start_ms(name)), quartiles(overhead.test_us(name))
+        yield f"  {name}: start {start} ms, a test {test} us"
 
 
-def differences(values: list[float], base: list[float]) -> tuple[float, float, float]:
-    """Return minimum, median and maximum of the differences of each round."""
-    found = [value - other for value, other in zip(values, base, strict=True)]
-    return min(found), median(found), max(found)
+def quartiles(values: list[float]) -> str:
+    """Return the median, and the quarters around it in parentheses."""
+    ordered = sorted(values)
+    low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+    return f"{number(median(values))} ({number(low)}..{number(high)})"
 
 
 def session_ratio(session: Session) -> float:

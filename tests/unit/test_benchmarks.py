@@ -26,7 +26,7 @@ from results import (
     Spec,
     load,
 )
-from table import differences, lines_of, session_ratio
+from table import lines_of, quartiles, session_ratio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,9 +68,9 @@ def report() -> Report:
     growth = Series("threads", ["1 thread", "64 threads"], [make_cell(), make_cell()])
     growth.cells[1].samples[MEMORY] = [sample(22, 1.5)]
     overhead = Overhead(
-        2000,
-        {"disabled": [100.0, 110.0], "armed": [120.0, 140.0]},
-        {"disabled": [1.0, 1.0], "armed": [1.1, 1.2]},
+        2001,
+        {"none": [0.2, 0.21], "armed": [0.22, 0.24]},
+        {"none": [1.0, 1.0], "armed": [1.04, 1.05]},
     )
     session = Session(
         200, [1.0], [3.0], [0.5], [2.3], [10], [2], [50 * MIB], [55 * MIB], ["10 captured, 190 refused"]
@@ -98,12 +98,12 @@ def test_table(report: Report) -> None:
     (summary,) = (line for line in lines if line.startswith("memory: pause 1.22 x a bare fork"))
     assert "12 x sooner than fork+SIGSEGV+tar (its pause 1.82 x ours, our size 1 x its)" in summary
     assert ["64", "threads", "22", "22", "22", "2"] in words
-    assert "  armed - disabled: 25 (20..30) us" in lines
+    assert "  armed: start 25 (20..30) ms, a test 10 (10..10) us" in lines
     assert "  | 10 captured, 190 refused" in lines
 
 
-def test_differences_are_those_of_rounds() -> None:
-    assert differences([3.0, 30.0, 8.0], [1.0, 20.0, 7.0]) == (1.0, 2.0, 10.0)
+def test_quartiles_leave_out_what_is_far_away() -> None:
+    assert quartiles([3.0, 1.0, 2.0, 90.0, 4.0]) == "3 (2..4)"
 
 
 def test_session_ratio(report: Report) -> None:
@@ -172,3 +172,10 @@ def test_disk_need() -> None:
         < disk_need(GCORE_TAR, SPEC)
     )
     assert disk_need(FORK, SPEC) == 0
+
+
+def test_overhead_is_that_of_the_same_round(report: Report) -> None:
+    overhead = report.overhead
+    assert overhead is not None
+    assert overhead.start_ms("armed") == pytest.approx([20, 30])
+    assert overhead.test_us("armed") == pytest.approx([10, 10])
