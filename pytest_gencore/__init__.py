@@ -58,8 +58,8 @@ def __dir__() -> list[str]:
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """Read what an archive holds, from its manifest; nothing is unpacked, nothing in it is trusted.
 
-    Raises ArchiveError if it is no archive, damaged, or made by a later version; OSError if it cannot be
-    opened.
+    Raises ArchiveError if it is not an archive, is damaged, or was made by a later version; OSError if it
+    cannot be opened.
     """
     from pytest_gencore.archive.reader import read_archive as read
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from gencore_archives import read_manifest
 from hypothesis import settings
+from lean_runs import base_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,8 @@ def run_gencore(
         if fake:
             monkeypatch.setenv("FAKE_CAPTURE", fake)
             args = ("-p", "fake_capture", *args)
-        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=timeout)
+        base = base_arguments(args, pystack=bool(fake) or "--gencore-on-fail" not in args)  # off is off
+        result = pytester.runpytest_subprocess(*base, *args, timeout=timeout)
         for output in (result.stdout, result.stderr):
             output.no_fnmatch_line("*INTERNALERROR*")
             output.no_fnmatch_line("*Fatal Python error*")

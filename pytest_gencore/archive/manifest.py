@@ -10,12 +10,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+from pytest_gencore.methods import CoreMethod
+from pytest_gencore.triggers import Trigger
 
 SCHEMA_VERSION: Final = 2
 
-TriggerKind = Literal["failure", "timeout", "crash", "request"]
-Method = Literal["crash", "copy"]
 
 ABSOLUTE_PATH: Final = r"^/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
 """No ``..`` and no NUL, as JSON schema patterns say it."""
@@ -31,7 +32,7 @@ def item(description: str, pattern: str = "", *, lowest: int = 0, **options: Any
 class TriggerFacts:
     """Why the capture was made; null for what does not apply to the kind."""
 
-    kind: TriggerKind = item("What led to the capture")
+    kind: Trigger = item("What led to the capture")
     signal: str | None = item("Name of the signal of a crash, such as SIGSEGV", default=None)
     signal_number: int | None = item("Number of that signal", default=None)
     code: int | None = item(
@@ -129,7 +130,7 @@ class Manifest:
     pid: int = item("The captured process")
     threads: tuple[Thread, ...] = item("The capturing thread first")
     threads_stopped: bool = item("Whether the other threads were stopped")
-    method: Method = item("Who wrote the core: the kernel or the collector")
+    method: CoreMethod = item("Who wrote the core: the kernel, or the collector from the snapshot's memory")
     method_reason: str = item("Why that")
     core: CoreFacts = item("The core")
     notices: tuple[str, ...] = item("Sentences about what is missing or doubtful")

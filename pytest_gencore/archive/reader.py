@@ -70,8 +70,8 @@ class Archive:
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """Read the manifest of an archive, and no more than that of the file.
 
-    Raises ArchiveError if the file is no archive, damaged, or made by a later version; OSError if it cannot
-    be opened.
+    Raises ArchiveError if the file is not an archive, is damaged, or was made by a later version; OSError if
+    it cannot be opened.
     """
     path = Path(path)
     with open_archive(path) as opened:

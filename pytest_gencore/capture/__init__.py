@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from pytest_gencore.capture.engine import CaptureEngine, Standbys
-from pytest_gencore.request.model import Capture, CaptureRequest, Method, Threads, Trigger
+from pytest_gencore.capture.engine import CaptureEngine, PreparedCaptures
+from pytest_gencore.methods import Method
+from pytest_gencore.request.model import Capture, CaptureRequest, Threads
 from pytest_gencore.run.folder import new_run_id
+from pytest_gencore.triggers import Trigger
 
 if TYPE_CHECKING:
     from pytest_gencore.run.run import Outcome, Run
@@ -22,8 +24,8 @@ __all__ = [
     "CaptureRequest",
     "Method",
     "Outcome",
+    "PreparedCaptures",
     "Run",
-    "Standbys",
     "Threads",
     "Trigger",
     "new_run_id",

@@ -12,14 +12,17 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gencore.capture.stages import STAGES
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.run.files import CLAIM, QUOTA
+from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -37,39 +40,6 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
-_STAGES: Final = {
-    Stage.NONE: ("", ""),
-    Stage.BUSY: ("another capture is still being taken", ""),
-    Stage.TABLE: ("no memory for the table of threads", ""),
-    Stage.LAUNCH: (
-        "cannot create a process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
-    Stage.DIRECTORY: (
-        "cannot make or open the directory {directory}",
-        "choose another one with --gencore-dir",
-    ),
-    Stage.RUN_DIRECTORY: (
-        "cannot make a private folder in {directory}",
-        "choose another directory with --gencore-dir",
-    ),
-    Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
-    Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
-    Stage.SNAPSHOT: (
-        "cannot fork a snapshot of the process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
-    Stage.HANDOVER: ("cannot hand over to the collector", ""),
-    Stage.EXEC: (
-        "cannot start the collector with {executable}",
-        "is this Python still where it was started from?",
-    ),
-    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
-    Stage.CLAIMED: ("the test has been captured before", ""),
-    Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
-    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
-}
-"""What failed, and what would help."""
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
 
@@ -101,7 +71,7 @@ class CaptureEngine:
         """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
-        slot = os.fsencode(directory / run_folder_name(run_id) / SLOT_PREFIX)
+        slot = os.fsencode(directory / run_folder_name(run_id) / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
         self._messages = {
@@ -179,37 +149,37 @@ class CaptureEngine:
         if stage is Stage.CLAIMED:
             raise AlreadyCapturedError(message)
         if stage in (Stage.LIMIT, Stage.FULL):
-            raise LimitError(message, help_text=_STAGES[stage][1])
+            raise LimitError(message, help_text=STAGES[stage][1])
         message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
-        raise CaptureError(message, help_text=_STAGES[stage][1])
+        raise CaptureError(message, help_text=STAGES[stage][1])
 
-    def make_standbys(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standbys:
+    def prepare_captures(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCaptures:
         """Return what prepares captures by a signal handler: of a crash, or at a deadline.
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
         count: the test is named later, phase and attempt are those of ``set_test_phase``.
         """
-        return Standbys(self, request, await_seconds)
+        return PreparedCaptures(self, request, await_seconds)
 
     def _describe_stage(self, stage: Stage) -> str:
-        what, _ = _STAGES[stage]
+        what, _ = STAGES[stage]
         return what.format(**self._messages)
 
 
-class Standbys:
+class PreparedCaptures:
     """Prepares a capture for every test, whether it will be taken or not: in a few microseconds each."""
 
     def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
         self.request = request
         self._prepare = engine.native.prepare_standby
         self._text = engine.writer.prepare(request, exits=await_seconds > 0)
-        tells = await_seconds > 0 or (request.trigger == "timeout" and request.worker_id is None)
+        tells = await_seconds > 0 or (TRIGGERS[request.trigger].may_go_on and request.worker_id is None)
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)
 
-    def make(self, nodeid: str | None) -> Standby:
+    def prepare(self, nodeid: str | None) -> Standby:
         """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
         claim = claim_name(self.request, nodeid)
         text = self._text + encode_test(nodeid, claim)
@@ -265,12 +235,11 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
 
     None if there may be several: on request.
     """
-    if request.trigger == "request" or nodeid is None:
+    claim = TRIGGERS[request.trigger].claim
+    if claim is None or nodeid is None:
         return None
-    key = f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid
-    if request.trigger == "crash":
-        key = f"crash {key}"  # also after a failure: it says more
-    return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
+    key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
+    return CLAIM.named(hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24])
 
 
 def _find_pystack() -> str | None:
@@ -282,20 +251,23 @@ def _find_pystack() -> str | None:
 
 
 def _python_stacks() -> list[ThreadStack]:
-    """Return every Python thread's frames, innermost first; no file is read."""
-    own = threading.get_ident()
+    """Return every Python thread's frames, innermost first, those of this thread first; no file is read."""
+    tops = sys._current_frames()  # emptied below: a frame that refers to itself would keep the test's objects
+    own = next(ident for ident, top in tops.items() if top is sys._getframe(1))  # get_ident() may be gevent's
     known = dict(getattr(threading, "_active", {}))  # threading.enumerate() takes a lock
-    stacks: list[ThreadStack] = []
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while ident == own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back  # how the capture came about says nothing about the test
-        frames = []
-        while frame is not None:
-            code = frame.f_code
-            frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
-            frame = frame.f_back
-        thread = known.get(ident)
-        name, native_id = getattr(thread, "name", None), getattr(thread, "native_id", None)
-        stacks.append(ThreadStack(ident, name, native_id, frames))
-    return sorted(stacks, key=lambda stack: stack.ident != own)
+    idents = sorted(tops, key=lambda ident: ident != own)
+    return [_describe_thread(ident, known.get(ident), tops.pop(ident), ident == own) for ident in idents]
+
+
+def _describe_thread(
+    ident: int, thread: threading.Thread | None, top: FrameType, is_own: bool
+) -> ThreadStack:
+    frame: FrameType | None = top
+    while is_own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # how the capture came about says nothing about the test
+    frames = []
+    while frame is not None:
+        code = frame.f_code
+        frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
+        frame = frame.f_back
+    return ThreadStack(ident, getattr(thread, "name", None), getattr(thread, "native_id", None), frames)

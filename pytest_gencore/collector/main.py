@@ -14,6 +14,7 @@ import psutil
 from pytest_gencore.collector import abort
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
+from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.describe import describe_state
 from pytest_gencore.collector.outcome.finisher import Finisher
 from pytest_gencore.collector.outcome.messenger import Messenger
@@ -22,14 +23,13 @@ from pytest_gencore.collector.outcome.progress import Progress
 from pytest_gencore.collector.outcome.state_file import StateFile
 from pytest_gencore.collector.source.captured_process import CapturedProcess
 from pytest_gencore.collector.source.handover import Handover, parse_handover
-from pytest_gencore.collector.source.memory import read_memory
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
-from pytest_gencore.run.concurrency import take_turn
+from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.quota import SizeQuota
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class _Collector:
         self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
         self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
-        self.deferred_cleanup = contextlib.ExitStack()
-        """What can be done when nobody waits any more."""
 
     def work(self) -> Artifact:
         """Make the archive, all but its name; raises GencoreError and OSError."""
@@ -68,7 +66,7 @@ class _Collector:
             finisher.write_junit_early()
             progress.add_check(finisher.check)
             with (
-                take_turn(state.queue, progress.check),
+                collector_slot(handover.run_folder, state.queue, progress.check),
                 os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,
             ):
                 state.work()
@@ -76,12 +74,10 @@ class _Collector:
                 progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
                 progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
                 progress.check()
-                memory = read_memory(snapshot)
-                if stacks.add_pystack(memory):
+                source = read_core_source(handover, snapshot)
+                if stacks.add_pystack(source):
                     self._publish_answer(stacks)
-                artifact = collect(
-                    handover, snapshot, memory, stacks, file, progress, started, self.deferred_cleanup
-                )
+                artifact = collect(handover, source, stacks, file, progress, started)
                 progress.check()
                 return artifact
         finally:
@@ -117,7 +113,6 @@ def main() -> None:
     finally:
         finisher.clean_up()
         collector.process.close()
-        collector.deferred_cleanup.close()
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

@@ -18,12 +18,13 @@ from pytest_gencore.archive.manifest import (
 )
 from pytest_gencore.collector.stacks.trigger_text import find_address, name_code, name_signal
 from pytest_gencore.protocol import ThreadState
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
-    from pytest_gencore.archive.manifest import Method
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
+    from pytest_gencore.methods import CoreMethod
 
 _NOT_REACHED: Final = {
     ThreadState.MASKED: "it blocks the signal that stops threads",
@@ -34,7 +35,7 @@ _NOT_REACHED: Final = {
 def build_manifest(
     handover: Handover,
     *,
-    method: Method,
+    method: CoreMethod,
     method_reason: str,
     core: CoreStream,
     libraries: list[OpenLibrary],
@@ -99,14 +100,15 @@ def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
 
 def _describe_trigger(handover: Handover) -> TriggerFacts:
     request, signal = handover.context.request, handover.signal
-    is_crash = request.trigger == "crash" and signal is not None
-    address = find_address(signal.number, signal.code, signal.address) if is_crash and signal else None
+    if not TRIGGERS[request.trigger].is_fatal:
+        signal = None  # that of a timer is no news
+    address = find_address(signal.number, signal.code, signal.address) if signal else None
     return TriggerFacts(
         kind=request.trigger,
-        signal=name_signal(signal.number) if is_crash and signal else None,
-        signal_number=signal.number if is_crash and signal else None,
-        code=signal.code if is_crash and signal else None,
-        code_name=name_code(signal.number, signal.code) if is_crash and signal else None,
+        signal=name_signal(signal.number) if signal else None,
+        signal_number=signal.number if signal else None,
+        code=signal.code if signal else None,
+        code_name=name_code(signal.number, signal.code) if signal else None,
         address=None if address is None else f"{address:#x}",
         deadline_s=request.deadline_seconds,
         deadline_source=request.deadline_source,

@@ -85,9 +85,7 @@ class Capturer:
 
         return CaptureRequest(
             trigger=trigger,
-            method=settings.method,
-            threads=settings.threads,
-            core_filter=settings.filter,
+            **settings.of_a_request(),
             nodeid=None if item is None else item.nodeid,
             attempt=getattr(item, "execution_count", 1),
             worker_id=self._worker_id,

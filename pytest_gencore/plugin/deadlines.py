@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,21 @@ from pytest_gencore.plugin.fired import Fired
 from pytest_gencore.protocol import CaptureResult, Deadline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
     from pytest_gencore.capture import CaptureEngine, CaptureRequest
 
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
 
-_now = time.clock_gettime
-"""Kept: tests patch the clocks of ``time``."""
+CAPTURE_SECONDS = 5.0
+"""How long pytest-timeout is held back at most, if the thread of the test does not get to our handler."""
+_POLL_SECONDS = 0.001
+
+_now, _sleep = time.clock_gettime, time.sleep
+"""Kept: tests patch the functions of ``time``."""
 
 
 class DeadlineClock:
@@ -68,6 +76,8 @@ class Deadlines:
         """Of our own deadline, None for a test without one."""
         self._own_request: CaptureRequest | None = None
         self._other_request: CaptureRequest | None = None
+        self._is_other_set = False
+        """Whether the timer before that of pytest-timeout runs, or has run out and nobody took notice yet."""
         self._fired: list[Fired] = []
 
     def has_fired(self, phase: str) -> bool:
@@ -96,13 +106,27 @@ class Deadlines:
         """Capture a little before pytest-timeout ends the test or the process."""
         self._other_request = request
         lead = min(LEAD_SECONDS, seconds / 2)
-        with contextlib.suppress(OSError):  # no signal is free
+        try:
             self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, standby, False)
+        except OSError:  # no signal is free
+            return
+        self._is_other_set = True
+
+    def hold_pytest_timeout(self, item: pytest.Item) -> None:
+        """Let the thread with which pytest-timeout ends the process wait until our handler has captured.
+
+        The order of two timers is not the order in which a busy machine runs their threads.
+        """
+        if not self._is_other_set:
+            return
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer) and any(argument is item for argument in thread.args):
+                thread.function = self._after_capture(thread.function)
 
     def cancel_pytest_timeout(self) -> None:
         """Cancel ours with theirs."""
         if self._other_request is not None:
-            self._note_other(self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT))
+            self._note_other(self._cancel_other())
 
     def start(self) -> None:
         """Let the clock run."""
@@ -121,7 +145,7 @@ class Deadlines:
         self.stop()
         if self.clock is not None:
             self.clock.give_up()
-        self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
+        self._cancel_other()
 
     def take_fired(self) -> list[Fired]:
         """Return what the deadlines of the running test did since the last call."""
@@ -137,14 +161,32 @@ class Deadlines:
         self.stop()
         self.clock = self._own_request = None
         if self._other_request is not None:
-            self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
+            self._cancel_other()
             self._other_request = None
         self._fired = []
 
     def _note_other(self, fired: tuple[bool, Any] | None) -> None:
         if fired is not None and self._other_request is not None:
-            self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
+            self._cancel_other()
             self._note(self._other_request, fired)
+
+    def _cancel_other(self) -> tuple[bool, Any] | None:
+        fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
+        self._is_other_set = False
+        return fired
+
+    def _after_capture(self, function: Callable[..., object]) -> Callable[..., object]:
+        def wait_and_call(*args: Any, **kwargs: Any) -> object:
+            until = _now(time.CLOCK_MONOTONIC) + CAPTURE_SECONDS
+            while (
+                self._is_other_set
+                and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is None
+                and _now(time.CLOCK_MONOTONIC) < until
+            ):
+                _sleep(_POLL_SECONDS)
+            return function(*args, **kwargs)
+
+        return wait_and_call
 
     def _note(self, request: CaptureRequest, fired: tuple[bool, Any]) -> None:
         self._fired.append(Fired(request, CaptureResult(*fired[1]), in_debugger=not fired[0]))

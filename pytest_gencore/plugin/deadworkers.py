@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.attach import SECTION, Attachment
+from pytest_gencore.triggers import HANDLED
 
 if TYPE_CHECKING:
     import pytest
@@ -33,7 +34,7 @@ class DeadWorkers:
 
     def add(self, worker_id: str, node: Any, reported: set[str]) -> None:
         """Look for the captures of a worker that has just died; ``reported`` are the paths reports named."""
-        known = [outcome for outcome in self._wait_for_answers() if outcome.trigger in {"crash", "timeout"}]
+        known = [outcome for outcome in self._wait_for_answers() if outcome.trigger in HANDLED]
         captures = [
             outcome
             for outcome in known

@@ -49,9 +49,7 @@ class Gencore:
 
         request = CaptureRequest(
             trigger="request",
-            method=self._settings.method,
-            threads=self._settings.threads,
-            core_filter=self._settings.filter,
+            **self._settings.of_a_request(),
             nodeid=self._item.nodeid,
             phase=find_phase(),
             attempt=getattr(self._item, "execution_count", 1),

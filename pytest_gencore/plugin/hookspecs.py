@@ -26,7 +26,7 @@ def pytest_gencore_should_capture(item: pytest.Item, report: pytest.TestReport) 
 
 @pytest.hookspec()
 def pytest_gencore_captured(config: pytest.Config, nodeid: str | None, archive: Path) -> None:
-    """Take notice of a finished archive.
+    """Do something with a finished archive.
 
     Called at the end of the session, once for each archive, in the controller or, without xdist, in the only
     process. ``nodeid`` is None if the archive does not belong to a test. An exception is reported in the

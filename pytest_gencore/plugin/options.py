@@ -36,7 +36,7 @@ class Option(NamedTuple):
 # Help texts start with a capital letter; a single phrase does not end with a period.
 TABLE = (
     Option("dir", DEFAULT_DIRECTORY, "DIR", "Directory of the archives, made when needed"),
-    Option("method", "auto", "{auto,crash,copy}", "Who writes the core: kernel or copy"),
+    Option("method", "auto", "{auto,kernel,memory}", "Who writes the core, and from what"),
     Option("threads", "all", "{all,calling}", "Threads that the core holds"),
     Option(
         "filter",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
+from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -212,4 +213,4 @@ def describe_outcome(outcome: Outcome) -> str:
 
 def describe_cause(outcome: Outcome) -> str:
     """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
-    return outcome.summary if outcome.trigger in {"crash", "timeout"} else ""
+    return outcome.summary if outcome.trigger in HANDLED else ""

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
 from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_gencore.request.model import Method, Threads
+    from pytest_gencore.methods import Method
+    from pytest_gencore.request.model import Threads
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "dir": values.parse_path,
-    "method": values.parse_method,
+    "method": parse_method,
     "threads": values.parse_threads,
     "filter": values.parse_core_filter,
     "timeout": values.parse_timeout,
@@ -43,6 +45,10 @@ class Settings:
     max_cores: int
     max_size: int
     """Bytes."""
+
+    def of_a_request(self) -> dict[str, Any]:
+        """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
+        return {"method": self.method, "threads": self.threads, "core_filter": self.filter}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,7 @@ def check_enabled(value: object) -> bool:
 MARKER_CHECKS: Mapping[str, Callable[[object], object]] = {
     "enabled": check_enabled,
     "timeout": values.check_timeout,
-    "method": values.parse_method,
+    "method": parse_method,
     "threads": values.parse_threads,
 }
 

@@ -16,9 +16,9 @@ from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Standbys, Trigger
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCaptures, Trigger
     from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
@@ -49,7 +49,7 @@ class Watch:
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
         self._on_fail = settings.on_fail
-        self._standbys: dict[tuple[object, ...], Standbys] = {}
+        self._prepared: dict[tuple[object, ...], PreparedCaptures] = {}
         self._no_test = self._prepare_crash(None, settings)
         self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
@@ -131,21 +131,28 @@ class Watch:
         """Disarm if the run was interrupted in a test."""
         self._end()
 
-    @pytest.hookimpl(tryfirst=True, optionalhook=True)
-    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> None:
-        """Set a deadline a little before that of pytest-timeout, which may come before the other hooks."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+        """Set a deadline a little before that of pytest-timeout, which may come before the other hooks.
+
+        A wrapper does no harm here: no test runs in it.
+        """
         if item is not self._running:
             self._begin(item)
         seconds = settings.timeout or 0
-        if self._item is not None and self._is_test_armed and seconds > 0 and not self._is_debugging():
-            standbys = self._find_standbys(
-                "timeout",
-                self._settings_for(item),
-                ends_alone=False,
-                deadline_seconds=seconds,
-                deadline_source="pytest-timeout",
-            )
-            self.deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
+            return (yield)
+        prepared = self._find_prepared(
+            "timeout",
+            self._settings_for(item),
+            ends_alone=False,
+            deadline_seconds=seconds,
+            deadline_source="pytest-timeout",
+        )
+        self.deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
+        result = yield
+        self.deadlines.hold_pytest_timeout(item)
+        return result
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_cancel_timer(self, item: pytest.Item) -> None:
@@ -174,15 +181,15 @@ class Watch:
             self._set_own_deadline(settings, settings.timeout)
 
     def _set_own_deadline(self, settings: Settings, seconds: float) -> None:
-        standbys = self._find_standbys(
+        prepared = self._find_prepared(
             "timeout",
             settings,
             ends_alone=self._local and self._exits,
             deadline_seconds=seconds,
             deadline_source="gencore",
         )
-        standby = standbys.make(self._nodeid)
-        self.deadlines.set_own(seconds, standbys.request, standby, exits=self._exits)
+        standby = prepared.prepare(self._nodeid)
+        self.deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
 
     def _end(self) -> None:
         self._running = self._nodeid = None
@@ -204,21 +211,21 @@ class Watch:
                 self.deadlines.clock.start()
 
     def _prepare_crash(self, nodeid: str | None, settings: Settings) -> object:
-        return self._find_standbys("crash", settings, ends_alone=self._local).make(nodeid)
+        return self._find_prepared("crash", settings, ends_alone=self._local).prepare(nodeid)
 
-    def _find_standbys(
+    def _find_prepared(
         self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any
-    ) -> Standbys:
+    ) -> PreparedCaptures:
         """Return what prepares the same capture for one test after the other."""
         key = (trigger, settings.method, settings.threads, *details.values())
-        if key not in self._standbys:
+        if key not in self._prepared:
             if trigger == "timeout":
                 import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
             request = self._make_request(trigger, settings, None, **details)
-            self._standbys[key] = self._engine.make_standbys(
+            self._prepared[key] = self._engine.prepare_captures(
                 request, await_seconds=AWAIT_SECONDS if ends_alone else 0
             )
-        return self._standbys[key]
+        return self._prepared[key]
 
     def _is_debugging(self) -> bool:
         return self._is_debugged or is_debugging()

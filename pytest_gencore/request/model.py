@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-Trigger = Literal["failure", "timeout", "crash", "request"]
-Method = Literal["auto", "crash", "copy"]
+    from pytest_gencore.methods import Method
+    from pytest_gencore.triggers import Trigger
+
 Threads = Literal["all", "calling"]
 
 CORE_FILTER_DEFAULT = 0xFF

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_gencore.request.model import Trigger
+    from pytest_gencore.triggers import Trigger
 
 _SIZE: Final = 4096
 """Bytes of a state file; more only with a very long reason or test name."""

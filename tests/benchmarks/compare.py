@@ -1,7 +1,7 @@
 """Compare ways to get a core archive of a live Python process, all in one run on one machine.
 
 Without a part, the main comparison is measured. Absolute times mean little on a shared machine: ratios are to
-method copy, measured in the same run.
+method memory, measured in the same run.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from results import COPY, COPY_CORE, CRASH, FORK, WAYS
+from results import FORK, KERNEL, MEMORY, MEMORY_CORE, WAYS
 from table import METRICS, baseline, quartiles, ratio, session_ratio, summary_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 def _lines_of_cell(cell: Cell) -> Iterator[str]:
     yield f"### {cell.spec}"
     yield ""
-    yield f"Times the median of `{COPY}`, time to core that of `{COPY_CORE}`: median (minimum..maximum)."
+    yield f"Times the median of `{MEMORY}`, time to core that of `{MEMORY_CORE}`: median (minimum..maximum)."
     yield ""
     shown = [metric for metric in METRICS if baseline(cell, metric.name)]
     rows = []
@@ -80,7 +80,7 @@ def _lines_of_series(series: Series) -> Iterator[str]:
     yield ""
     yield "Medians, times those of the first row."
     yield ""
-    columns = [(way, metric) for way in (FORK, COPY, CRASH) for metric in (METRICS[0], METRICS[2])]
+    columns = [(way, metric) for way in (FORK, MEMORY, KERNEL) for metric in (METRICS[0], METRICS[2])]
     shown = [column for column in columns if column != (FORK, METRICS[2])]
     rows = []
     for label, cell in zip(series.labels, series.cells, strict=True):

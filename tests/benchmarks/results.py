@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORK = "bare fork"
-COPY, CRASH = "copy", "crash"
-COPY_CORE, CRASH_CORE = "copy (core)", "crash (core)"
+MEMORY, KERNEL = "memory", "kernel"
+MEMORY_CORE, KERNEL_CORE = "memory (core)", "kernel (core)"
 PLAIN = "fork+SIGSEGV+tar"
 GCORE, GCORE_TAR = "gcore", "gcore+tar"
-WAYS = (FORK, COPY, CRASH, PLAIN, GCORE_TAR, COPY_CORE, CRASH_CORE, GCORE)
+WAYS = (FORK, MEMORY, KERNEL, PLAIN, GCORE_TAR, MEMORY_CORE, KERNEL_CORE, GCORE)
 OTHERS = (PLAIN, GCORE, GCORE_TAR)
 """Ways that are not ours."""
 

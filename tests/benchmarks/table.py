@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
-from results import COPY, COPY_CORE, CRASH, FORK, GCORE_TAR, PLAIN, WAYS
+from results import FORK, GCORE_TAR, KERNEL, MEMORY, MEMORY_CORE, PLAIN, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,8 @@ def number(value: float) -> str:
 
 
 def baseline(cell: Cell, metric: str) -> float:
-    """Return the median that ratios are to: that of copy, else the first way's; 0 if there is none."""
-    for way in (COPY, COPY_CORE, *WAYS):
+    """Return the median that ratios are to: that of memory, else the first way's; 0 if there is none."""
+    for way in (MEMORY, MEMORY_CORE, *WAYS):
         values = cell.values(way, metric)
         if values:
             return median(values)
@@ -108,7 +108,7 @@ def summary_of(cell: Cell) -> Iterator[str]:
         upper, lower = cell.values(above, metric), cell.values(below, metric)
         return f"{median(upper) / median(lower):.3g}" if upper and lower and median(lower) else "?"
 
-    for ours in (COPY, CRASH):
+    for ours in (MEMORY, KERNEL):
         if not cell.samples.get(ours):
             continue
         parts = [f"pause {compare('pause_s', ours, FORK)} x a {FORK}"]
@@ -126,7 +126,7 @@ def lines_of_series(series: Series) -> Iterator[str]:
     """Yield how pause and time to archive grow, each with the ratio to the first row."""
     yield f"\n== growth with {series.name} ({series.cells[0].spec} where nothing else is said)"
     for metric in (METRICS[0], METRICS[2]):
-        for way in (FORK, COPY, CRASH):
+        for way in (FORK, MEMORY, KERNEL):
             if not any(cell.values(way, metric.name) or way in cell.skipped for cell in series.cells):
                 continue
             title = f"{way}: {metric.title}, {metric.unit}"

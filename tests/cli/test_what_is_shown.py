@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lean_runs import LEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ FACTS: dict[str, dict[str, Any]] = {
 def test_trigger(pytester: pytest.Pytester, gencore: Gencore, kind: str) -> None:
     pytester.makepyfile(test_it=TESTS[kind])
     options = ["--gencore-timeout=200ms"] if kind == "timeout" else ["--gencore-on-fail"]
-    pytester.runpytest_subprocess(*options, timeout=120)
+    pytester.runpytest_subprocess(*LEAN, *options, timeout=120)
     (archive,) = pytester.path.glob("gencore-artifacts/*.tar.gz")
 
     assert SHOWN[kind] in gencore("show", archive).output.splitlines()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kernel import settings_lock, wait_until
+from native_builds import CSRC, SIGNAL_SAFE_SOURCES
 from subjects import open_archived_core
 
-import pytest_gencore
 from pytest_gencore.capture import CaptureRequest, Run, engine, new_run_id
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
@@ -33,7 +33,6 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the registers of x86_64"),
 ]
 
-SOURCES = Path(pytest_gencore.__file__).parent / "capture" / "csrc"
 SUBJECT = Path(__file__).with_name("differential_subject.c")
 BLOCKED_THREADS = 6
 PAGE = 4096
@@ -83,7 +82,6 @@ class Cores:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("subject") / "subject"
-    sources = [*sorted(SOURCES.glob("*.c")), SUBJECT]
     command = [
         "cc",
         "-std=gnu11",
@@ -91,11 +89,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-O1",
         "-g",
         "-fno-stack-protector",
-        f"-I{SOURCES}",
+        f"-I{CSRC}",
         "-pthread",
     ]
     subprocess.run(
-        [*command, "-o", path, *(source for source in sources if source.name != "module.c")],
+        [*command, "-o", path, *SIGNAL_SAFE_SOURCES, SUBJECT],
         check=True,
         timeout=120,
     )
@@ -116,7 +114,7 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
     run_id = new_run_id()
     run_name = run_folder_name(run_id)
     texts = []
-    for method in ("copy", "crash"):
+    for method in ("memory", "kernel"):
         request = CaptureRequest(trigger="request", method=method, core_filter=core_filter)
         # What CaptureEngine hands over; here the engine's caller is C.
         run = engine._describe_run(directory, run_id, max_bytes=0, session=SessionContext())
@@ -165,9 +163,9 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
         )
         wait_until(lambda: all_blocked(tasks), "all threads are blocked again")
         mappings = read_by_extent(process.pid)
-        names = {"copy": tell("c")}
+        names = {"memory": tell("c")}
         wait_until(lambda: all_blocked(tasks), "all threads are blocked after the second capture")
-        names["crash"] = tell("k")
+        names["kernel"] = tell("k")
         outcomes = Run(directory, run_id).wait(timeout=60)
         assert [outcome.state for outcome in outcomes] == ["done"] * 3, outcomes
         Run(directory, run_id).close()
@@ -199,7 +197,7 @@ ONLY_GCORE = {
 }
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_mappings(cores: Cores, method: str) -> None:
     ours, theirs = cores.ours[method].dumped(), cores.gcore.dumped()
 
@@ -208,7 +206,7 @@ def test_mappings(cores: Cores, method: str) -> None:
     assert len(ours.keys() & theirs.keys()) > 20
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_memory(cores: Cores, method: str) -> None:
     ours, theirs = cores.ours[method], cores.gcore
     allowed = allowed_differences(cores)
@@ -232,7 +230,7 @@ def test_memory(cores: Cores, method: str) -> None:
     assert compared > 500
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_registers(cores: Cores, method: str) -> None:
     """The kernel prepares an interrupted call to be made again before it runs our handler."""
     ours = {thread.tid: thread.registers for thread in cores.ours[method].headers.threads()}

@@ -100,14 +100,10 @@ COLLECTOR = """
 import sys; sys.path += sys.argv[1:]
 import json, os, time
 from pathlib import Path
-from pytest_gencore.collector.core.copy_method import build_core
+from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.source.handover import parse_handover
-from pytest_gencore.collector.source.link_map import read_link_map
-from pytest_gencore.collector.source.procfs import read_auxv, read_mappings, read_process_facts
 from pytest_gencore.collector.stacks.pystack_reader import find_command, read_snapshot_stacks, read_stacks
 from pytest_gencore.collector.source.snapshot import Snapshot
-from pytest_gencore.collector.core.thread_notes import build_core_notes
-from pytest_gencore.corefile.machines import machine_for
 os.chdir("/")
 with open(3, "rb") as file:
     handover = parse_handover(file.read())
@@ -116,13 +112,7 @@ command = find_command(PYSTACK)
 started = time.monotonic()
 by_process = read_snapshot_stacks(command, snapshot.pid)
 process_seconds = time.monotonic() - started
-mappings = read_mappings(snapshot.pid, with_sizes=True)
-auxv = read_auxv(snapshot.pid)
-link_map = read_link_map(snapshot, auxv)
-machine = machine_for(handover.context.run.machine)
-facts = read_process_facts(handover.pid, snapshot.pid)
-notes = build_core_notes(handover, machine, facts, snapshot, auxv=auxv, mappings=mappings)
-core = build_core(snapshot, machine, mappings, notes, 0x11, link_map.ranges)
+core = read_core_source(handover, snapshot).build_core(0x11)
 path = handover.directory / "core for pystack"
 started = time.monotonic()
 by_core = read_stacks(command, snapshot.pid, core, path, handover.context.run.executable)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 SEGV = -signal.SIGSEGV
-PLAIN = ("--gencore-filter=0x11", "--gencore-method=copy")
+PLAIN = ("--gencore-filter=0x11", "--gencore-method=memory")
 
 
 def test_faulthandler_disabled_by_the_test(project: Project) -> None:
@@ -181,7 +181,7 @@ def test_session_inside_a_test(project: Project, armed: str) -> None:
         """,
     )
 
-    ended = project.run(*QUICK, "-p", "no:asyncio", "--basetemp=temporary")
+    ended = project.run(*QUICK, "--basetemp=temporary")
 
     assert ended.status == SEGV
     assert list(project.archives()) == ["test_a.py::test_2 call"]

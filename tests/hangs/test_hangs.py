@@ -133,7 +133,7 @@ LOCKS = """
 def test_two_threads_and_two_locks(project: Project) -> None:
     project.write(test_a=LOCKS)
 
-    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS)
+    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS, pystack=True)
 
     assert ended.status == 1
     archive = project.only_archive()
@@ -185,6 +185,21 @@ def test_thread_method_leaves_a_whole_archive(project: Project) -> None:
     before, slept = read_junit(project.folder / "j.xml")
     assert (before.name, before.results) == ("test_before", ())
     assert (slept.name, slept.results, slept.archives) == ("test_sleep", ("error",), (str(archive),))
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[str]) -> None:
+    """On a busy machine the thread that ends the process may run before the one that captures."""
+    project.write(
+        conftest="import pytest_gencore.plugin.deadlines as module\nmodule.LEAD_SECONDS = -0.5",
+        test_a=SLEEPS,
+    )
+
+    ended = project.run(*workers, *QUICK, *THREAD_METHOD)
+
+    assert ended.status == 1
+    assert ("crashed while running" if workers else "+ Timeout +") in ended.out
+    check_whole(project.only_archive(), project.folder / "unpacked")
 
 
 def test_thread_method_in_a_worker(project: Project) -> None:
@@ -246,7 +261,7 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
     project.write(
         test_a="""
         import threading, pathlib, pytest
-        @pytest.mark.gencore(timeout=0.5, method="copy")
+        @pytest.mark.gencore(timeout=0.5, method="memory")
         def test_slow():
             while not list(pathlib.Path("gencore-artifacts").glob("*.gz")):
                 threading.Event().wait(0.05)
@@ -361,7 +376,7 @@ def test_hang_of_an_event_loop(project: Project, kind: str) -> None:
         """
     )
 
-    ended = project.run(*QUICK, "--timeout=1.5", "--timeout-method=signal")
+    ended = project.run(*QUICK, "-p", kind, "--timeout=1.5", "--timeout-method=signal")
 
     assert ended.counts() == {"failed": 1}
     stacks = read_member(project.only_archive(), "stacks.txt").decode()
@@ -384,7 +399,7 @@ def test_patched_clocks_and_files(project: Project) -> None:
         """
     )
 
-    ended = project.run(*QUICK)
+    ended = project.run(*QUICK, "-p", "fakefs")
 
     assert ended.counts() == {"failed": 2}
     archives = project.archives()
@@ -516,3 +531,43 @@ def test_exit_on_timeout_without_a_capture(project: Project) -> None:
 
     assert ended.status == 1
     assert "gencore: no core archive: cannot make or open the directory" in ended.err
+
+
+MANY_THREADS = """
+    import threading
+    DONE = threading.Event()
+    def idle(started):
+        started.release()
+        DONE.wait()
+    def test_many():
+        started = threading.Semaphore(0)
+        for _ in range(130):
+            threading.Thread(target=idle, args=(started,), daemon=True).start()
+        for _ in range(130):
+            started.acquire()
+        hang()
+    def hang():
+        threading.Event().wait()  # hangs here
+"""
+
+
+@pytest.mark.parametrize("deadline", ["signal", "own"])
+def test_more_threads_than_faulthandler_walks(project: Project, deadline: str) -> None:
+    """The thread that hangs comes first, with its frames; the others that were not read are counted."""
+    project.write(test_a=MANY_THREADS)
+
+    ended = project.run(*QUICK, *DEADLINES[deadline])
+
+    text = ended.out + ended.err
+    stacks = read_member(project.only_archive(), "stacks.txt").decode()
+    for output in (text, stacks):
+        assert re.search(r"Thread MainThread, native id \d+, ran the test", output)
+        assert "threading.Event().wait()  # hangs here" in output
+        assert "no Python frame" not in output
+    main, others = stacks.index("Thread MainThread"), stacks.index(", in idle\n")
+    assert main < others
+    assert stacks.count("\nThread ") == 101
+    pattern = r"^(\d+) more threads were not read: faulthandler stops at 100$"
+    (unread,) = re.findall(pattern, stacks, re.MULTILINE)
+    assert int(unread) == len(read_manifest(project.only_archive())["threads"]) - 101
+    assert f"{unread} more threads were not read" in text

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from capabilities import has_plain_core_pattern, needs
 from kernel import settings_lock
+from lean_runs import ALL_PLUGINS
 from projects import Project
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ TRIGGERS = {
     "sleep": "threading.Event().wait()",
     "lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
 }
-METHODS = ("auto", "copy", "crash") if has_plain_core_pattern() else ("auto", "copy")
+METHODS = ("auto", "memory", "kernel") if has_plain_core_pattern() else ("auto", "memory")
 HANGS = {"sleep", "lock"}
 MOMENTS = ("call", "call", "call", "setup", "teardown", "module", "collection", "end")
 TIMEOUTS = {
@@ -171,8 +172,9 @@ def test_round(tmp_path: Path, crashers: Path, number: int) -> None:
         played.write(project, crashers)
 
     with settings_lock(exclusive=False):
-        running = plain.start("-rA", "-p", "no:gencore", *played.others)
-        ended = ours.run("-rA", *played.ours, *played.others)
+        others = (*played.others, *(ALL_PLUGINS if number % 4 == 0 else ()))
+        running = plain.start("-rA", "-p", "no:gencore", *others)
+        ended = ours.run("-rA", *played.ours, *others)
         expected = running.end()
     ours.close()
     plain.close()

@@ -2,243 +2,114 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from decision_rows import MARKER_ROWS, RERUN_ROWS, ROWS, Row
+from projects import QUICK
+from tables import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sample_runs import FindArchives, RunGencore
 
+pytestmark = pytest.mark.xdist_group("decision table")
 
-@dataclass(frozen=True)
-class Row:
-    """A sample file, the outcomes that pytest counts, and the captures: ``TEST PHASE``."""
-
-    id: str
-    source: str
-    captured: list[str]
-    outcomes: dict[str, int]
-    args: list[str] = field(default_factory=list)
-
-
-ROWS = [
-    Row("assert", "def test_x(): assert 0", ["test_x call"], {"failed": 1}),
-    Row("raise", "def test_x(): raise ValueError", ["test_x call"], {"failed": 1}),
-    Row("sys_exit", "import sys\ndef test_x(): sys.exit(3)", ["test_x call"], {"failed": 1}),
-    Row("pytest_fail", "import pytest\ndef test_x(): pytest.fail('no')", ["test_x call"], {"failed": 1}),
-    Row("pass", "def test_x(): pass", [], {"passed": 1}),
-    Row(
-        "setup",
-        """
-        import pytest
-        @pytest.fixture
-        def broken(): raise ValueError
-        def test_x(broken): pass
-        """,
-        ["test_x setup"],
-        {"errors": 1},
-    ),
-    Row(
-        "teardown",
-        """
-        import pytest
-        @pytest.fixture
-        def broken():
-            yield
-            raise ValueError
-        def test_x(broken): pass
-        """,
-        ["test_x teardown"],
-        {"passed": 1, "errors": 1},
-    ),
-    Row(
-        "module_teardown",
-        """
-        import pytest
-        @pytest.fixture(scope="module")
-        def broken():
-            yield
-            raise ValueError
-        def test_x(broken): pass
-        def test_y(broken): pass
-        """,
-        ["test_y teardown"],
-        {"passed": 2, "errors": 1},
-    ),
-    Row(
-        "teardown_after_captured_call",
-        """
-        import pytest
-        @pytest.fixture
-        def broken():
-            yield
-            raise ValueError
-        def test_x(broken): assert 0
-        """,
-        ["test_x call"],
-        {"failed": 1, "errors": 1},
-    ),
-    Row(
-        "xfail",
-        """
-        import pytest
-        @pytest.mark.xfail
-        def test_x(): assert 0
-        def test_y(): pytest.xfail("known")
-        """,
-        [],
-        {"xfailed": 2},
-    ),
-    Row("xpass", "import pytest\n@pytest.mark.xfail\ndef test_x(): pass", [], {"xpassed": 1}),
-    Row(
-        "xpass_strict",
-        "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_x(): pass",
-        [],
-        {"failed": 1},
-    ),
-    Row(
-        "xfail_raises_other",
-        "import pytest\n@pytest.mark.xfail(raises=KeyError)\ndef test_x(): raise ValueError",
-        ["test_x call"],
-        {"failed": 1},
-    ),
-    Row(
-        "skip",
-        """
-        import pytest, unittest
-        @pytest.mark.skip
-        def test_x(): assert 0
-        def test_y(): pytest.skip("no")
-        def test_z(): raise unittest.SkipTest
-        """,
-        [],
-        {"skipped": 3},
-    ),
-    Row(
-        "unittest",
-        """
+SUBTESTS = {
+    "fixture": """
+        def test_x(subtests):
+            for number in range(3):
+                with subtests.test(number=number):
+                    assert number == 0
+    """,
+    "unittest": """
         import unittest
         class TestX(unittest.TestCase):
-            def test_fail(self): self.fail("no")
-            def test_error(self): raise ValueError
-        """,
-        ["TestX::test_fail call", "TestX::test_error call"],
-        {"failed": 2},
-    ),
-    Row(
-        "unittest_expected_failure",
-        """
-        import unittest
-        class TestX(unittest.TestCase):
-            @unittest.expectedFailure
-            def test_x(self): self.fail("known")
-        """,
-        [],
-        {"xfailed": 1},
-    ),
-    Row(
-        "unittest_unexpected_success",
-        """
-        import unittest
-        class TestX(unittest.TestCase):
-            @unittest.expectedFailure
-            def test_x(self): pass
-        """,
-        ["TestX::test_x call"],
-        {"failed": 1},
-    ),
-    Row(
-        "doctest",
-        '''
-        def function():
-            """
-            >>> 1 + 1
-            3
-            """
-        ''',
-        ["test_rows.function call"],
-        {"failed": 1},
-        ["--doctest-modules"],
-    ),
-    Row(
-        "asyncio",
-        "import pytest\n@pytest.mark.asyncio\nasync def test_x(): assert 0",
-        ["test_x call"],
-        {"failed": 1},
-    ),
-    Row(
-        "anyio",
-        """
-        import pytest
-        @pytest.fixture
-        def anyio_backend(): return "asyncio"
-        @pytest.mark.anyio
-        async def test_x(): assert 0
-        """,
-        ["test_x call"],
-        {"failed": 1},
-    ),
-    Row(
-        "exception_in_thread",
-        """
-        import threading
-        def test_x():
-            def work(): raise ValueError
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-        """,
-        [],
-        {"passed": 1},
-    ),
-    Row("debugger_left", "import bdb\ndef test_x(): raise bdb.BdbQuit", [], {"failed": 1}),
-    Row(
-        "reruns",
-        """
-        attempts = []
-        def test_x():
-            attempts.append(0)
-            assert len(attempts) > 2
-        """,
-        ["test_x call"],
-        {"passed": 1},
-        ["--reruns=3"],
-    ),
-    Row(
-        "reruns_in_vain",
-        "def test_x(): assert 0",
-        ["test_x call"],
-        {"failed": 1},
-        ["--reruns=2"],
-    ),
-]
+            def test_x(self):
+                for number in range(10, 13):
+                    with self.subTest(number=number):
+                        assert number == 10
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+def make_table(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[..., Table]:
+    """Run rows together."""
+    fake = bool(request.config.getoption("--fake-engine"))
+
+    def make(rows: list[Row], *arguments: str) -> Table:
+        sources = {row.id: row.source for row in rows}
+        return Table(tmp_path_factory.mktemp("table"), sources, *arguments, fake=fake)
+
+    return make
+
+
+def check(table: Table, row: Row) -> None:
+    """The outcomes are those without the plugin, and what is to be captured is."""
+    assert table.counts(row.id) == row.outcomes
+    assert sorted(table.archives(row.id)) == sorted(row.captured)
+
+
+@pytest.fixture(scope="module")
+def plain_table(make_table: Callable[..., Table]) -> Table:
+    return make_table(ROWS, *QUICK, "-p", "anyio", "-p", "asyncio", "--doctest-modules")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_row(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, row: Row
-) -> None:
-    pytester.makepyfile(test_rows=row.source)
-    result = run_gencore("--gencore-on-fail", *row.args)
-    outcomes = {
-        name: count
-        for name, count in result.parseoutcomes().items()
-        if name not in ("warning", "warnings", "rerun")
-    }
-    outcomes = {"errors" if name == "error" else name: count for name, count in outcomes.items()}
-    assert outcomes == row.outcomes
-    assert sorted(find_archives()) == sorted(f"test_rows.py::{entry}" for entry in row.captured)
+def test_row(plain_table: Table, row: Row) -> None:
+    check(plain_table, row)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has exception groups since 3.11")
-def test_exception_group(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
-) -> None:
-    pytester.makepyfile(test_rows="def test_x(): raise ExceptionGroup('all', [ValueError()])")
-    run_gencore("--gencore-on-fail")
-    assert list(find_archives()) == ["test_rows.py::test_x call"]
+@pytest.fixture(scope="module")
+def rerun_table(make_table: Callable[..., Table]) -> Table:
+    return make_table(RERUN_ROWS, *QUICK, "--reruns=3")
+
+
+@pytest.mark.parametrize("row", RERUN_ROWS, ids=lambda row: row.id)
+def test_reruns(rerun_table: Table, row: Row) -> None:
+    check(rerun_table, row)
+
+
+@pytest.fixture(scope="module")
+def marker_table(make_table: Callable[..., Table]) -> Table:
+    """Without the option."""
+    return make_table(MARKER_ROWS, "--strict-markers", "--gencore-filter=0x11")
+
+
+@pytest.mark.parametrize("row", MARKER_ROWS, ids=lambda row: row.id)
+def test_markers(marker_table: Table, row: Row) -> None:
+    check(marker_table, row)
+
+
+def test_bad_marker_added_while_running_is_a_failed_capture(marker_table: Table) -> None:
+    out = marker_table.ended.out
+    lines = out.splitlines()
+    problem = "unknown keyword 'methd'"
+    assert [line for line in lines if line.startswith("no core archive: ") and problem in line]
+    assert [line for line in lines if line.startswith("failed: ") and problem in line]
+
+
+@pytest.fixture(scope="module")
+def subtest_table(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Table:
+    fake = bool(request.config.getoption("--fake-engine"))
+    return Table(tmp_path_factory.mktemp("table"), SUBTESTS, fake=fake)
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9, 0), reason="pytest has subtests since 9.0")
+@pytest.mark.parametrize(("kind", "first", "second"), [("fixture", 1, 2), ("unittest", 11, 12)])
+def test_first_failing_subtest(subtest_table: Table, kind: str, first: int, second: int) -> None:
+    assert subtest_table.ended.status == pytest.ExitCode.TESTS_FAILED
+    ((name, archive),) = subtest_table.archives(kind).items()
+    assert name.endswith("test_x call")
+    text = subtest_table.ended.out
+    told = f"core archive: {archive}"
+    assert text.index(f"number={first}") < text.index(told) < text.index(f"number={second}")
+    assert text.count(told) == 1
+    assert text.count("core archive:") == len(SUBTESTS)
 
 
 @pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
@@ -260,40 +131,6 @@ def test_collection_error_is_not_captured(
     assert find_archives() == {}
 
 
-SUBTESTS = {
-    "fixture": """
-        def test_x(subtests):
-            for number in range(3):
-                with subtests.test(number=number):
-                    assert number == 0
-    """,
-    "unittest": """
-        import unittest
-        class TestX(unittest.TestCase):
-            def test_x(self):
-                for number in range(3):
-                    with self.subTest(number=number):
-                        assert number == 0
-    """,
-}
-
-
-@pytest.mark.skipif(pytest.version_tuple < (9, 0), reason="pytest has subtests since 9.0")
-@pytest.mark.parametrize("kind", SUBTESTS)
-def test_first_failing_subtest(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, kind: str
-) -> None:
-    pytester.makepyfile(test_rows=SUBTESTS[kind])
-    result = run_gencore("--gencore-on-fail")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    (name,) = find_archives()
-    assert name.endswith("::test_x call")
-    text = result.stdout.str()
-    first, second = text.index("number=1"), text.index("number=2")
-    assert first < text.index("core archive:") < second
-    assert text.count("core archive:") == 1
-
-
 @pytest.mark.skipif(pytest.version_tuple < (9, 0), reason="pytest has subtests since 9.0")
 def test_exit_in_a_subtest(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
@@ -308,70 +145,3 @@ def test_exit_in_a_subtest(
     )
     run_gencore("--gencore-on-fail")
     assert find_archives() == {}
-
-
-def test_only_marked_tests_without_the_option(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
-) -> None:
-    pytester.makepyfile(
-        test_rows="""
-        import pytest
-        @pytest.mark.gencore
-        def test_marked(): assert 0
-        @pytest.mark.gencore(enabled=False)
-        def test_disabled(): assert 0
-        def test_plain(): assert 0
-        """
-    )
-    run_gencore("--strict-markers")
-    assert list(find_archives()) == ["test_rows.py::test_marked call"]
-
-
-def test_marker_switches_off(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
-) -> None:
-    pytester.makepyfile(
-        test_rows="""
-        import pytest
-        @pytest.mark.gencore(enabled=False)
-        class TestX:
-            def test_disabled(self): assert 0
-            @pytest.mark.gencore
-            def test_enabled(self): assert 0
-        """
-    )
-    run_gencore("--gencore-on-fail")
-    assert list(find_archives()) == ["test_rows.py::TestX::test_enabled call"]
-
-
-def test_marker_added_while_running(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
-) -> None:
-    pytester.makepyfile(
-        test_rows="""
-        import pytest
-        def test_x(request):
-            request.node.add_marker(pytest.mark.gencore)
-            assert 0
-        """
-    )
-    run_gencore()
-    assert list(find_archives()) == ["test_rows.py::test_x call"]
-
-
-def test_bad_marker_added_while_running_is_a_failed_capture(
-    pytester: pytest.Pytester, run_gencore: RunGencore
-) -> None:
-    pytester.makepyfile(
-        test_rows="""
-        import pytest
-        def test_x(request):
-            request.node.add_marker(pytest.mark.gencore(methd="copy"))
-            assert 0
-        """
-    )
-    result = run_gencore()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["no core archive: *unknown keyword 'methd'*", "failed: *unknown keyword 'methd'*"]
-    )

@@ -148,7 +148,8 @@ def test_damaged(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, sample: str
 ) -> None:
     pytester.makepyfile(test_a=SAMPLES[sample])
-    result = run_gencore("--gencore-on-fail")
+    plugins = ("-p", "fakefs") if sample == "pyfakefs" else ()
+    result = run_gencore("--gencore-on-fail", *plugins)
     result.assert_outcomes(failed=1)
     (archive,) = find_archives().values()
     assert read_manifest(archive)["nodeid"] == "test_a.py::test_x"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
+from lean_runs import base_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ def test_the_size_of_all_archives_is_limited(
 ) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=40))
     result = run_gencore(
-        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=copy", "--gencore-filter=0x11"
+        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=memory", "--gencore-filter=0x11"
     )
     result.assert_outcomes(failed=2)
     (archive,) = find_archives().values()
@@ -93,7 +94,8 @@ def test_the_size_of_all_archives_is_limited(
 
 def start_session(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gencore-on-fail", *arguments]
+    arguments = ("--gencore-on-fail", *arguments)
+    command = [sys.executable, "-m", "pytest", *base_arguments(arguments, pystack=True), *arguments]
     return subprocess.Popen(
         command, cwd=pytester.path, env=environment, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -117,7 +119,7 @@ def left_behind(folder: Path) -> list[str]:
 def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=1500))
     seen = bytearray()
-    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+    with start_session(pytester, "--gencore-method=memory", "--gencore-filter=0x11") as process:
         read_until(process, b"writing core archives", seen)
         os.kill(process.pid, signal.SIGINT)
         read_until(process, b"press Ctrl-C again", seen)
@@ -136,7 +138,7 @@ def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> 
 def test_one_interrupt_only_asks(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=400))
     seen = bytearray()
-    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+    with start_session(pytester, "--gencore-method=memory", "--gencore-filter=0x11") as process:
         read_until(process, b"writing core archives", seen)
         os.kill(process.pid, signal.SIGINT)
         read_until(process, b"2 captured", seen)

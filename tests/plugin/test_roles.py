@@ -49,13 +49,12 @@ def test_no_descriptor_is_left(
 
 
 NAMES = """
-    import os
     def pytest_sessionfinish(session):
         names = sorted(
             name for name, plugin in session.config.pluginmanager.list_name_plugin()
             if plugin is not None and name.startswith("gencore-")
         )
-        role = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        role = getattr(session.config, "workerinput", {}).get("workerid", "main")
         with open(f"{role}.txt", "w") as file:
             file.write(" ".join(name.removeprefix("gencore-") for name in names))
 """

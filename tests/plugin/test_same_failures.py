@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from lean_runs import ALL_PLUGINS
 
 if TYPE_CHECKING:
     from sample_runs import RunGencore
@@ -156,18 +158,30 @@ def test_failures_are_the_same(pytester: pytest.Pytester, run_gencore: RunGencor
     pytester.makepyfile(**{"plain/test_plain": PLAIN, "unit/test_unit": UNITTEST, "async_/test_async": ASYNC})
     pytester.makepyfile(**{"wrapped/conftest": WRAPPERS, "wrapped/test_wrapped": WRAPPED})
 
-    options = (*STYLES[style], "-oasyncio_mode=strict", "-oasyncio_default_fixture_loop_scope=function")
-    found: dict[str, dict[str, object]] = {}
+    plugins = ALL_PLUGINS if style == "auto" else ("-p", "anyio", "-p", "asyncio")
+    options = (*STYLES[style], *plugins, "-oasyncio_mode=strict")
+    found: dict[str, dict[str, list[Any]]] = {}
+    summaries = {}
     for name, arguments in {"without": ("-p", "no:gencore"), "armed": ARMED}.items():
         result = run_gencore(*options, *arguments, fake="")
         texts = json.loads((pytester.path / "texts.json").read_text())
-        found[name] = {key: (normalize(text), sections) for key, (text, sections) in texts.items()}
-        found[name]["summary"] = read_summary(result)
+        found[name] = {key: [normalize(text), sections] for key, (text, sections) in texts.items()}
+        summaries[name] = read_summary(result)
         assert ("no core archive" in result.stdout.str()) == (name == "armed"), "it was really armed"
 
-    assert len(found["armed"]) == FAILURES + 1
-    assert not [key for key, text in found["armed"].items() if "pytest_gencore" in str(text)]
-    assert found["armed"] == found["without"]
+    armed, without = found["armed"], found["without"]
+    assert len(armed) == FAILURES
+    for key, text in armed.items():
+        assert text == without[key], describe_difference(text, without[key])
+        assert "pytest_gencore" not in str(text)
+    assert armed.keys() == without.keys()
+    assert summaries["armed"] == summaries["without"]
+
+
+def describe_difference(armed: list[Any], without: list[Any]) -> str:
+    """Return the lines that differ."""
+    lines = difflib.unified_diff(without[0].splitlines(), armed[0].splitlines(), "without", "armed", n=1)
+    return "\n".join(lines)
 
 
 def normalize(text: str) -> str:

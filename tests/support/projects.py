@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gencore_archives import read_manifest
 from kernel import wait_until
+from lean_runs import base_arguments
 from oracles import run_tool
 from process_state import processes_in
 
@@ -26,7 +27,7 @@ ARTIFACTS = "gencore-artifacts"
 FOREIGN = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "COLUMNS", "FAKE_CAPTURE")
 """Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
 ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
-QUICK = (*ON_FAIL, "--gencore-method=copy")
+QUICK = (*ON_FAIL, "--gencore-method=memory")
 EXITS = ("-o", "gencore_exit_on_timeout=true")
 
 
@@ -90,10 +91,8 @@ class Project:
         prefix: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Running:
-        """Start pytest; without the cache, with ``PYTHONPATH`` to the helpers here."""
-        base = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
-        if not pystack and "no:gencore" not in arguments:
-            base += ["-p", "without_pystack"]
+        """Start pytest, as ``lean_runs`` says, with ``PYTHONPATH`` to the helpers here."""
+        base = base_arguments(arguments, pystack=pystack)
         return self._start([*prefix, sys.executable, "-m", "pytest", *base, *arguments], environment or {})
 
     def run_program(self, *arguments: str) -> Ended:

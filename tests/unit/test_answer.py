@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,9 @@ from pytest_gencore.collector.stacks.lines import machinery_of
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_signal, describe_trigger
+
+if TYPE_CHECKING:
+    from pytest_gencore.triggers import Trigger
 
 ROOT = "/home/me/project"
 SITE = "/venv/lib/python3.11/site-packages"
@@ -22,6 +27,7 @@ PYTEST = (
 START = tuple(
     Frame(THREADING, line, name) for line, name in enumerate(("_bootstrap", "_bootstrap_inner", "run"))
 )
+FUTEX = Frame("", None, "__futex_abstimed_wait_common", native=True)
 FACTS = Facts(trigger="failure", pid=42, nodeid="test_a.py::test_a", phase="call", rootdir=ROOT)
 
 
@@ -148,7 +154,7 @@ def test_both_sides_of_a_deadlock_are_early() -> None:
     threads = [main, *pool(12), locker("one", 2, "first"), locker("two", 3, "second")]
     lines = make_answer(FACTS, threads)
     assert {"    with first:", "    with second:"} <= set(lines[:30])
-    assert "Thread one, native id 2, waiting for a lock, most recent call last:" in lines
+    assert "Thread one, native id 2, most recent call last:" in lines
     assert lines.index("    line 3") < 15
     assert any(line.startswith("12 threads: pool 0, pool 1, ") for line in lines)
     assert len(lines) <= 60
@@ -168,6 +174,22 @@ def test_order() -> None:
     named = Facts(trigger="crash", pid=1, native_id=3, rootdir=ROOT)
     assert order_threads(named, threads)[0].name == "runs"
     assert "runs, native id 3, crashed, " in make_answer(named, threads)[1]
+
+
+@pytest.mark.parametrize("trigger", ["failure", "request"])
+@pytest.mark.parametrize(
+    "innermost",
+    [
+        (Frame(THREADING, 1119, "Thread.join"),),
+        (frame_of_test(), Frame("", None, "lock_PyThread_acquire_lock", native=True), FUTEX),
+    ],
+)
+def test_the_thread_that_made_the_capture_runs(trigger: Trigger, innermost: tuple[Frame, ...]) -> None:
+    facts = Facts(trigger=trigger, pid=42, rootdir=ROOT)
+    for is_current, remark in ((True, False), (False, True)):
+        thread = PythonThread("t", 1, 1, innermost, is_current=is_current, activity="waiting for the GIL")
+        text = "\n".join([*make_answer(facts, [thread]), format_full(facts, [thread])])
+        assert ("waiting" in text) is remark
 
 
 @pytest.mark.parametrize(

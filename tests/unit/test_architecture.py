@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "protocol", "version", "units"}
+SHARED = {"errors", "methods", "protocol", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
@@ -28,8 +28,10 @@ ALLOWED = {
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
     "errors": set(),
+    "methods": set(),
     "protocol": set(),
     "version": set(),
+    "triggers": set(),
     "units": set(),
 }
 """What each room may import of ours."""
@@ -40,7 +42,7 @@ FOREIGN = {
     "cli": {"click"},
 }
 """Which packages that are not in the standard library a room may import."""
-FLOORS = ("main", "assemble", "outcome", "core", "stacks", "files", "source")
+FLOORS = ("main", "assemble", "outcome", "stacks", "core", "files", "source")
 """Rooms of the collector, from top to bottom: an import goes down, or stays in its room."""
 
 
@@ -93,6 +95,20 @@ def test_imports(name: str) -> None:
             assert (rest or ["__init__"])[0] in ALLOWED[room], f"{name} imports {module}"
         elif top not in sys.stdlib_module_names:
             assert top in FOREIGN.get(room, set()), f"{name} imports {module}"
+
+
+def floor_of(name: str) -> int:
+    """Return how high a module of the collector is, -1 for one that all of them use."""
+    part = name.split(".")[1]
+    return FLOORS.index(part) if part in FLOORS else -1
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("collector.")])
+def test_floors_of_the_collector(name: str) -> None:
+    own = floor_of(name)
+    if own >= 0:
+        lower = {module for module in own_imports_of(modules()[name]) if module.startswith("collector.")}
+        assert all(floor_of(module) >= own or floor_of(module) < 0 for module in lower), lower
 
 
 def test_every_room_has_rules() -> None:

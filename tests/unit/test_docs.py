@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import pytest_gencore
+from pytest_gencore import archive
 from pytest_gencore.plugin.options import TABLE
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "pytest_gencore"
+PAGES = sorted([ROOT / "README.md", *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
+NEWS = sorted(path for path in (DOCS / "changelog.d").iterdir() if path.name != "README.md")
 OPTION = re.compile(r"--gencore-[a-z]+(?:-[a-z]+)*")
 INI = re.compile(r"^gencore_[a-z_]+(?= *=)", re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
-FRAGMENT = re.compile(r"(?:\d+|\+\w+)\.(?:feature|bugfix|doc|removal|misc)(?:\.\d+)?\.md|README\.md")
+CODE_BLOCK = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+SOURCE = re.compile(r"`([\w.*]+/[\w./*]*)`")
+PLACEHOLDER = re.compile(r"\b(?:N|REASON|PATH|DIR|SIZE|SECONDS|SIGNAL|STATUS|WORKER|FIELD|NAME)\b")
+FRAGMENT = re.compile(r"(?:\d+|\+\w+)\.(?:feature|bugfix|doc|removal|misc)(?:\.\d+)?\.md")
 NAMES = {"on_fail", *(option.name for option in TABLE)}
 INI_ONLY = {"exit_on_timeout"}
+
+
+@cache
+def prose_of(page: Path) -> str:
+    """Return a page without its code blocks, in which `#` begins a comment."""
+    return CODE_BLOCK.sub("", page.read_text())
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """Return the anchors that GitHub gives a page's headings."""
+    anchors: set[str] = set()
+    for heading in HEADING.findall(prose_of(page)):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        repeated = next((number for number in range(1, 100) if f"{slug}-{number}" not in anchors), 0)
+        anchors.add(f"{slug}-{repeated}" if slug in anchors else slug)
+    return frozenset(anchors)
+
+
+def section_of(page: Path, title: str) -> str:
+    """Return the text under a heading, up to the next one of its level or above."""
+    match = re.search(rf"^(#+) {re.escape(title)}\n", prose_of(page), re.MULTILINE)
+    assert match, f"{page.name} has no section {title!r}"
+    rest = prose_of(page)[match.end() :]
+    return re.split(rf"^#{{1,{len(match[1])}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -26,17 +62,70 @@ def test_names_and_links(page: Path) -> None:
         assert option.removeprefix("--gencore-").replace("-", "_") in NAMES, option
     for ini in INI.findall(text):
         assert ini.removeprefix("gencore_") in NAMES | INI_ONLY, ini
-    for target in LINK.findall(text):
-        assert (page.parent / target).exists(), target
+    for target, anchor in LINK.findall(prose_of(page)):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"the link to {target} leads nowhere"
+        assert not anchor or anchor in anchors_of(path), f"{path.name} has no heading for #{anchor}"
+
+
+def test_a_wrong_anchor_is_found() -> None:
+    anchors = anchors_of(DOCS / "reference/options.md")
+    assert {"--gencore-on-fail", "deadlines", "gencore_exit_on_timeout"} <= anchors
+    assert "no-such-heading" not in anchors
+
+
+def test_every_page_can_be_reached() -> None:
+    """The site's navigation is made from the links of index.md."""
+    index = DOCS / "index.md"
+    linked = {(DOCS / target).resolve() for target, _ in LINK.findall(index.read_text()) if target}
+    missing = sorted(str(page.relative_to(DOCS)) for page in {*DOCS.rglob("*.md")} - {*NEWS, *linked, index})
+    assert missing == [], "docs/index.md has no link to these pages"
+
+
+@pytest.mark.parametrize("page", ["explanation/architecture.md", "explanation/traps.md", "contributing.md"])
+def test_named_files_exist(page: str) -> None:
+    """Paths on pages for developers are relative to the package or, of tests, to the checkout."""
+    names = SOURCE.findall((DOCS / page).read_text())
+    places = (ROOT, PACKAGE, PACKAGE / "capture", PACKAGE / "collector")
+    assert len(names) > 2
+    missing = [name for name in names if not any([*place.glob(name)] for place in places)]
+    assert missing == [], f"these files were moved or removed: say so in {page}"
 
 
 def test_every_option_is_documented() -> None:
-    text = (ROOT / "docs/reference/options.md").read_text()
+    text = (DOCS / "reference/options.md").read_text()
     for name in NAMES:
         assert f"--gencore-{name.replace('_', '-')}" in text
         assert f"gencore_{name}" in text
 
 
+def test_every_public_name_is_documented() -> None:
+    text = (DOCS / "reference/python-api.md").read_text()
+    public = {*pytest_gencore.__all__, *archive.__all__} - {"__version__"}
+    assert sorted(name for name in public if not re.search(rf"\b{name}\b", text)) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "title"), [("reference/archive.md", "Notices"), ("how-to/troubleshoot.md", "Messages")]
+)
+def test_messages_are_those_of_the_code(page: str, title: str) -> None:
+    """Words in capitals stand for what differs; all the rest of a message stands in the code."""
+    code = code_of_the_package()
+    cells = [
+        row.split(" | ")[0] for row in section_of(DOCS / page, title).splitlines() if row.startswith("| `")
+    ]
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+    parts = [(message, part) for message in messages for part in PLACEHOLDER.split(message) if part.strip()]
+    assert len(messages) > 10
+    assert [message for message, part in parts if part not in code] == [], f"not printed, but in {page}"
+
+
+@cache
+def code_of_the_package() -> str:
+    """Return the text of all modules; literals that follow each other are joined."""
+    text = "\n".join(path.read_text() for path in sorted(PACKAGE.rglob("*.py")))
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
 def test_news_fragments() -> None:
-    names = [path.name for path in (ROOT / "docs/changelog.d").iterdir()]
-    assert [name for name in names if not FRAGMENT.fullmatch(name)] == []
+    assert [path.name for path in NEWS if not FRAGMENT.fullmatch(path.name)] == []

@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.stacks.lines import printable
-from pytest_gencore.run.folder import CLOSED_MARK, SEEN_PREFIX
+from pytest_gencore.run.files import CLOSED, SEEN
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,11 @@ class Messenger:
     def __init__(self, handover: Handover, process: CapturedProcess, descriptor: int | None) -> None:
         """Take over the descriptor of the test run's standard error, None if it is not to be told."""
         self._process = process
-        self._trigger = handover.context.request.trigger
-        self._is_ending = handover.context.exits or self._trigger == "crash"
-        self._closed_mark: Path = handover.run_folder / CLOSED_MARK
+        self._trigger = TRIGGERS[handover.context.request.trigger]
+        self._is_ending = handover.context.exits or self._trigger.is_fatal
+        self._closed_mark: Path = handover.run_folder / CLOSED.named()
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
-        self._seen_mark: Path = handover.run_folder / f"{SEEN_PREFIX}{handover.name}"
+        self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
         self._is_unheard = False
         self._lines: list[str] | None = None
         self._descriptor = descriptor
@@ -47,7 +48,7 @@ class Messenger:
     @property
     def is_needed(self) -> bool:
         """Whether the captured process tells nobody: it crashes, or ended without closing its run."""
-        if self._trigger not in ("crash", "timeout"):
+        if not self._trigger.by_handler:
             return False
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
 
@@ -71,7 +72,7 @@ class Messenger:
 
     def conclude(self, *lines: str) -> None:
         """Write what came of it, if that is needed; nothing can be written after it."""
-        if self._descriptor is not None and self._trigger == "timeout":
+        if self._descriptor is not None and self._trigger.may_go_on:
             self._wait_for_report()
         self.check()
         for line in lines:

@@ -7,10 +7,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.collector.core.copy_method import build_core
-from pytest_gencore.collector.core.thread_notes import build_core_notes
 from pytest_gencore.collector.describe import describe_capture
-from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.collector.stacks.model import (
     Frame,
     PythonThread,
@@ -21,14 +18,14 @@ from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_py
 from pytest_gencore.collector.stacks.pystack_reader import find_command, read_stacks
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
-from pytest_gencore.corefile.machines import machine_for
+from pytest_gencore.run.files import DIAGNOSIS
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pytest_gencore.collector.core.core_stream import CoreStream
+    from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.source.handover import Handover
-    from pytest_gencore.collector.source.memory import Memory
     from pytest_gencore.collector.source.snapshot import Snapshot
     from pytest_gencore.collector.stacks.sources import Sources
 
@@ -49,19 +46,20 @@ class Stacks:
         self.notice = ""
         """Why they are less than they could be, for the manifest."""
         self._handover = handover
-        self._snapshot = snapshot
         self._has_pystack = False
         threads, self.unread = read_python_threads(handover, snapshot)
         self.threads = add_source_lines(threads, self.facts.rootdir)
 
-    def add_pystack(self, memory: Memory) -> bool:
+    def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
         command = find_command(self._handover.context.run.pystack)
-        if command is None or self._handover.context.request.trigger == "request":
+        if command is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
             return False
         path = self._handover.work_directory / "pystack.core"
         executable = self._handover.context.run.executable
-        output = read_stacks(command, self._snapshot.pid, self._small_core(memory), path, executable)
+        is_small = source.memory.private_size <= _PYSTACK_CORE_LIMIT
+        core = source.build_core(_PYSTACK_FILTER) if is_small else None
+        output = read_stacks(command, source.snapshot.pid, core, path, executable)
         self.notice = output.reason
         richer = parse_pystack(output.text)
         if not richer:
@@ -99,18 +97,6 @@ class Stacks:
             self.facts.rootdir,
         )
 
-    def _small_core(self, memory: Memory) -> CoreStream | None:
-        """Return a core for pystack; None if there can be none."""
-        handover, snapshot = self._handover, self._snapshot
-        machine = machine_for(handover.context.run.machine)
-        if machine is None or memory.private_size > _PYSTACK_CORE_LIMIT:
-            return None
-        facts = read_process_facts(handover.pid, snapshot.pid)
-        notes = build_core_notes(
-            handover, machine, facts, snapshot, auxv=memory.auxv, mappings=memory.mappings
-        )
-        return build_core(snapshot, machine, memory.mappings, notes, _PYSTACK_FILTER, memory.link_map.ranges)
-
 
 class ReadThreads(NamedTuple):
     """What could be read of the Python threads."""
@@ -126,7 +112,7 @@ def read_python_threads(handover: Handover, snapshot: Snapshot) -> ReadThreads:
     The capturing thread is among them whatever their number.
     """
     if not handover.context.by_handler:
-        return ReadThreads(threads_of(handover.context.stacks))
+        return ReadThreads(_identify_listed_threads(handover))
     if not handover.trace_function:
         return ReadThreads(_with_capturing_thread([], handover))
     text = _trace(handover, snapshot, handover.all_threads_signal)
@@ -148,14 +134,30 @@ def _trace(handover: Handover, snapshot: Snapshot, signal_number: int) -> str:
 
 def identify_threads(text: str, handover: Handover) -> list[PythonThread]:
     """Parse faulthandler's text; threads get the ids and names that the hand-over knows."""
-    idents = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
-    names = {ident: name for ident, tid in idents.items() if (name := _name_of(tid, handover))}
+    native_ids = _find_native_ids(handover)
+    names = {ident: name for ident, tid in native_ids.items() if (name := _name_of(tid, handover))}
     return [
         replace(thread, native_id=handover.tid, name=thread.name or _name_of(handover.tid, handover))
         if thread.is_current
         else thread
-        for thread in parse_faulthandler(text, native_ids=idents, names=names)
+        for thread in parse_faulthandler(text, native_ids=native_ids, names=names)
     ]
+
+
+def _identify_listed_threads(handover: Handover) -> list[PythonThread]:
+    """Return the threads that the process listed; its ``threading`` knows native ids only of its own."""
+    native_ids = _find_native_ids(handover)
+    identified = []
+    for thread in threads_of(handover.context.stacks):
+        native_id = handover.tid if thread.is_current else native_ids.get(thread.ident or 0, thread.native_id)
+        name = thread.name or (_name_of(native_id, handover) if native_id else None)
+        identified.append(replace(thread, native_id=native_id, name=name))
+    return identified
+
+
+def _find_native_ids(handover: Handover) -> dict[int, int]:
+    """Return the native id of each ident, as far as the hand-over knows the thread pointers."""
+    return {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
 
 
 def _name_of(tid: int, handover: Handover) -> str | None:
@@ -177,7 +179,7 @@ def _with_capturing_thread(threads: list[PythonThread], handover: Handover) -> l
 
 def write_answer(handover: Handover, lines: list[str]) -> bool:
     """Write the answer into the run's folder, in one step; tell whether it is there."""
-    path = handover.run_folder / f"{handover.name}.txt"
+    path = handover.run_folder / DIAGNOSIS.named(handover.name)
     temporary = handover.work_directory / "answer"
     with contextlib.suppress(OSError):
         descriptor = os.open(

@@ -5,29 +5,31 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gencore.request.context import ThreadStack
 
-_LOCK_SOURCE = re.compile(r"\.acquire\(|^(?:with|async with) [\w.\[\]]+(?: as \w+)? *[:,]")
-_JOIN_SOURCE = re.compile(r"\.join\((?:timeout *=.*|[\d.]*)\)")
-_NATIVE_LOCK = re.compile(
-    r"lock_PyThread_acquire_lock|PyThread_acquire_lock|rlock_acquire|PyMutex_Lock|semlock_acquire"
+_THREADING_FILE = re.compile(r"/lib(?:64)?/python3\.\d+t?/threading\.py$")
+_THREADING_CALLS = frozenset(
+    ("__enter__", "_acquire_restore", "_wait_for_tstate_lock", "acquire", "join", "wait")
 )
-_NATIVE_MUTEX = re.compile(r"pthread_mutex_(?:timed)?lock|lll_(?:mutex_)?lock_wait|pthread_rwlock_")
-EVENT: Final = "an event or condition"
-"""What ``find_wait`` says of threads that may be idle."""
-_THREADING = {
-    "wait": EVENT,
-    "acquire": "a lock",
-    "__enter__": "a lock",
-    "join": "the end of a thread",
-    "_wait_for_tstate_lock": "the end of a thread",
+"""Functions of the module threading in which a thread blocks."""
+_KERNEL_WAIT = re.compile(r"futex|sem_\w*wait|pthread_cond_\w*wait|lll_\w*lock_wait")
+"""Functions of the C library that do nothing but wait."""
+_NATIVE_WAITS = {
+    "the GIL": re.compile(r"take_gil\b"),
+    "the end of a thread": re.compile(r"ThreadHandle_join\b"),
+    "an item of a queue": re.compile(r"_queue_SimpleQueue_get"),
+    "a lock": re.compile(
+        r"lock_PyThread_acquire_lock|rlock_acquire|_multiprocessing_SemLock_acquire|_?PyMutex_Lock"
+    ),
+    "a lock of compiled code": re.compile(r"_*pthread_(?:mutex_\w*lock|rwlock_\w+lock)"),
 }
-"""What a thread waits for in a function of the module threading."""
+"""What a thread waits for in a C function."""
+_COLLECTION = re.compile(r"gc_collect_\w+|_?PyGC_Collect\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class PythonThread:
     """None if not known."""
     is_current: bool = False
     """Whether it made the capture, or crashed."""
-    waiting_for: str | None = None
-    """What it waits for, as far as whoever read it knows; see ``find_wait``."""
+    activity: str | None = None
+    """What whoever read it knows of its doings: ``waiting for the GIL``; see also ``find_activity``."""
 
 
 def threads_of(stacks: Sequence[ThreadStack]) -> list[PythonThread]:
@@ -88,56 +90,86 @@ def merge_threads(known: Sequence[PythonThread], richer: Sequence[PythonThread])
     """Complete threads with what pystack has read: locals, native frames, the GIL.
 
     Threads are matched by native id and keep order, name and place of ``known``; threads that only pystack
-    has seen follow. Frames of the capture itself, which ``known`` leaves out, stay left out.
+    has seen follow. A thread without a native id is taken for one with the same Python calls that is left
+    over. Frames of the capture itself, which ``known`` leaves out, stay left out.
     """
+    known_ids = {thread.native_id for thread in known}
     by_id = {thread.native_id: thread for thread in richer if thread.native_id}
+    others = [thread for native_id, thread in by_id.items() if native_id not in known_ids]
     merged = []
     for thread in known:
-        other = by_id.pop(thread.native_id, None) if thread.native_id else None
-        if other is None:
-            merged.append(thread)
-            continue
-        merged.append(
-            replace(
-                thread,
-                name=thread.name or other.name,
-                frames=_merge_frames(thread.frames, other.frames),
-                holds_gil=other.holds_gil,
-                waiting_for=other.waiting_for or thread.waiting_for,
-            )
-        )
-    return merged + [thread for thread in richer if thread.native_id in by_id]
+        other = by_id.get(thread.native_id) if thread.native_id else _take_same(thread, others)
+        merged.append(thread if other is None else _merge(thread, other))
+    return merged + others
+
+
+def _take_same(thread: PythonThread, others: list[PythonThread]) -> PythonThread | None:
+    """Remove a thread with the same Python calls from ``others`` and return it; None if there is none."""
+    calls = _python_calls(thread)
+    found = next((other for other in others if calls and _python_calls(other) == calls), None)
+    if found is not None:
+        others.remove(found)
+    return found
+
+
+def _python_calls(thread: PythonThread) -> list[tuple[str, int | None]]:
+    return [(frame.file, frame.line) for frame in thread.frames if not frame.native]
+
+
+def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
+    return replace(
+        thread,
+        name=thread.name or other.name,
+        native_id=other.native_id,
+        ident=thread.ident if thread.native_id else None,  # threads with the same calls may be mixed up
+        frames=_merge_frames(thread.frames, other.frames),
+        holds_gil=other.holds_gil,
+        activity=other.activity,
+    )
 
 
 def _merge_frames(known: tuple[Frame, ...], richer: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """Return the richer frames up to the innermost known one."""
+    """Return the richer frames up to the innermost known one.
+
+    faulthandler leaves out the outermost ones of a deep stack; then the known ones are the end of the others.
+    """
     python = [index for index, frame in enumerate(richer) if not frame.native]
     if len(python) < len(known) or not known:
         return known or richer
-    if any(frame.file != richer[index].file for frame, index in zip(known, python, strict=False)):
-        return known  # not the same moment, or not the same thread
-    return richer if len(python) == len(known) else richer[: python[len(known) - 1] + 1]
+    files = [richer[index].file for index in python]
+    wanted = [frame.file for frame in known]
+    if files[: len(known)] == wanted:
+        return richer if len(python) == len(known) else richer[: python[len(known) - 1] + 1]
+    return richer if files[-len(known) :] == wanted else known  # else not the same moment or thread
 
 
-def find_wait(thread: PythonThread) -> str | None:
-    """Return what a thread waits for, guessed from its innermost frames; None if it seems to run."""
+def find_activity(thread: PythonThread) -> str | None:
+    """Return what a thread is known to do at the end of its stack, as a remark; None if that is not known.
+
+    The source is no evidence: on a line with ``with lock:`` a thread may wait, or have gone on.
+    """
+    call = find_threading_call(thread)
+    if thread.activity is not None or call is None:
+        return thread.activity or _find_native_activity(thread.frames)
+    return f"in threading's {call}()"
+
+
+def find_threading_call(thread: PythonThread) -> str | None:
+    """Return the function of the module threading in which a thread blocks: ``Condition.wait``."""
     innermost = next((frame for frame in reversed(thread.frames) if not frame.native), None)
-    return thread.waiting_for or (innermost and _wait_in_python(innermost)) or _wait_in_native(thread.frames)
+    if innermost is None or not _THREADING_FILE.search(innermost.file):
+        return None
+    return innermost.function if innermost.function.rpartition(".")[2] in _THREADING_CALLS else None
 
 
-def _wait_in_python(innermost: Frame) -> str | None:
-    function = innermost.function.rpartition(".")[2]
-    if innermost.file.endswith("/threading.py") and function in _THREADING:
-        return _THREADING[function]
-    if _LOCK_SOURCE.search(innermost.source):
-        return "a lock"
-    return "the end of a thread" if _JOIN_SOURCE.search(innermost.source) else None
+def _find_native_activity(frames: Sequence[Frame]) -> str | None:
+    native = list(takewhile(lambda frame: frame.native, reversed(frames)))
+    if native and _KERNEL_WAIT.search(native[0].function):
+        what = next(filter(None, map(_find_native_wait, native)), None)
+        return f"waiting for {what}" if what else None
+    is_collecting = any("python" in frame.library and _COLLECTION.match(frame.function) for frame in native)
+    return "collecting garbage" if is_collecting else None
 
 
-def _wait_in_native(frames: Sequence[Frame]) -> str | None:
-    for frame in takewhile(lambda frame: frame.native, reversed(frames)):
-        if _NATIVE_LOCK.search(frame.function):
-            return "a lock"
-        if _NATIVE_MUTEX.search(frame.function):
-            return "a lock of compiled code"
-    return None
+def _find_native_wait(frame: Frame) -> str | None:
+    return next((what for what, names in _NATIVE_WAITS.items() if names.match(frame.function)), None)

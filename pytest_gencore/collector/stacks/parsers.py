@@ -39,35 +39,51 @@ def parse_faulthandler(
     ``native_ids`` and ``names`` are what is known of the idents that it prints. C frames, which CPython 3.14
     prints of the current thread, follow its Python frames.
     """
-    threads: list[_Draft] = []
-    current: _Draft | None = None
-    native: list[Frame] | None = None
+    reader = _HandlerReader(native_ids or {}, names or {})
     for line in text.splitlines():
+        reader.take(line)
+    return reader.finish()
+
+
+class _HandlerReader:
+    """Takes faulthandler's lines, innermost call first."""
+
+    def __init__(self, native_ids: Mapping[int, int], names: Mapping[int, str]) -> None:
+        self._native_ids = native_ids
+        self._names = names
+        self._threads: list[_Draft] = []
+        self._frames: list[Frame | _OpenFrame] | None = None
+        """Where the Python frames go that follow."""
+        self._native: list[Frame] | None = None
+        """Where the C frames go that follow."""
+
+    def take(self, line: str) -> None:
         if match := _HANDLER_THREAD.match(line):
-            ident = int(match[2], 16)
-            name = (names or {}).get(ident) or (_unescape(match[3]) if match[3] else None)
-            current = _Draft(name, (native_ids or {}).get(ident), ident, match[1] == "Current thread")
-            threads.append(current)
-            native = None
+            name = _unescape(match[3]) if match[3] else None
+            self._start_thread(name, int(match[2], 16), match[1] == "Current thread")
         elif _HANDLER_STACK.match(line):
-            current = _Draft(None, None, None, True)
-            threads.append(current)
-            native = None
+            self._start_thread(None, None, is_current=True)
         elif _HANDLER_NATIVE_TITLE.match(line):
-            current = None
-            native = []
-            owner = next((thread for thread in threads if thread.is_current), None)
-            if owner is not None:
-                owner.native = native
-        elif native is not None and (match := _HANDLER_NATIVE.match(line)):
-            path, place = _unescape(match[1]), match[2]
-            native.append(Frame("", None, place, native=True, library=path.rpartition("/")[2]))
-        elif current is not None and (match := _HANDLER_FRAME.match(line)):
-            file = _unescape(match[1]) if match[1] is not None else "???"
-            current.frames.append(Frame(file, _number(match[3]), _unescape(match[4])))
-    for thread in threads:
-        thread.frames = [*reversed(thread.frames), *reversed(thread.native)]
-    return [thread.finish() for thread in threads]
+            owner = next((thread for thread in self._threads if thread.is_current), None)
+            self._frames, self._native = None, owner.native if owner else None
+        elif self._native is not None and (match := _HANDLER_NATIVE.match(line)):
+            library = _unescape(match[1]).rpartition("/")[2]
+            self._native.append(Frame("", None, match[2], native=True, library=library))
+        elif self._frames is not None and (match := _HANDLER_FRAME.match(line)):
+            file = "???" if match[1] is None else _unescape(match[1])
+            self._frames.append(Frame(file, _number(match[3]), _unescape(match[4])))
+
+    def finish(self) -> list[PythonThread]:
+        for thread in self._threads:
+            thread.frames = [*reversed(thread.frames), *reversed(thread.native)]
+        return [thread.finish() for thread in self._threads]
+
+    def _start_thread(self, name: str | None, ident: int | None, is_current: bool) -> None:
+        known = self._names.get(ident) if ident else None
+        native_id = self._native_ids.get(ident) if ident else None
+        thread = _Draft(known or name, native_id, ident, is_current)
+        self._threads.append(thread)
+        self._frames, self._native = thread.frames, None
 
 
 def _unescape(text: str) -> str:
@@ -97,6 +113,7 @@ _PYSTACK_LOCAL = re.compile(r"        (\w+|\.\d+): (.*)$")
 _PYSTACK_INDENT = " " * 8
 _ENDS = {'"': '"', "[": "]", "{": "}", "(": ")"}
 _VALUE_LENGTH = 120
+_COLLECTING = "collecting garbage"
 
 
 def parse_pystack(text: str) -> list[PythonThread]:
@@ -106,36 +123,54 @@ def parse_pystack(text: str) -> list[PythonThread]:
     no end yet goes on in the next line, whatever that looks like; other lines that are nothing else belong to
     the value before too.
     """
-    threads: list[_Draft] = []
-    open_frame: _OpenFrame | None = None
+    reader = _PystackReader()
     for line in text.split("\n"):
-        if open_frame is not None and open_frame.has_open_value():
-            open_frame.take_more(line)
-        elif match := _PYSTACK_THREAD.match(line):
-            threads.append(_Draft(match[2], _number(match[1]) or None, None, False))
-            threads[-1].set_status(match[3])
-            open_frame = None
-        elif match := _PYSTACK_EMPTY.match(line):
-            threads.append(_Draft(None, _number(match[1]) or None, None, False))
-            open_frame = None
-        elif not threads:
-            continue
-        elif match := _PYSTACK_FRAME.match(line):
-            open_frame = _OpenFrame(match[1], _number(match[2]), match[3])
-            threads[-1].frames.append(open_frame)
-        elif match := _PYSTACK_NATIVE.match(line):
-            file, library = match[1], match[4]
-            found = file not in ("", "???", "??")
-            line_number = _number(match[2]) if found else None
-            native = Frame(file if found else "", line_number, match[3], native=True, library=library)
-            threads[-1].frames.append(native)
-            open_frame = None
+        reader.take(line)
+    return [thread.finish() for thread in reader.threads]
+
+
+class _PystackReader:
+    """Takes pystack's lines, innermost call last."""
+
+    def __init__(self) -> None:
+        self.threads: list[_Draft] = []
+        self._open_frame: _OpenFrame | None = None
+
+    def take(self, line: str) -> None:
+        if self._open_frame is not None and self._open_frame.has_open_value():
+            self._open_frame.take_more(line)
+        elif self._took_title(line) or (self.threads and self._took_call(line)):
+            return
+        elif self._open_frame is not None:
+            self._open_frame.take(line)
+
+    def _took_title(self, line: str) -> bool:
+        match = _PYSTACK_THREAD.match(line) or _PYSTACK_EMPTY.match(line)
+        if match is None:
+            return False
+        name, status = match.groups()[1:] or (None, None)
+        self.threads.append(_Draft(name, _number(match[1]) or None, None, False))
+        self.threads[-1].set_status(status)
+        self._open_frame = None
+        return True
+
+    def _took_call(self, line: str) -> bool:
+        """Take over what belongs to the last thread but to none of its frames so far."""
+        thread = self.threads[-1]
+        if match := _PYSTACK_FRAME.match(line):
+            self._open_frame = _OpenFrame(match[1], _number(match[2]), match[3])
+            thread.frames.append(self._open_frame)
+            return True
+        if match := _PYSTACK_NATIVE.match(line):
+            is_known = match[1] not in ("", "???", "??")
+            file, number = (match[1], _number(match[2])) if is_known else ("", None)
+            thread.frames.append(Frame(file, number, match[3], native=True, library=match[4]))
         elif match := _PYSTACK_INTERPRETER.match(line):
-            threads[-1].set_status(match[1])
-            open_frame = None
-        elif open_frame is not None:
-            open_frame.take(line)
-    return [thread.finish() for thread in threads]
+            thread.set_status(match[1])
+        else:
+            return False
+        self._open_frame = None
+        return True
 
 
 @dataclass(slots=True)
@@ -187,7 +222,7 @@ class _Draft:
     frames: list[Frame | _OpenFrame] = field(default_factory=list)
     native: list[Frame] = field(default_factory=list)
     holds_gil: bool | None = None
-    waiting_for: str | None = None
+    activity: str | None = None
 
     def set_status(self, status: str | None) -> None:
         """Take over pystack's ``[Has the GIL,Garbage collecting]``; of several interpreters the strongest."""
@@ -195,14 +230,17 @@ class _Draft:
             return
         self.holds_gil = bool(self.holds_gil) or "Has the GIL" in status
         if "Waiting for the GIL" in status:
-            self.waiting_for = "the GIL"
-        elif "Garbage collecting" in status and self.waiting_for is None:
-            self.waiting_for = "the garbage collector"
+            self.activity = "waiting for the GIL"
+        elif "Garbage collecting" in status and self.activity is None:
+            self.activity = _COLLECTING
 
     def finish(self) -> PythonThread:
         frames = tuple(frame.finish() if isinstance(frame, _OpenFrame) else frame for frame in self.frames)
+        activity = self.activity
+        if activity == _COLLECTING and any(frame.native for frame in frames):
+            activity = None  # with native frames pystack says so of any function whose name has "collect"
         return PythonThread(
-            self.name, self.native_id, self.ident, frames, self.holds_gil, self.is_current, self.waiting_for
+            self.name, self.native_id, self.ident, frames, self.holds_gil, self.is_current, activity
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -15,8 +16,9 @@ from pytest_gencore.collector.stacks.lines import (
     render_locals,
     select_frames,
 )
-from pytest_gencore.collector.stacks.model import EVENT, find_wait
+from pytest_gencore.collector.stacks.model import find_activity, find_threading_call
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +40,10 @@ _LINE_LENGTH: Final = 400
 _FULL_LOCAL_LENGTH: Final = 1000
 _REPEATS_SHOWN: Final = 3
 _NO_FRAME: Final = "  no Python frame"
-_DID = {"crash": "crashed", "timeout": "ran the test", "failure": "ran the test", "request": "asked for this"}
+_SUSPECT = re.compile(
+    r"\.acquire\(|\.join\((?:timeout *=.*|[\d.]*)\)|^(?:async )?with [\w.\[\]]+(?: as \w+)? *[:,]"
+)
+"""Source of a call that may block. Such threads come early; a reader is not told so, for it is a guess."""
 
 
 def make_answer(
@@ -86,24 +91,29 @@ def format_full(
 def order_threads(facts: Facts, threads: Sequence[PythonThread]) -> list[PythonThread]:
     """Sort threads, the most likely culprit first; else they keep their order.
 
-    The thread that crashed or ran the test, who holds the GIL, who waits for a lock, for the GIL or for a
-    thread's end, who runs, who waits for an event, and at last threads with nothing of the project.
+    Threads come in this order: the one that crashed or ran the test, the one that holds the GIL, those that
+    another thread may block, those that run, those that wait for an event, those with nothing of the project.
     """
     culprit = _find_culprit(facts, threads)
+    return sorted(threads, key=lambda thread: 0 if thread is culprit else _rank(facts, thread))
 
-    def rank(thread: PythonThread) -> int:
-        if thread is culprit:
-            return 0
-        if thread.holds_gil:
-            return 1
-        wait = find_wait(thread)
-        if wait and wait != EVENT:
-            return 2
-        if not any(is_project(frame, facts.rootdir) for frame in thread.frames):
-            return 5
-        return 4 if wait else 3
 
-    return sorted(threads, key=rank)
+def _rank(facts: Facts, thread: PythonThread) -> int:
+    """Return 1 for a thread that is a likely part of the trouble, up to 5 for one that is not."""
+    call = find_threading_call(thread)
+    is_idle = thread.activity is None and call is not None and call.rpartition(".")[2] == "wait"
+    if thread.holds_gil:
+        return 1
+    if not is_idle and (find_activity(thread) or _looks_blocked(thread)):
+        return 2
+    if not any(is_project(frame, facts.rootdir) for frame in thread.frames):
+        return 5
+    return 4 if is_idle else 3
+
+
+def _looks_blocked(thread: PythonThread) -> bool:
+    innermost = next((frame for frame in reversed(thread.frames) if not frame.native), None)
+    return innermost is not None and bool(_SUSPECT.search(innermost.source))
 
 
 def _find_culprit(facts: Facts, threads: Sequence[PythonThread]) -> PythonThread | None:
@@ -118,13 +128,14 @@ def _find_culprit(facts: Facts, threads: Sequence[PythonThread]) -> PythonThread
 def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
     remarks = []
     is_named = facts.native_id is not None and thread.native_id == facts.native_id
-    if is_named or (facts.native_id is None and thread.is_current):
-        remarks.append(_DID[facts.trigger])
+    made_the_capture = facts.native_id is None and thread.is_current  # its own Python code did: so it ran
+    if is_named or made_the_capture:
+        remarks.append(TRIGGERS[facts.trigger].did)
     if thread.holds_gil:
         remarks.append("holding the GIL")
-    wait = find_wait(thread)
-    if wait:
-        remarks.append(f"waiting for {printable(wait)}")
+    activity = None if made_the_capture else find_activity(thread)
+    if activity:
+        remarks.append(printable(activity))
     return remarks
 
 
@@ -133,7 +144,7 @@ def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
     groups: dict[object, list[PythonThread]] = {}
     for number, thread in enumerate(threads):
         stack = tuple(replace(frame, locals=()) for frame in thread.frames)
-        key = (number == 0, thread.holds_gil or False, find_wait(thread), stack)
+        key = (number == 0, thread.holds_gil or False, find_activity(thread), stack)
         groups.setdefault(key, []).append(thread)
     return list(groups.values())
 
@@ -143,7 +154,7 @@ def _render(thread: PythonThread, rootdir: str, *, is_culprit: bool) -> list[str
         return [_NO_FRAME]
     if is_culprit:
         return _render_culprit(thread.frames, rootdir)
-    chosen = select_frames(thread.frames, rootdir, _OTHER_LINES, with_native=find_wait(thread) is None)
+    chosen = select_frames(thread.frames, rootdir, _OTHER_LINES, with_native=find_activity(thread) is None)
     return render_frames(thread.frames, chosen, rootdir)
 
 

@@ -15,28 +15,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_gencore.collector.stacks.model import PythonThread
+    from pytest_gencore.collector.stacks.model import Frame, PythonThread
 
-_SUFFIXES: Final = frozenset(
-    f".{name}"
-    for name in (
-        "py",
-        "pyi",
-        "pyx",
-        "pxd",
-        "pxi",
-        "c",
-        "cc",
-        "cpp",
-        "cxx",
-        "h",
-        "hh",
-        "hpp",
-        "inc",
-        "rs",
-        "f90",
-    )
-)
+_PYTHON: Final = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
+_COMPILED: Final = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".rs", ".f90")
+_SUFFIXES: Final = frozenset((*_PYTHON, *_COMPILED))
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/")
 _STANDARD = re.compile(r"/lib(?:64)?/python3\.\d+t?/")
 _TRACEBACK_FILE = re.compile(r'^(?:  File "(.+?)", line \d+|(\S[^\n:]*):\d+: )', re.MULTILINE)
@@ -123,29 +106,18 @@ def _read_regular_file(path: str, limit: int) -> bytes:
 
 def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list[PythonThread]:
     """Give every Python frame without a source line the one that its file has now."""
-    cache: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
 
-    def line_of(file: str, number: int | None) -> str:
-        path = _absolute(file, rootdir)
-        if number is None or path is None:
-            return ""
-        if path not in cache:
-            cache[path] = _read_lines(path)
-        lines = cache[path]
-        return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    def complete(frame: Frame) -> Frame:
+        path = _absolute(frame.file, rootdir)
+        if frame.native or frame.source or frame.line is None or path is None:
+            return frame
+        if path not in files:
+            files[path] = _read_lines(path)
+        is_there = 0 < frame.line <= len(files[path])
+        return replace(frame, source=files[path][frame.line - 1].strip()) if is_there else frame
 
-    return [
-        replace(
-            thread,
-            frames=tuple(
-                frame
-                if frame.native or frame.source
-                else replace(frame, source=line_of(frame.file, frame.line))
-                for frame in thread.frames
-            ),
-        )
-        for thread in threads
-    ]
+    return [replace(thread, frames=tuple(map(complete, thread.frames))) for thread in threads]
 
 
 def find_traceback_files(text: str) -> list[str]:
@@ -166,7 +138,9 @@ def _read_lines(path: str) -> list[str]:
 
 def _ordered_paths(threads: Iterable[PythonThread], rootdir: str, also: Iterable[str]) -> Sequence[str]:
     paths = (_absolute(name, rootdir) for name in [*_names(threads), *also])
-    found = dict.fromkeys(path for path in paths if path and PurePosixPath(path).suffix in _SUFFIXES)
+    found = dict.fromkeys(
+        path for path in paths if path and PurePosixPath(path).suffix in (*_PYTHON, *_COMPILED)
+    )
     return sorted(found, key=lambda path: _rank(path, rootdir))
 
 

@@ -6,10 +6,11 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Trigger
+    from pytest_gencore.triggers import Trigger
 
 _SENT_CODES = {
     0: ("SI_USER", "sent with kill"),
@@ -91,11 +92,11 @@ def describe_trigger(facts: Facts) -> str:
     """Return one line: what triggered the capture, and where."""
     place = [facts.nodeid or "no test", facts.phase, facts.worker_id and f"worker {facts.worker_id}"]
     where = ", ".join([part for part in place if part] + [f"process {facts.pid}"])
-    if facts.trigger == "crash":
-        return f"{describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)} in {where}"
-    if facts.trigger == "timeout":
-        return f"{_describe_deadline(facts.deadline_seconds, facts.deadline_source)}: {where}"
-    return f"{'failed' if facts.trigger == 'failure' else 'capture requested'}: {where}"
+    return TRIGGERS[facts.trigger].summary.format(
+        where=where,
+        signal=describe_signal(facts.signal_number, facts.signal_code, facts.fault_address),
+        deadline=_describe_deadline(facts.deadline_seconds, facts.deadline_source),
+    )
 
 
 def describe_signal(number: int | None, code: int | None, address: int | None) -> str:

@@ -1,0 +1,45 @@
+"""What can lead to a capture, and what follows from it: all that is known of each trigger but its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Trigger = Literal["failure", "timeout", "crash", "request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerKind:
+    """One of them."""
+
+    summary: str
+    """First line of the diagnosis; ``{where}``, ``{signal}`` and ``{deadline}`` are filled in."""
+    did: str
+    """What the capturing thread did."""
+    claim: str | None
+    """Captures of a test with the same claim are made once a run; None: as often as wanted."""
+    by_handler: bool = False
+    """Whether a signal handler captures: the process may end without a report."""
+    is_fatal: bool = False
+    """Whether the process ends."""
+    may_go_on: bool = False
+    """Whether a test may go on after it, so that no report names the archive."""
+    with_pystack: bool = True
+    """Whether pystack adds locals and native frames to the stacks; it takes seconds."""
+
+
+TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
+    "failure": TriggerKind(summary="failed: {where}", did="ran the test", claim=""),
+    "timeout": TriggerKind(
+        summary="{deadline}: {where}", did="ran the test", claim="", by_handler=True, may_go_on=True
+    ),
+    # A crash after a failure of the same test says more: it is captured, too.
+    "crash": TriggerKind(
+        summary="{signal} in {where}", did="crashed", claim="crash ", by_handler=True, is_fatal=True
+    ),
+    "request": TriggerKind(
+        summary="capture requested: {where}", did="asked for this", claim=None, with_pystack=False
+    ),
+}
+HANDLED: Final = frozenset(trigger for trigger, kind in TRIGGERS.items() if kind.by_handler)
+"""Those by a signal handler."""
