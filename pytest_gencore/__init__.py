@@ -6,16 +6,16 @@ any machine.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
-
-from pytest_gencore.api import collect_core, create_core
-from pytest_gencore.errors import ArchiveError, CaptureError, GencoreError, UnavailableError
-from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
     import os
 
+    from pytest_gencore.api import collect_core, create_core
     from pytest_gencore.archive import Archive
+    from pytest_gencore.errors import ArchiveError, CaptureError, GencoreError, UnavailableError
+    from pytest_gencore.version import __version__
 
 __all__ = [
     "ArchiveError",
@@ -27,6 +27,32 @@ __all__ = [
     "create_core",
     "read_archive",
 ]
+
+_HOMES = {
+    "ArchiveError": "errors",
+    "CaptureError": "errors",
+    "GencoreError": "errors",
+    "UnavailableError": "errors",
+    "__version__": "version",
+    "collect_core": "api",
+    "create_core": "api",
+}
+"""Where the names are that are imported at first use: pytest imports this package in each run."""
+
+
+def __getattr__(name: str) -> object:
+    """Import one of the public names."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__})
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:

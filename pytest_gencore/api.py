@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
-    import os
-
-    from pytest_gencore.capture import Capture, CaptureRequest, Method, Run, Threads
+    from pytest_gencore.capture import Capture, CaptureRequest, Threads
+    from pytest_gencore.methods import MethodName
+    from pytest_gencore.run.run import Outcome, Run
 
 DEFAULT_DIRECTORY = "gencore-artifacts"
 
@@ -20,7 +21,7 @@ DEFAULT_DIRECTORY = "gencore-artifacts"
 def create_core(
     directory: str | os.PathLike[str] | None = None,
     *,
-    method: Method = "auto",
+    method: MethodName = "auto",
     threads: Threads = "all",
     core_filter: int = 0xFF,
 ) -> Future[Path]:
@@ -29,7 +30,8 @@ def create_core(
     The snapshot is taken before this returns. The future's result is the finished core file in
     ``directory`` (default: ``gencore-artifacts`` in the working directory), which belongs to the caller;
     its exception is an ``ArchiveError``. ``core_filter`` are the bits of ``coredump_filter``, see core(5).
-    Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken.
+    Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken, ValueError for a method that
+    does not exist.
     """
     return _request(directory, product="core", method=method, threads=threads, core_filter=core_filter)
 
@@ -37,7 +39,7 @@ def create_core(
 def collect_core(
     directory: str | os.PathLike[str] | None = None,
     *,
-    method: Method = "auto",
+    method: MethodName = "auto",
     threads: Threads = "all",
     core_filter: int = 0xFF,
 ) -> Future[Path]:
@@ -52,38 +54,94 @@ def _request(
     directory: str | os.PathLike[str] | None,
     *,
     product: Literal["archive", "core"],
-    method: Method,
+    method: MethodName,
     threads: Threads,
     core_filter: int,
 ) -> Future[Path]:
     from pytest_gencore.capture import CaptureRequest
+    from pytest_gencore.methods import parse_method
 
     request = CaptureRequest(
-        trigger="request", method=method, threads=threads, core_filter=core_filter, product=product
+        trigger="request",
+        method=parse_method(method),
+        threads=threads,
+        core_filter=core_filter,
+        product=product,
     )
     return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
 
 
 def start_capture(directory: Path, request: CaptureRequest) -> Future[Path]:
     """Take a snapshot now; a thread waits for its collector. Raises as ``create_core``."""
-    from pytest_gencore.capture import CaptureEngine, Run, new_run_id
+    from pytest_gencore.capture import CaptureEngine
 
     folder = directory.absolute()
-    run_id = new_run_id()
-    capture = CaptureEngine(folder, run_id).capture(request)
+    requests = _requests_to(folder)
+    run_id = requests.begin()
+    try:
+        capture = CaptureEngine(folder, run_id).capture(request)
+    except BaseException:
+        requests.end()
+        raise
     future: Future[Path] = Future()
     future.set_running_or_notify_cancel()
     waiter = threading.Thread(
-        target=_wait_for_result, args=(Run(folder, run_id), capture, future), name="gencore-wait", daemon=True
+        target=_wait_for_result, args=(requests, capture, future), name="gencore-wait", daemon=True
     )
     waiter.start()
     return future
 
 
-def _wait_for_result(run: Run, capture: Capture, future: Future[Path]) -> None:
+class _Requests:
+    """The requests of this process to one directory: a run, so that few collectors of them work at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._run_id = ""
+        self._count = 0
+
+    def begin(self) -> str:
+        """Return the id of the run; ``end`` must follow. Raises UnavailableError."""
+        from pytest_gencore.run.folder import new_run_id
+
+        with self._lock:
+            self._run_id = self._run_id or new_run_id()
+            self._count += 1
+            return self._run_id
+
+    def wait_for(self, name: str) -> Outcome:
+        """Wait for the capture of this name."""
+        return self._run().wait_for(name)
+
+    def end(self) -> None:
+        """Close the run behind the last request."""
+        with self._lock:
+            self._count -= 1
+            if not self._count:
+                self._run().close()
+                self._run_id = ""
+
+    def _run(self) -> Run:
+        from pytest_gencore.run.run import Run
+
+        return Run(self._directory, self._run_id)
+
+
+_REQUESTS: dict[tuple[int, Path], _Requests] = {}
+"""By process, as a fork has a copy of this, and directory."""
+
+
+def _requests_to(directory: Path) -> _Requests:
+    return _REQUESTS.setdefault((os.getpid(), directory), _Requests(directory))
+
+
+def _wait_for_result(requests: _Requests, capture: Capture, future: Future[Path]) -> None:
     try:
-        (outcome,) = run.wait()
-        run.close()
+        try:
+            outcome = requests.wait_for(capture.archive.name.removesuffix(".tar.gz"))
+        finally:
+            requests.end()
     except Exception as error:  # noqa: BLE001 - whoever waits for the future must learn of it
         future.set_exception(error)
         return

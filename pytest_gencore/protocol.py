@@ -134,8 +134,6 @@ class Layout:
 
 MAGIC: Final = b"GENCORE1"
 NAME_SIZE: Final = 64
-REGISTERS: Final = {"x86_64": 27, "aarch64": 34}
-"""Values of 8 bytes behind each ``THREAD``, by ``os.uname().machine``."""
 
 RECORD: Final = Layout(
     ("magic", "8s"),

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 _INPUT_PIECE: Final = 32 << 10
 _OUTPUT_PIECE: Final = 256 << 10
-_GZIP_MEMBERS_LIMIT: Final = 65_536
-"""zlib copies what follows a member, so endless empty members would take endless time."""
+_SMALL_MEMBERS_LIMIT: Final = 65_536
+_SMALL: Final = 64 << 10
+"""Bytes in a member. zlib copies what follows it, so endless empty ones would take endless time."""
 
 
 class GzipStream:
@@ -25,6 +26,8 @@ class GzipStream:
         self._input_left = input_limit
         self._decompressor: _Decompress | None = None
         self._members = 0
+        self._small_members = 0
+        self._member_size = 0
         self._pending = b""
         self._output = memoryview(b"")
 
@@ -49,7 +52,9 @@ class GzipStream:
             except zlib.error as error:
                 message = f"the archive is corrupt: {error}"
                 raise ArchiveError(message) from error
+            self._member_size += len(data)
             if self._decompressor.eof:
+                self._small_members += self._member_size < _SMALL
                 self._pending = self._decompressor.unused_data
                 self._decompressor = None
             else:
@@ -65,7 +70,8 @@ class GzipStream:
                 raise ArchiveError("the file is empty")
             return False
         self._members += 1
-        if self._members > _GZIP_MEMBERS_LIMIT:
+        self._member_size = 0
+        if self._small_members >= _SMALL_MEMBERS_LIMIT:
             raise ArchiveError("the archive has too many gzip members")
         if self._members == 1 and self._pending[0] != 0x1F:
             raise ArchiveError("not a gzip file")

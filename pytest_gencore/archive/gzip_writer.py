@@ -20,9 +20,8 @@ _LEVEL: Final = 1
 _GZIP: Final = 31
 """The ``wbits`` of a gzip member with a window of 32 KiB, see zlib's manual."""
 _BLOCK: Final = 1 << 20
-"""Bytes of a member; what is lost at its start, because nothing before it can be referred to, is nothing."""
+"""Bytes of a member; starting a new member costs almost no ratio."""
 _THREADS_LIMIT: Final = 4
-_COPY_PIECE: Final = 1 << 20
 
 
 def _compress(block: memoryview) -> bytes:
@@ -41,14 +40,6 @@ def count_threads() -> int:
     return min(len(os.sched_getaffinity(0)), _THREADS_LIMIT)
 
 
-@dataclass(slots=True)
-class Cut:
-    """The place between two gzip members."""
-
-    offset: int | None = None
-    """In the file; None until the writing thread has come there."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Block:
     """A block on its way; its memory is free again when it is written."""
@@ -57,24 +48,12 @@ class _Block:
     member: Future[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """Whole gzip members of another file."""
-
-    source: int
-    offset: int
-    length: int
-
-
 class CompressedOutput:
-    """Gzip members, one behind the other; takes a few MiB of memory whatever is written.
-
-    What is asked for goes through the same queue as the data, so it comes at its place.
-    """
+    """Gzip members, one behind the other; takes a few MiB of memory whatever is written."""
 
     def __init__(self, descriptor: int, on_progress: Callable[[int], None] | None) -> None:
         self.bytes_in = 0
-        """Uncompressed bytes, those of copied members among them."""
+        """Uncompressed bytes."""
         self.bytes_out = 0
         self._descriptor = descriptor
         self._on_progress = on_progress
@@ -86,7 +65,7 @@ class CompressedOutput:
             self._free.put(memoryview(bytearray(_BLOCK)))
         self._block = memoryview(bytearray(_BLOCK))
         self._filled = 0
-        self._queue: queue.SimpleQueue[_Block | Cut | _Copy | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = threading.Thread(
             target=self._write, name="gencore_write", daemon=True
         )
@@ -108,24 +87,6 @@ class CompressedOutput:
             self.bytes_in += count
             if self._filled == _BLOCK:
                 self._hand_over()
-
-    def cut(self) -> Cut:
-        """End the gzip member here; raises what the threads have met."""
-        cut = Cut()
-        self._hand_over()
-        self._queue.put(cut)
-        return cut
-
-    def copy(self, source: int, place: tuple[int, int], bytes_in: int) -> Cut:
-        """Take over whole gzip members: (offset, length) in the file ``source``; return where they begin.
-
-        ``bytes_in`` is their uncompressed size. Raises what the threads have met.
-        """
-        start = self.cut()
-        self._queue.put(_Copy(source, *place))
-        self.bytes_in += bytes_in
-        self._report()
-        return start
 
     def close(self) -> None:
         """Compress and write what is left; raises what the threads have met."""
@@ -165,20 +126,13 @@ class CompressedOutput:
         while (item := self._queue.get()) is not None:
             if self._error is None:
                 self._try_to_emit(item)
-            if isinstance(item, _Block):
-                self._free.put(item.memory)
+            self._free.put(item.memory)
 
-    def _try_to_emit(self, item: _Block | Cut | _Copy) -> None:
+    def _try_to_emit(self, block: _Block) -> None:
         try:
-            if isinstance(item, Cut):
-                item.offset = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-            elif isinstance(item, _Copy):
-                copy_all(item.source, item.offset, item.length, self._descriptor)
-                self.bytes_out += item.length
-            else:
-                member = item.member.result()
-                write_all(self._descriptor, member)
-                self.bytes_out += len(member)
+            member = block.member.result()
+            write_all(self._descriptor, member)
+            self.bytes_out += len(member)
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             self._error = error
 
@@ -188,23 +142,3 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def copy_all(source: int, offset: int, length: int, target: int) -> None:
-    """Append a part of a file, by the file system itself where it can; raises OSError, also at its end."""
-    while length:
-        try:
-            count = os.copy_file_range(source, target, min(length, 64 * _COPY_PIECE), offset)
-        except OSError:
-            break  # not between these two
-        if not count:
-            break  # some file systems say so instead
-        offset += count
-        length -= count
-    while length:
-        data = os.pread(source, min(length, _COPY_PIECE), offset)
-        if not data:
-            raise OSError(5, "the archive that has the library is shorter than it was")
-        write_all(target, data)
-        offset += len(data)
-        length -= len(data)

@@ -10,13 +10,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from pytest_gencore.methods import CoreMethod
 from pytest_gencore.triggers import Trigger
 
 SCHEMA_VERSION: Final = 2
 
-Method = Literal["crash", "copy"]
 
 ABSOLUTE_PATH: Final = r"^/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
 """No ``..`` and no NUL, as JSON schema patterns say it."""
@@ -130,7 +130,7 @@ class Manifest:
     pid: int = item("The captured process")
     threads: tuple[Thread, ...] = item("The capturing thread first")
     threads_stopped: bool = item("Whether the other threads were stopped")
-    method: Method = item("Who wrote the core: the kernel or the collector")
+    method: CoreMethod = item("Who wrote the core: the kernel, or the collector from the snapshot's memory")
     method_reason: str = item("Why that")
     core: CoreFacts = item("The core")
     notices: tuple[str, ...] = item("Sentences about what is missing or doubtful")

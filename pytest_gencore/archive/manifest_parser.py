@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 from pytest_gencore.archive.fields import Fields
 from pytest_gencore.archive.manifest import SCHEMA_VERSION, Manifest
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.methods import current_name
 
 MANIFEST_LIMIT: Final = 4 << 20
 """Bytes of JSON; 10,000 threads and 5,000 libraries take 3 MiB."""
@@ -33,8 +34,10 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def _upgrade(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of version 1 as one of version 2: its trigger was only the kind."""
-    return {**document, "trigger": {"kind": document.get("trigger")}}
+    """Return a manifest of version 1 as one of version 2: methods had other names, the trigger was a word."""
+    method = document.get("method")
+    method = current_name(method) if isinstance(method, str) else method
+    return {**document, "trigger": {"kind": document.get("trigger")}, "method": method}
 
 
 def _decode(data: bytes) -> object:

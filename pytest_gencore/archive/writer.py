@@ -2,8 +2,7 @@
 
 The file is several gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
 manifest in stored blocks (RFC 1951, section 3.2.4), so that it can be written again in place at the same
-size. The contents of each library are a member, too, which a later archive can take over as it is. Everything
-else becomes members of a MiB, which several threads compress while the next is read.
+size. Everything else becomes members of a MiB, which several threads compress while the next is read.
 
 Members are POSIX pax (pax(1)); sparse ones are the GNU tar manual's "PAX Format, Version 1.0".
 """
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from pytest_gencore.archive.gzip_writer import Cut, Data
+    from pytest_gencore.archive.gzip_writer import Data
 
 MANIFEST_NAME: Final = "gencore.json"
 
@@ -112,26 +111,6 @@ class ArchiveWriter:
         """
         self._write_header(name, size, mode)
         return self._write_contents(name, size, chunks)
-
-    def add_pack(
-        self, name: str, size: int, chunks: Iterator[Data], mode: int = 0o600
-    ) -> tuple[int, Cut, Cut]:
-        """Add a file as ``add_stream``, its contents and padding as a gzip member of their own.
-
-        Return how many bytes were missing, and where that begins and ends; known when all is written.
-        """
-        self._write_header(name, size, mode)
-        start = self._output.cut()
-        missing = self._write_contents(name, size, chunks)
-        return missing, start, self._output.cut()
-
-    def copy_pack(self, name: str, size: int, source: int, place: tuple[int, int], mode: int = 0o600) -> Cut:
-        """Add a file of ``size`` bytes whose contents another archive has: ``place`` (offset, length) in it.
-
-        ``source`` is its descriptor, which stays open until ``close``. Return where they begin in this one.
-        """
-        self._write_header(name, size, mode)
-        return self._output.copy(source, place, size + -size % _TAR_BLOCK)
 
     def add_sparse(
         self,

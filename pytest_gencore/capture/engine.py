@@ -12,14 +12,16 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gencore.capture.stages import STAGES
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.folder import CLAIM_PREFIX, SLOT_PREFIX, run_folder_name
+from pytest_gencore.run.files import CLAIM, QUOTA
+from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
@@ -38,39 +40,6 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
-_STAGES: Final = {
-    Stage.NONE: ("", ""),
-    Stage.BUSY: ("another capture is still being taken", ""),
-    Stage.TABLE: ("no memory for the table of threads", ""),
-    Stage.LAUNCH: (
-        "cannot create a process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
-    Stage.DIRECTORY: (
-        "cannot make or open the directory {directory}",
-        "choose another one with --gencore-dir",
-    ),
-    Stage.RUN_DIRECTORY: (
-        "cannot make a private folder in {directory}",
-        "choose another directory with --gencore-dir",
-    ),
-    Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
-    Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
-    Stage.SNAPSHOT: (
-        "cannot fork a snapshot of the process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
-    Stage.HANDOVER: ("cannot hand over to the collector", ""),
-    Stage.EXEC: (
-        "cannot start the collector with {executable}",
-        "is this Python still where it was started from?",
-    ),
-    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
-    Stage.CLAIMED: ("the test has been captured before", ""),
-    Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
-    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
-}
-"""What failed, and what would help."""
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
 
@@ -102,7 +71,7 @@ class CaptureEngine:
         """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
-        slot = os.fsencode(directory / run_folder_name(run_id) / SLOT_PREFIX)
+        slot = os.fsencode(directory / run_folder_name(run_id) / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
         self._messages = {
@@ -123,6 +92,12 @@ class CaptureEngine:
             stderr_fd,
             -1 if max_captures is None else max_captures,
         )
+
+    @staticmethod
+    def check_available() -> None:
+        """Raise ``UnavailableError`` if this process cannot start captures; nothing is prepared or opened."""
+        _load_extension()
+        _collector_command()
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Take a snapshot of this process and start its collector; returns after about one fork.
@@ -174,25 +149,25 @@ class CaptureEngine:
         if stage is Stage.CLAIMED:
             raise AlreadyCapturedError(message)
         if stage in (Stage.LIMIT, Stage.FULL):
-            raise LimitError(message, help_text=_STAGES[stage][1])
+            raise LimitError(message, help_text=STAGES[stage][1])
         message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
-        raise CaptureError(message, help_text=_STAGES[stage][1])
+        raise CaptureError(message, help_text=STAGES[stage][1])
 
-    def make_standbys(self, request: CaptureRequest, *, await_seconds: float = 0) -> Standbys:
+    def prepare_captures(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCaptures:
         """Return what prepares captures by a signal handler: of a crash, or at a deadline.
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
         count: the test is named later, phase and attempt are those of ``set_test_phase``.
         """
-        return Standbys(self, request, await_seconds)
+        return PreparedCaptures(self, request, await_seconds)
 
     def _describe_stage(self, stage: Stage) -> str:
-        what, _ = _STAGES[stage]
+        what, _ = STAGES[stage]
         return what.format(**self._messages)
 
 
-class Standbys:
+class PreparedCaptures:
     """Prepares a capture for every test, whether it will be taken or not: in a few microseconds each."""
 
     def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
@@ -204,7 +179,7 @@ class Standbys:
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)
 
-    def make(self, nodeid: str | None) -> Standby:
+    def prepare(self, nodeid: str | None) -> Standby:
         """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
         claim = claim_name(self.request, nodeid)
         text = self._text + encode_test(nodeid, claim)
@@ -264,7 +239,7 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     if claim is None or nodeid is None:
         return None
     key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
-    return CLAIM_PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24]
+    return CLAIM.named(hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24])
 
 
 def _find_pystack() -> str | None:

@@ -61,15 +61,16 @@ def find_unfinished(directory: Path) -> list[Path]:
 
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
+    from pytest_gencore.run.files import STATE, partial_name
     from pytest_gencore.run.folder import is_awaited, is_locked
 
     folders = [path for path in sorted(directory.glob(".gencore-*")) if stat.S_ISDIR(path.lstat().st_mode)]
     used = [
         folder
         for folder in folders
-        if is_awaited(folder) or any(is_locked(state) for state in folder.glob("*.json"))
+        if is_awaited(folder) or any(is_locked(state) for state in folder.glob(STATE.glob))
     ]
-    under_way = {f"{state.stem}.tar.gz.partial" for folder in used for state in folder.glob("*.json")}
+    under_way = {partial_name(state.stem) for folder in used for state in folder.glob(STATE.glob)}
     partial = [
         path
         for path in sorted(directory.glob("core_*.partial"))

@@ -1,4 +1,4 @@
-"""``gencore check``: whether this machine and user can capture, by which method, and if not, why."""
+"""``gencore check``: whether this machine and user can capture, and if not, why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, printable
+from pytest_gencore.methods import choose_method
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "gencore check",
         "gencore check --selftest build/gencore-artifacts",
-        "gencore check --json | jq -r .method",
+        "gencore check --json | jq .can_capture",
     )
 )
 @click.argument("directory", default=DEFAULT_DIRECTORY, type=click.Path(file_okay=False, path_type=Path))
@@ -31,22 +32,22 @@ if TYPE_CHECKING:
 def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
     """Check whether processes of this user can be captured here, with archives in DIRECTORY.
 
-    Says which method would be used, and what is in the way. Run it as the tests run: same user, container,
+    Says what is in the way. Run it as the tests run: same user, container,
     limits. With --selftest the answer is that of a real capture. Exit status 0 if captures work, 1 if not.
     """
-    from pytest_gencore.cli.machine import examine, find_method
+    from pytest_gencore.cli.machine import examine
 
     findings = list(examine(directory))
     problems = [finding for finding in findings if finding.state == "problem"]
-    method, reason = find_method() if not problems else ("", "")
     result: SelfTest | None = None
     if selftest:
         from pytest_gencore.cli.selftest import run_selftest
 
         result = run_selftest(directory)
-        if result.is_ok:
-            method, reason = result.method, result.method_reason
     works = result.is_ok if result else not problems
+    method, reason = (
+        (result.method, result.method_reason) if result and result.is_ok else choose_method("auto")
+    )
     if as_json:
         echo_json(_describe(findings, result, works=works, method=method, reason=reason))
     else:

@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import resource
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.cli import containers
 from pytest_gencore.cli.tools import NAMES, find_tool
-from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_limit_of, why_no_core
+from pytest_gencore.corefile.machines import MACHINES, machine_for
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
 from pytest_gencore.units import format_size
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "problem"]
 
-_MACHINES: Final = ("x86_64", "aarch64")
 _KERNEL_NEEDED: Final = (5, 3)
 _ARCHIVE_SIZE: Final = 256 << 20
 _PROCESS_SIZE: Final = 256 << 20
 """What a test process, and its archive, may well take."""
+_FOR_METHOD_KERNEL: Final = "matters to --gencore-method=kernel only"
 _PROC_FILES: Final = ("maps", "smaps", "pagemap", "auxv")
 
 
@@ -47,23 +46,6 @@ class Finding:
     """What it means or what would help."""
 
 
-def find_method() -> tuple[str, str]:
-    """Return the method that a capture of a process like this one would use, and why.
-
-    The answer is that of the collector's own function. What only a try can show (a kernel that writes no core
-    nevertheless) is not in it.
-    """
-    try:
-        pattern = CorePattern.read()
-    except OSError as error:
-        return "copy", f"core_pattern cannot be read: {error.strerror}"
-    facts = CoreFacts(
-        pid=os.getpid(), tid=os.getpid(), signal=11, hostname=socket.gethostname(), executable=sys.executable
-    )
-    obstacle = why_no_core(pattern, facts, core_limit_of(os.getpid()), os.sysconf("SC_PAGE_SIZE"))
-    return ("copy", obstacle) if obstacle else ("crash", "the kernel writes core files here")
-
-
 def examine(directory: Path) -> Iterator[Finding]:
     """Yield all facts; ``directory`` is where archives would go."""
     yield _python()
@@ -74,7 +56,6 @@ def examine(directory: Path) -> Iterator[Finding]:
     yield _proc()
     yield _core_pattern()
     yield _core_limits()
-    yield _coredump_filter()
     yield from _restrictions()
     yield _container()
     yield _disk(directory)
@@ -93,8 +74,9 @@ def _kernel() -> Finding:
     value = f"{platform.system()} {platform.release()} {platform.machine()}"
     if sys.platform != "linux":
         return Finding("kernel", value, "problem", "captures need Linux; archives can be opened here")
-    if platform.machine() not in _MACHINES:
-        return Finding("kernel", value, "problem", "captures need x86_64 or aarch64")
+    if machine_for(platform.machine()) is None:
+        known = " or ".join(machine.name for machine in MACHINES)
+        return Finding("kernel", value, "problem", f"captures need {known}")
     numbers = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
     if numbers < _KERNEL_NEEDED:
         return Finding("kernel", value, "problem", "captures need Linux 5.3 or newer")
@@ -117,40 +99,18 @@ def _proc() -> Finding:
 
 
 def _core_pattern() -> Finding:
+    """Tell the setting only: whether the kernel would write a file, method ``kernel`` finds out itself."""
     try:
-        pattern = CorePattern.read()
+        text = Path("/proc/sys/kernel/core_pattern").read_text(errors="replace").removesuffix("\n")
     except OSError as error:
-        return Finding("core_pattern", error.strerror or str(error), "note", "method copy needs none")
-    value = f"{pattern.kind}: {pattern.template or '(empty)'}"
-    if pattern.kind == "file":
-        return Finding("core_pattern", value)
-    advice = "the kernel gives its cores away; method copy does not need them, nothing has to be changed"
-    return Finding("core_pattern", value, "note", advice)
+        text = error.strerror or str(error)
+    return Finding("core_pattern", f"{text or '(empty)'}: {_FOR_METHOD_KERNEL}")
 
 
 def _core_limits() -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    names = ["unlimited" if limit == resource.RLIM_INFINITY else format_size(limit) for limit in (soft, hard)]
-    value = f"soft {names[0]}, hard {names[1]}"
-    if hard == 0:
-        return Finding(
-            "core limit", value, "note", "method copy does not need it; for crash: ulimit -Hc unlimited"
-        )
-    if hard != resource.RLIM_INFINITY:
-        return Finding("core limit", value, "note", "a larger core of method crash is cut; then copy is used")
-    return Finding("core limit", value)
-
-
-def _coredump_filter() -> Finding:
-    path = Path("/proc/self/coredump_filter")
-    try:
-        value = f"0x{path.read_text().strip()}"
-        with path.open("r+"):
-            pass
-    except OSError as error:
-        advice = "with method crash the kernel's own filter is in force; copy applies it itself"
-        return Finding("filter", f"cannot be written: {error.strerror}", "note", advice)
-    return Finding("filter", f"{value}, can be written")
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    soft, hard = ("unlimited" if limit == resource.RLIM_INFINITY else format_size(limit) for limit in limits)
+    return Finding("core limit", f"soft {soft}, hard {hard}: {_FOR_METHOD_KERNEL}")
 
 
 def _restrictions() -> Iterator[Finding]:
@@ -169,7 +129,7 @@ def _restrictions() -> Iterator[Finding]:
 def _container() -> Finding:
     name = containers.find_container()
     if name == "gVisor":
-        advice = "not tried; no core of the kernel can be expected, use --gencore-method=copy"
+        advice = "not tried"
         return Finding("container", name, "note", advice)
     if os.getpid() == 1:
         return Finding(

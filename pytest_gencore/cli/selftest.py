@@ -53,7 +53,7 @@ class SelfTest:
     reason: str = ""
     """Why it failed; empty if it did not."""
     method: str = ""
-    """``crash`` or ``copy``: what made the core."""
+    """``kernel`` or ``memory``: what made the core."""
     method_reason: str = ""
     threads: int = 0
     size: int = 0

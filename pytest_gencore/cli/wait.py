@@ -50,6 +50,7 @@ def wait(directory: Path, timeout: float | None, *, as_json: bool) -> None:
 
 def count_collectors(directory: Path) -> int:
     """Return how many collectors hold their state file in a run's folder of the directory."""
+    from pytest_gencore.run.files import STATE
     from pytest_gencore.run.folder import is_locked
 
-    return sum(is_locked(state) for state in directory.glob(".gencore-*/*.json"))
+    return sum(is_locked(state) for state in directory.glob(f".gencore-*/{STATE.glob}"))

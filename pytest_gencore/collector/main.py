@@ -29,7 +29,7 @@ from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
-from pytest_gencore.run.concurrency import take_turn
+from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.quota import SizeQuota
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class _Collector:
         self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
         self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
-        self.deferred_cleanup = contextlib.ExitStack()
-        """What can be done when nobody waits any more."""
 
     def work(self) -> Artifact:
         """Make the archive, all but its name; raises GencoreError and OSError."""
@@ -68,7 +66,7 @@ class _Collector:
             finisher.write_junit_early()
             progress.add_check(finisher.check)
             with (
-                take_turn(state.queue, progress.check),
+                collector_slot(handover.run_folder, state.queue, progress.check),
                 os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,
             ):
                 state.work()
@@ -79,7 +77,7 @@ class _Collector:
                 source = read_core_source(handover, snapshot)
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
-                artifact = collect(handover, source, stacks, file, progress, started, self.deferred_cleanup)
+                artifact = collect(handover, source, stacks, file, progress, started)
                 progress.check()
                 return artifact
         finally:
@@ -115,7 +113,6 @@ def main() -> None:
     finally:
         finisher.clean_up()
         collector.process.close()
-        collector.deferred_cleanup.close()
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

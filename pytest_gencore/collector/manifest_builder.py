@@ -21,10 +21,10 @@ from pytest_gencore.protocol import ThreadState
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
-    from pytest_gencore.archive.manifest import Method
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
+    from pytest_gencore.methods import CoreMethod
 
 _NOT_REACHED: Final = {
     ThreadState.MASKED: "it blocks the signal that stops threads",
@@ -35,7 +35,7 @@ _NOT_REACHED: Final = {
 def build_manifest(
     handover: Handover,
     *,
-    method: Method,
+    method: CoreMethod,
     method_reason: str,
     core: CoreStream,
     libraries: list[OpenLibrary],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pytest_gencore.collector.source.procfs import read_mappings
 
 if TYPE_CHECKING:
-    from pytest_gencore.collector.core.core_maker import CoreMaker
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library
     from pytest_gencore.collector.source.handover import Handover
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
 
 
-def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]) -> list[str]:
+def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping], method: str) -> list[str]:
     """Return what of the process is not in the core, or not as it was; for the manifest."""
     notices = []
     if handover.context.request.threads == "calling":
@@ -32,18 +31,19 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
     if wiped:
         notices.append(f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK")
     notices += _not_copied(handover.pid, mappings)
+    error = snapshot.status.filter_error
+    if error and method == "kernel":
+        notices.append(
+            f"coredump_filter could not be set ({os.strerror(error)}): the kernel's own was in force"
+        )
     if snapshot.status.oom_error:
         notices.append(f"oom_score_adj could not be set: {os.strerror(snapshot.status.oom_error)}")
     return notices
 
 
-def find_shown_notices(
-    handover: Handover, maker: CoreMaker, libraries: list[Library], core: CoreStream
-) -> list[str]:
+def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreStream) -> list[str]:
     """Return what whoever reads the summary should know; the manifest has the details."""
     shown = list(core.notices) if core.truncated else []
-    if maker.is_fallback:
-        shown.append(maker.reason)
     unreached = sum(not thread.reached for thread in handover.threads)
     if unreached:
         shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")

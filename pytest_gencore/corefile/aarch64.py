@@ -13,6 +13,8 @@ from typing import Final
 from pytest_gencore.corefile.constants import NOTE_CORE, NOTE_LINUX, NT_ARM_TLS, NT_FPREGSET
 from pytest_gencore.corefile.notes import Note
 
+EM_AARCH64: Final = 183
+"""``e_machine`` of <elf.h>."""
 REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate")
 
 _RECORD = struct.Struct("<II")
@@ -20,6 +22,11 @@ _FPSIMD_MAGIC: Final = 0x46508001
 _FPSIMD_SIZE: Final = 528
 _VECTORS_OFFSET: Final = 16
 """Behind the record's head, ``fpsr`` and ``fpcr``; 32 registers of 16 bytes."""
+
+
+def thread_notes(area: bytes, thread_pointer: int) -> list[Note]:
+    """Return the floating point registers of a signal frame, if it has them, and the thread pointer."""
+    return [*floating_point_notes(area), tls_note(thread_pointer)]
 
 
 def floating_point_notes(area: bytes) -> list[Note]:

@@ -13,8 +13,6 @@ ET_EXEC: Final = 2
 ET_DYN: Final = 3
 ET_CORE: Final = 4
 
-EM_X86_64: Final = 62
-EM_AARCH64: Final = 183
 
 EHDR_SIZE: Final = 64
 PHDR_SIZE: Final = 56

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gencore.corefile import aarch64, x86_64
-from pytest_gencore.corefile.constants import EM_AARCH64, EM_X86_64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +24,12 @@ class Machine:
     """The general registers in the order of ``pr_reg``, that is of ``struct user_regs_struct``."""
     program_counter: str
     stack_pointer: str
-    floating_point_notes: Callable[[bytes], list[Note]]
-    """Turn the floating point area of a signal frame into notes; an area that makes no sense gives none."""
+    thread_notes: Callable[[bytes, int], list[Note]]
+    """Make the notes of a thread besides NT_PRSTATUS.
+
+    Of the floating point area of its signal frame, empty if there is none, and its thread pointer. An area
+    that makes no sense gives no notes.
+    """
 
     @property
     def prstatus_size(self) -> int:
@@ -36,19 +39,19 @@ class Machine:
 
 X86_64 = Machine(
     name="x86_64",
-    e_machine=EM_X86_64,
+    e_machine=x86_64.EM_X86_64,
     registers=x86_64.REGISTERS,
     program_counter="rip",
     stack_pointer="rsp",
-    floating_point_notes=x86_64.floating_point_notes,
+    thread_notes=x86_64.thread_notes,
 )
 AARCH64 = Machine(
     name="aarch64",
-    e_machine=EM_AARCH64,
+    e_machine=aarch64.EM_AARCH64,
     registers=aarch64.REGISTERS,
     program_counter="pc",
     stack_pointer="sp",
-    floating_point_notes=aarch64.floating_point_notes,
+    thread_notes=aarch64.thread_notes,
 )
 MACHINES = (X86_64, AARCH64)
 

@@ -13,6 +13,8 @@ from typing import Final
 from pytest_gencore.corefile.constants import NOTE_CORE, NOTE_LINUX, NT_FPREGSET, NT_X86_XSTATE
 from pytest_gencore.corefile.notes import Note
 
+EM_X86_64: Final = 62
+"""``e_machine`` of <elf.h>."""
 REGISTERS: Final = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
     *("orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
@@ -35,6 +37,11 @@ _INITIAL_FCW: Final = struct.pack("<H", 0x37F)
 _INITIAL_MXCSR: Final = struct.pack("<I", 0x1F80)
 _XMM_OFFSET: Final = 160
 _MXCSR_OFFSET: Final = 24
+
+
+def thread_notes(area: bytes, _thread_pointer: int) -> list[Note]:
+    """Return the floating point registers of a signal frame; the thread pointer is in NT_PRSTATUS."""
+    return floating_point_notes(area)
 
 
 def floating_point_notes(area: bytes) -> list[Note]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from pytest_gencore.junit.common import PROPERTY, escape, make_tag, replace_file, shown_path
+from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit.common import escape, make_tag, replace_file, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROPERTY: Final = "gencore"
-"""Name of the property of a test case whose value is the path of an archive."""
 _INVALID_XML = re.compile("[^\t\n\r -~\x80-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Consumers read the tag with ``[^\\[\\]|]+``; XML holds no control characters."""

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from pytest_gencore.junit.common import PROPERTY, escape, make_tag, replace_file
+from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit.common import escape, make_tag, replace_file
 from pytest_gencore.junit.journal import Case, Journal, Suite
-from pytest_gencore.run.folder import JUNIT_MARK
+from pytest_gencore.run.files import JUNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict
     if journal.is_finished:
         return False
     path = Path(os.path.realpath(path))
-    with _exclusive_memory(run_folder / JUNIT_MARK) as memory:
+    with _exclusive_memory(run_folder / JUNIT.named()) as memory:
         written = _recall(memory)
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()

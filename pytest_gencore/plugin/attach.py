@@ -7,7 +7,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.junit.common import PROPERTY
+from pytest_gencore.junit import PROPERTY
 
 if TYPE_CHECKING:
     import pytest
@@ -22,6 +22,8 @@ class Attachment(TypedDict):
     trigger: str
     method: str
     pid: int
+    phase: str | None
+    """In which the capture was made, None outside of a test."""
 
 
 def attach_archive(
@@ -51,6 +53,11 @@ def attach_failure(report: pytest.TestReport, reason: str) -> None:
 def attach_refusal(report: pytest.TestReport, reason: str) -> None:
     """Say on the report that a limit of the run is reached; the summary counts such captures by itself."""
     report.sections.append((SECTION, describe_failure(reason)))
+
+
+def is_ours(report: pytest.TestReport) -> bool:
+    """Return whether the report has an archive, or a reason why there is none."""
+    return hasattr(report, "gencore") or hasattr(report, "gencore_failure")
 
 
 def replace_section(report: pytest.TestReport, path: str, text: str) -> None:

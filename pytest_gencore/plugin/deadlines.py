@@ -72,22 +72,35 @@ class Deadlines:
 
     def __init__(self, engine: CaptureEngine) -> None:
         self._native: Any = engine.native
-        self._clock: DeadlineClock | None = None
+        self.clock: DeadlineClock | None = None
+        """Of our own deadline, None for a test without one."""
         self._own_request: CaptureRequest | None = None
         self._other_request: CaptureRequest | None = None
         self._is_other_set = False
         """Whether the timer before that of pytest-timeout runs, or has run out and nobody took notice yet."""
         self._fired: list[Fired] = []
 
-    @property
-    def has_clock(self) -> bool:
-        """Whether the test has a deadline of our own."""
-        return self._clock is not None
+    def has_fired(self, phase: str) -> bool:
+        """Return whether there is something to take; ``phase`` is the one that is reported.
+
+        That of the teardown is the end of the test's time.
+        """
+        if self.clock is not None:
+            if phase == "teardown":
+                self.stop()
+            elif self.clock.has_fired():
+                return True
+        if self._fired:
+            return True
+        return (
+            self._other_request is not None
+            and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is not None
+        )
 
     def set_own(self, seconds: float, request: CaptureRequest, standby: object, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
         self._own_request = request
-        self._clock = DeadlineClock(self._native, seconds, standby, exits=exits)
+        self.clock = DeadlineClock(self._native, seconds, standby, exits=exits)
 
     def set_pytest_timeout(self, seconds: float, request: CaptureRequest, standby: object) -> None:
         """Capture a little before pytest-timeout ends the test or the process."""
@@ -117,26 +130,26 @@ class Deadlines:
 
     def start(self) -> None:
         """Let the clock run."""
-        if self._clock is not None:
-            self._clock.start()
+        if self.clock is not None:
+            self.clock.start()
 
     def stop(self) -> None:
         """Let the clock stand still."""
-        if self._clock is not None:
-            fired = self._clock.stop()
+        if self.clock is not None:
+            fired = self.clock.stop()
             if fired is not None and self._own_request is not None:
                 self._note(self._own_request, fired)
 
     def give_up(self) -> None:
         """Let no deadline of this test pass any more: somebody debugs it."""
         self.stop()
-        if self._clock is not None:
-            self._clock.give_up()
+        if self.clock is not None:
+            self.clock.give_up()
         self._cancel_other()
 
     def take_fired(self) -> list[Fired]:
         """Return what the deadlines of the running test did since the last call."""
-        if self._clock is not None and self._clock.has_fired():
+        if self.clock is not None and self.clock.has_fired():
             self.stop()
         if self._other_request is not None:
             self._note_other(self._native.deadline_fired(Deadline.PYTEST_TIMEOUT))
@@ -146,7 +159,7 @@ class Deadlines:
     def clear(self) -> None:
         """Take back what the test has set; what has fired and was not taken is forgotten."""
         self.stop()
-        self._clock = self._own_request = None
+        self.clock = self._own_request = None
         if self._other_request is not None:
             self._cancel_other()
             self._other_request = None

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.junit.common import PROPERTY
+from pytest_gencore.junit import PROPERTY
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.attach import SECTION, Attachment
 from pytest_gencore.triggers import HANDLED
@@ -58,7 +58,11 @@ class DeadWorkers:
         for outcome in captures:
             path = str(outcome.archive)
             attachment = Attachment(
-                path=path, trigger=outcome.trigger or "crash", method=outcome.method, pid=outcome.captured_pid
+                path=path,
+                trigger=outcome.trigger or "crash",
+                method=outcome.method,
+                pid=outcome.captured_pid,
+                phase=outcome.phase,
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
             report.user_properties.append((PROPERTY, path))

@@ -21,10 +21,13 @@ def is_traced() -> bool:
         return False
 
 
-def is_debugging(config: pytest.Config) -> bool:
-    """Return whether a person may be looking at the test in a debugger of Python."""
-    if config.getoption("usepdb", False) or config.getoption("trace", False):
-        return True
+def is_debugging_asked_for(config: pytest.Config) -> bool:
+    """Return whether options of pytest start a debugger."""
+    return bool(config.getoption("usepdb", False) or config.getoption("trace", False))
+
+
+def is_debugging() -> bool:
+    """Return whether a person may be looking at the test in a debugger of Python, however it was started."""
     monitoring = getattr(sys, "monitoring", None)
     if monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID):
         return True

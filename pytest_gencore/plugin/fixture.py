@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.plugin.attach import Attachment, describe_error
 from pytest_gencore.plugin.capturing import REQUEST_FAILURE_KEY, REQUESTED_KEY
+from pytest_gencore.plugin.settings import apply_marker, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_gencore.plugin.options import Settings
+    from pytest_gencore.plugin.settings import Settings
 
 
 class Gencore:
@@ -27,7 +28,8 @@ class Gencore:
         self._item = item
         self._pid = os.getpid()
         self._cores: list[Future[Path]] = []
-        self._archives: list[Future[Path]] = []
+        self._archives: list[tuple[Future[Path], str | None]] = []
+        """With the phase in which each was asked for."""
 
     def create_core(self) -> Future[Path]:
         """Take a snapshot now; the future gives the finished core file, which belongs to the caller."""
@@ -38,7 +40,7 @@ class Gencore:
     def collect_core(self) -> Future[Path]:
         """Take a snapshot now; the future gives the finished archive, which the report of the test names."""
         future = self._start("archive")
-        self._archives.append(future)
+        self._archives.append((future, find_phase()))
         return future
 
     def _start(self, product: Literal["archive", "core"]) -> Future[Path]:
@@ -47,9 +49,7 @@ class Gencore:
 
         request = CaptureRequest(
             trigger="request",
-            method=self._settings.method,
-            threads=self._settings.threads,
-            core_filter=self._settings.filter,
+            **self._settings.of_a_request(),
             nodeid=self._item.nodeid,
             phase=find_phase(),
             attempt=getattr(self._item, "execution_count", 1),
@@ -61,22 +61,27 @@ class Gencore:
     def finish(self) -> None:
         """Wait for everything asked for, and leave it to the teardown report."""
         item = self._item
-        concurrent.futures.wait([*self._cores, *self._archives])
-        errors = [future.exception() for future in (*self._cores, *self._archives)]
+        futures = [*self._cores, *(future for future, _ in self._archives)]
+        concurrent.futures.wait(futures)
+        errors = [future.exception() for future in futures]
         reasons = dict.fromkeys(describe_error(error) for error in errors if error is not None)
         item.stash[REQUEST_FAILURE_KEY] = "; ".join(reasons)
         item.stash[REQUESTED_KEY] = [
             Attachment(
-                path=str(future.result()), trigger="request", method=self._settings.method, pid=self._pid
+                path=str(future.result()),
+                trigger="request",
+                method=self._settings.method,
+                pid=self._pid,
+                phase=phase,
             )
-            for future in self._archives
+            for future, phase in self._archives
             if future.exception() is None
         ]
 
 
 def use_gencore(settings: Settings, item: pytest.Item) -> Iterator[Gencore]:
-    """Provide the fixture's value for one test."""
-    helper = Gencore(settings, item)
+    """Provide the fixture's value for one test; ``settings`` are those of the run."""
+    helper = Gencore(apply_marker(settings, read_marker(item)), item)
     yield helper
     helper.finish()
 

@@ -31,7 +31,7 @@ class CrashHandlers:
             self._adopt_trace()
 
     def install(self, standby: object) -> None:
-        """Capture crashes with ``standby``, a result of ``Standbys.make``.
+        """Capture crashes with ``standby``, a result of ``PreparedCaptures.prepare``.
 
         Called for each test: a test may have displaced the handlers.
         """

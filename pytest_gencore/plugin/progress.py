@@ -47,6 +47,10 @@ class StatusLine:
         self._reporter.line("")
         self._reporter.write_line(text, bold=True)
 
+    def say_interrupted(self, outcomes: list[Outcome]) -> None:
+        """Say what the first Ctrl-C leaves, and what a second one would."""
+        self.say(describe_interrupt(outcomes))
+
     def finish(self, text: str) -> None:
         """Show the last state, if any was shown."""
         if self._reporter is None or self._calls == 0:

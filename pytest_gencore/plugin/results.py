@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_gencore.junit.attacher import Archives
 from pytest_gencore.plugin import attach
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_size
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.capture import Outcome
-    from pytest_gencore.plugin.options import Settings
+    from pytest_gencore.junit.attacher import Archives
+    from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.folder import Refusals
 
 SUBJECTS_SHOWN = 5
@@ -96,7 +96,7 @@ class Results:
             for attachment in report.gencore:
                 path = attachment["path"]
                 if path not in known:
-                    self._add_named(Path(path), Subject(report.nodeid, report.when))
+                    self._add_named(Path(path), Subject(report.nodeid, attachment["phase"]))
                 else:
                     attach.replace_section(report, path, describe_outcome(known[path]))
 
@@ -117,6 +117,8 @@ class Results:
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""
+        from pytest_gencore.junit.attacher import Archives
+
         finished = {entry.path.name: entry.path for entry in self.finished if entry.path.is_file()}
         return Archives(finished=finished, failed=frozenset(self._failed_names), answers=self._answers)
 

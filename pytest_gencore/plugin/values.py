@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, cast
 from pytest_gencore import units
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Method, Threads
+    from pytest_gencore.request.model import Threads
 
-METHODS = ("auto", "crash", "copy")
 THREADS = ("all", "calling")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
-
-
-def parse_method(text: object) -> Method:
-    """Return the name of a capture method."""
-    if text not in METHODS:
-        raise ValueError("expected auto, crash or copy")
-    return cast("Method", text)
 
 
 def parse_threads(text: object) -> Threads:

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.plugin.deadlines import Deadlines
-from pytest_gencore.plugin.debuggers import is_debugging, is_traced
+from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, Standbys, Trigger
-    from pytest_gencore.plugin.capturing import Capturer
-    from pytest_gencore.plugin.fired import Fired
-    from pytest_gencore.plugin.options import Settings
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCaptures, Trigger
+    from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
 AWAIT_SECONDS = 300.0
@@ -32,27 +30,37 @@ class Watch:
     """A plugin of its own, registered only if there is something to watch."""
 
     def __init__(
-        self, config: pytest.Config, capturer: Capturer, engine: CaptureEngine, *, local: bool
+        self,
+        config: pytest.Config,
+        engine: CaptureEngine,
+        settings: Settings,
+        *,
+        settings_for: Callable[[pytest.Item], Settings],
+        make_request: Callable[..., CaptureRequest],
+        local: bool,
     ) -> None:
-        self._config = config
-        self._capturer = capturer
+        """Install the crash handlers, if the ``settings`` of the run ask for that."""
+        self._settings_for = settings_for
+        self._make_request = make_request
         self._engine = engine
         self._native: Any = engine.native
         self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
-        self._on_fail = capturer.settings.on_fail
-        self._standbys: dict[tuple[object, ...], Standbys] = {}
-        self._no_test = self._prepare_crash(None, capturer.settings)
-        self._deadlines = Deadlines(engine)
+        self._on_fail = settings.on_fail
+        self._prepared: dict[tuple[object, ...], PreparedCaptures] = {}
+        self._no_test = self._prepare_crash(None, settings)
+        self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
+        self._nodeid: str | None = None
         self._item: pytest.Item | None = None
         """The running test, if it is watched; None if nothing of it asks for captures."""
         self._is_test_armed = False
         self._has_own_fixtures = False
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
-        self._is_traced = is_traced()  # once: whoever attaches later is noticed by the timers' handler
+        # Once: whoever attaches later is noticed by the timers' handler.
+        self._is_debugged = is_traced() or is_debugging_asked_for(config)
         if self._on_fail:
             self._handlers.install(self._no_test)
 
@@ -61,15 +69,6 @@ class Watch:
         if self._handlers.is_owner:
             self._native.release_deadlines()
         self._handlers.close()
-
-    def take_fired(self, phase: str) -> list[Fired]:
-        """Return what the deadlines of the test did since the last call; ``phase`` is the one just reported.
-
-        That of the teardown is the end of the test's time.
-        """
-        if phase == "teardown":
-            self._deadlines.stop()
-        return self._deadlines.take_fired()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -92,13 +91,13 @@ class Watch:
         pytest sets them up first. One that a test or its own fixture asks for later counts: nothing tells
         when its setup ends.
         """
-        if not self._deadlines.has_clock or self._has_own_fixtures:
+        if self.deadlines.clock is None or self._has_own_fixtures:
             return
         if fixturedef.scope == "function":
             self._has_own_fixtures = True
-            self._deadlines.start()
+            self.deadlines.start()
         else:
-            self._deadlines.stop()
+            self.deadlines.stop()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
@@ -111,20 +110,20 @@ class Watch:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
         parent = item.parent
         if (
-            self._deadlines.has_clock
+            self.deadlines.clock is not None
             and parent is not None
             and (nextitem is None or nextitem.parent is not parent)
         ):
             try:
-                parent.addfinalizer(self._deadlines.stop)
+                parent.addfinalizer(self.deadlines.stop)
             except AssertionError:  # its setup never came that far
-                self._deadlines.stop()
+                self.deadlines.stop()
         self._enter(item, Phase.TEARDOWN)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Disarm after the last attempt."""
-        if self._running is not None and self._running.nodeid == nodeid:
+        if self._nodeid == nodeid:
             self._end()
 
     @pytest.hookimpl(tryfirst=True)
@@ -143,59 +142,61 @@ class Watch:
         seconds = settings.timeout or 0
         if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
-        standbys = self._find_standbys(
+        prepared = self._find_prepared(
             "timeout",
-            self._capturer.settings_for(item),
+            self._settings_for(item),
             ends_alone=False,
             deadline_seconds=seconds,
             deadline_source="pytest-timeout",
         )
-        self._deadlines.set_pytest_timeout(seconds, standbys.request, standbys.make(item.nodeid))
+        self.deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
         result = yield
-        self._deadlines.hold_pytest_timeout(item)
+        self.deadlines.hold_pytest_timeout(item)
         return result
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_cancel_timer(self, item: pytest.Item) -> None:
         """Cancel ours with theirs."""
         if item is self._item:
-            self._deadlines.cancel_pytest_timeout()
+            self.deadlines.cancel_pytest_timeout()
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
         if self._item is not None:
-            self._deadlines.give_up()
+            self.deadlines.give_up()
 
     def _begin(self, item: pytest.Item) -> None:
-        self._end()
+        if self._running is not None:
+            self._end()
         self._running = item
-        settings = self._capturer.settings_for(item)
+        self._nodeid = item.nodeid
+        settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
         self._item = item
         self._is_test_armed = settings.on_fail
         if settings.on_fail:
-            self._handlers.install(self._prepare_crash(item, settings))
+            self._handlers.install(self._prepare_crash(self._nodeid, settings))
         if settings.timeout is not None and not self._is_debugging():
-            self._set_own_deadline(item, settings, settings.timeout)
+            self._set_own_deadline(settings, settings.timeout)
 
-    def _set_own_deadline(self, item: pytest.Item, settings: Settings, seconds: float) -> None:
-        standbys = self._find_standbys(
+    def _set_own_deadline(self, settings: Settings, seconds: float) -> None:
+        prepared = self._find_prepared(
             "timeout",
             settings,
             ends_alone=self._local and self._exits,
             deadline_seconds=seconds,
             deadline_source="gencore",
         )
-        standby = standbys.make(item.nodeid)
-        self._deadlines.set_own(seconds, standbys.request, standby, exits=self._exits)
+        standby = prepared.prepare(self._nodeid)
+        self.deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
 
     def _end(self) -> None:
-        self._running = None
+        self._running = self._nodeid = None
         if self._item is None:
             return
         self._item = None
-        self._deadlines.clear()
+        self.deadlines.clear()
         self._set_phase(Phase.NONE, 0)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
@@ -206,23 +207,25 @@ class Watch:
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, getattr(item, "execution_count", 1))
-            self._deadlines.start()
+            if self.deadlines.clock is not None:
+                self.deadlines.clock.start()
 
-    def _prepare_crash(self, item: pytest.Item | None, settings: Settings) -> object:
-        standbys = self._find_standbys("crash", settings, ends_alone=self._local)
-        return standbys.make(None if item is None else item.nodeid)
+    def _prepare_crash(self, nodeid: str | None, settings: Settings) -> object:
+        return self._find_prepared("crash", settings, ends_alone=self._local).prepare(nodeid)
 
-    def _find_standbys(
+    def _find_prepared(
         self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any
-    ) -> Standbys:
+    ) -> PreparedCaptures:
         """Return what prepares the same capture for one test after the other."""
         key = (trigger, settings.method, settings.threads, *details.values())
-        if key not in self._standbys:
-            request = self._capturer.make_request(trigger, settings, None, **details)
-            self._standbys[key] = self._engine.make_standbys(
+        if key not in self._prepared:
+            if trigger == "timeout":
+                import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
+            request = self._make_request(trigger, settings, None, **details)
+            self._prepared[key] = self._engine.prepare_captures(
                 request, await_seconds=AWAIT_SECONDS if ends_alone else 0
             )
-        return self._standbys[key]
+        return self._prepared[key]
 
     def _is_debugging(self) -> bool:
-        return self._is_traced or is_debugging(self._config)
+        return self._is_debugged or is_debugging()

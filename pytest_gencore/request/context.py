@@ -105,8 +105,9 @@ class ContextWriter:
 
 
 def encode_test(nodeid: str | None, claim: str | None) -> bytes:
-    """Return the end of the text: which test it is."""
-    return f'"nodeid": {_encode(nodeid)}, "claim": {_encode(claim)}}}'.encode("ascii")
+    """Return the end of the text: which test it is; made for each test. A claim needs no escapes."""
+    shown = "null" if claim is None else f'"{claim}"'
+    return f'"nodeid": {_encode(nodeid)}, "claim": {shown}}}'.encode("ascii")
 
 
 def decode_context(text: bytes) -> CaptureContext:

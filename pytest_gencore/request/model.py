@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gencore.methods import Method
     from pytest_gencore.triggers import Trigger
 
-Method = Literal["auto", "crash", "copy"]
 Threads = Literal["all", "calling"]
 
 CORE_FILTER_DEFAULT = 0xFF

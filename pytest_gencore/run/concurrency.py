@@ -1,7 +1,6 @@
-"""At most two collectors of a user are at work on a host at a time; the others queue, their snapshots exist.
+"""At most two collectors of a run are at work at a time; the others wait, and their snapshots exist.
 
-A turn is a lock on a file, so it ends with its holder however that ends. The files are in a private directory
-of the user; where there can be none, there is no queue.
+A slot is a lock on a file in the run's folder, so it ends with its holder however that ends.
 """
 
 from __future__ import annotations
@@ -9,33 +8,36 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.run.files import COLLECTOR_SLOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-TURNS: Final = 2
+SLOTS: Final = 2
 QUEUE_SECONDS: Final = 1800
-"""After which a collector works without a turn: those that have them may have been stopped."""
+"""After which a collector works without a slot: those that have them may have been stopped."""
 _POLL_SECONDS: Final = 0.05
 
 
 @contextlib.contextmanager
-def take_turn(on_queued: Callable[[], None], check: Callable[[], None]) -> Iterator[None]:
-    """Work only inside: wait for a turn before, give it back after.
+def collector_slot(
+    run_folder: Path, on_queued: Callable[[], None], check: Callable[[], None]
+) -> Iterator[None]:
+    """Work only inside: acquire a slot before, release it after.
 
     ``on_queued`` is called once if there is none at once; ``check`` is called while waiting, and what it
-    raises ends that.
+    raises ends that. Where the files cannot be made there is no queue.
     """
-    files = _open_files()
+    files = _open_files(run_folder)
     try:
-        if files and not _take_any(files):
+        if files and not _acquire_any(files):
             on_queued()
             deadline = time.monotonic() + QUEUE_SECONDS
-            while not _take_any(files) and time.monotonic() < deadline:
+            while not _acquire_any(files) and time.monotonic() < deadline:
                 check()
                 time.sleep(_POLL_SECONDS)
         yield
@@ -44,40 +46,21 @@ def take_turn(on_queued: Callable[[], None], check: Callable[[], None]) -> Itera
             os.close(file)
 
 
-def turn_directories() -> list[Path]:
-    """Return where the files may be: the user's runtime directory, else one in ``/tmp``."""
-    uid = os.geteuid()
-    return [Path(f"/run/user/{uid}/gencore"), Path(f"/tmp/gencore-{uid}")]  # noqa: S108 - see _is_private
+def _open_files(run_folder: Path) -> list[int]:
+    files: list[int] = []
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        for number in range(1, SLOTS + 1):
+            file = os.open(run_folder / COLLECTOR_SLOT.named(number), flags, 0o600)
+            files.append(file)
+    except OSError:
+        for file in files:
+            os.close(file)
+        return []
+    return files
 
 
-def _open_files() -> list[int]:
-    """Open the file of each turn; none if there is no directory that only this user can change."""
-    for folder in turn_directories():
-        files: list[int] = []
-        try:
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            if not _is_private(folder):
-                continue
-            for number in range(TURNS):
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                files.append(os.open(folder / f"turn-{number}", flags, 0o600))
-        except OSError:
-            for file in files:
-                os.close(file)
-        else:
-            return files
-    return []
-
-
-def _is_private(folder: Path) -> bool:
-    """Tell whether it is a directory of ours that nobody else may look into."""
-    status = folder.lstat()
-    mode = stat.S_IMODE(status.st_mode)
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not mode & 0o077
-
-
-def _take_any(files: list[int]) -> bool:
+def _acquire_any(files: list[int]) -> bool:
     for file in files:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

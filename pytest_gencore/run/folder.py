@@ -1,9 +1,7 @@
 """The run's hidden folder in the artifact directory: where waiting processes and collectors meet.
 
-Collectors are nobody's children, so each leaves its state in a file that it keeps locked while it lives.
-Beside ``NAME.json`` (state) there are ``NAME.log`` (its standard error), ``NAME.txt`` (the answer: trigger
-and stacks), ``NAME.packs`` (where in the archive compressed libraries are) and ``NAME/`` (the snapshot's
-working directory).
+Collectors are nobody's children, so each leaves its state in a file that it keeps locked while it lives. All
+files of the folder are in ``files``.
 """
 
 from __future__ import annotations
@@ -15,33 +13,23 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pytest_gencore.errors import UnavailableError
 from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.run.files import (
+    CLAIM,
+    CLOSED,
+    FILES,
+    OF_A_CAPTURE,
+    QUOTA,
+    REFUSED_FULL,
+    REFUSED_LIMIT,
+    STATE,
+)
 
-CLOSED_MARK = "closed"
-"""A file in the folder: nobody waits any more, collectors remove their own traces."""
-NO_CORE_MARK = "no-core"
-"""A file in the folder: the kernel wrote no core although it should have; later captures use method copy."""
-FULL_MARK = "full"
-"""A file in the folder: the archives of the run are as large as they may be."""
-CLAIM_PREFIX = "claim-"
-"""Of files in the folder, one a captured test; a byte in it for each further capture that was refused."""
-SLOT_PREFIX = "slot-"
-"""Of files in the folder, one a capture under way or finished, if their number is limited."""
-SEEN_PREFIX = "seen-"
-"""Of files in the folder: a report names the archive of this name, a capture at a deadline."""
-DROP_PREFIX = "drop-"
-"""Of files in the folder: nobody wants the archive of this name any more."""
-REFUSED_LIMIT, REFUSED_FULL = "refused-limit", "refused-full"
-"""Files in the folder with a byte for each capture that a limit refused."""
-JUNIT_MARK = "junit"
-"""A file in the folder: which junit file collectors have written in place of pytest."""
-BUDGET_MARK = "budget"
-"""A file in the folder: locked by the collector that counts the sizes of the run's archives."""
-_MARKS = (CLOSED_MARK, NO_CORE_MARK, FULL_MARK, REFUSED_LIMIT, REFUSED_FULL, JUNIT_MARK, BUDGET_MARK)
-_MARK_PREFIXES = (CLAIM_PREFIX, SLOT_PREFIX, DROP_PREFIX, SEEN_PREFIX)
-_PREFIX = ".gencore-"
+_MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
+_PREFIX: Final = ".gencore-"
 
 
 def new_run_id() -> str:
@@ -67,7 +55,7 @@ def run_folder_name(run_id: str) -> str:
 
 def is_awaited(folder: Path) -> bool:
     """Tell whether somebody still waits for the captures of this run."""
-    if (folder / CLOSED_MARK).exists():
+    if (folder / CLOSED.named()).exists():
         return False
     try:
         pid, birth, _ = folder.name.removeprefix(_PREFIX).split("-")
@@ -124,23 +112,23 @@ def count_refusals(folder: Path) -> Refusals:
             return 0
 
     return Refusals(
-        number=size_of(folder / REFUSED_LIMIT),
-        size=size_of(folder / REFUSED_FULL),
-        again=sum(map(size_of, folder.glob(f"{CLAIM_PREFIX}*"))),
+        number=size_of(folder / REFUSED_LIMIT.named()),
+        size=size_of(folder / REFUSED_FULL.named()),
+        again=sum(map(size_of, folder.glob(CLAIM.glob))),
     )
 
 
 def remove_traces(folder: Path, name: str) -> None:
     """Remove what one capture used in the folder."""
     shutil.rmtree(folder / name, ignore_errors=True)
-    for suffix in (".json", ".log", ".txt", ".packs"):
+    for kind in OF_A_CAPTURE:
         with contextlib.suppress(OSError):
-            (folder / f"{name}{suffix}").unlink()
+            (folder / kind.named(name)).unlink()
 
 
 def release_place(folder: Path, slot: int, claim: str | None) -> None:
     """Let others capture in place of a capture that has no archive: its slot, 0 without, and its claim."""
-    names = [f"{SLOT_PREFIX}{slot}"] if slot else []
+    names = [QUOTA.named(slot)] if slot else []
     for name in [*names, *([claim] if claim else [])]:
         with contextlib.suppress(OSError):
             (folder / name).unlink()
@@ -148,7 +136,7 @@ def release_place(folder: Path, slot: int, claim: str | None) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove the traces of all captures that no collector works on, and the folder if that was all."""
-    for state in sorted(folder.glob("*.json")):
+    for state in sorted(folder.glob(STATE.glob)):
         if not is_locked(state):
             remove_traces(folder, state.stem)
     remove_if_idle(folder)
@@ -158,7 +146,7 @@ def remove_if_idle(folder: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
         entries = list(folder.iterdir())
-        if all(entry.name in _MARKS or entry.name.startswith(_MARK_PREFIXES) for entry in entries):
+        if all(any(mark.matches(entry.name) for mark in _MARKS) for entry in entries):
             for entry in entries:
                 entry.unlink(missing_ok=True)
             folder.rmdir()

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_gencore.errors import LimitError
-from pytest_gencore.run.folder import BUDGET_MARK, FULL_MARK
+from pytest_gencore.run.files import BUDGET, FULL, STATE
 from pytest_gencore.run.state import read_state
 from pytest_gencore.units import format_size
 
@@ -33,7 +33,7 @@ class SizeQuota:
         taken = self._taken()
         if taken + size > self._limit:
             with contextlib.suppress(OSError):
-                (self._folder / FULL_MARK).touch(mode=0o600)
+                (self._folder / FULL.named()).touch(mode=0o600)
             message = (
                 f"the archives of this run would be larger than {format_size(self._limit)}: "
                 f"{format_size(taken)} are finished"
@@ -47,7 +47,7 @@ class SizeQuota:
             yield
             return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._folder / BUDGET_MARK, flags, 0o600)
+        descriptor = os.open(self._folder / BUDGET.named(), flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -55,5 +55,5 @@ class SizeQuota:
             os.close(descriptor)
 
     def _taken(self) -> int:
-        states = (read_state(path) for path in self._folder.glob("*.json") if path.stem != self._own)
+        states = (read_state(path) for path in self._folder.glob(STATE.glob) if path.stem != self._own)
         return sum(state.size for state in states if state is not None and state.state == "done")

@@ -13,10 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
 from pytest_gencore.run.folder import (
-    CLOSED_MARK,
-    DROP_PREFIX,
-    SEEN_PREFIX,
     Refusals,
     count_refusals,
     find_holder,
@@ -61,7 +59,7 @@ class Outcome:
     bytes_total: int
     """Bytes of core and libraries read so far and in all; 0 while unknown."""
     queued: bool = False
-    """Whether it waits for other collectors of this host; its snapshot exists."""
+    """Whether it waits for other collectors of the run; its snapshot exists."""
     captured_pid: int = 0
     """The captured process; 0 while unknown."""
     attempt: int = 1
@@ -114,16 +112,35 @@ class Run:
                 return outcomes
             _wait_for_any_end(working)
 
+    def wait_for(self, name: str) -> Outcome:
+        """Wait until the collector of one capture is not at work any more; return what became of it.
+
+        ``name`` is that of its archive without ``.tar.gz``. Raises FileNotFoundError if its state is gone.
+        """
+        path = self._folder / STATE.named(name)
+        while True:
+            alive = is_locked(path)  # before reading: what a dead collector wrote is final
+            state = read_state(path)
+            if not alive:
+                state = self._settle(path) or state
+                if state is None:
+                    raise FileNotFoundError(errno.ENOENT, "the state of the capture is gone", str(path))
+            outcome = self._outcome(path, state or CaptureState())
+            if outcome.state != "working":
+                self._reap({state.pid if state is not None else 0})
+                return outcome
+            _wait_for_any_end([state.pid] if state is not None and state.pid else [])
+
     def drop(self, name: str) -> None:
         """Give up a capture that nobody wants any more, be it finished or not; may be called again.
 
         ``name`` is that of its archive without ``.tar.gz``. The test can be captured again.
         """
-        state = self._folder / f"{name}.json"
+        state = self._folder / STATE.named(name)
         if not state.exists():
             return
         with contextlib.suppress(OSError):
-            (self._folder / f"{DROP_PREFIX}{name}").touch(mode=0o600)
+            (self._folder / DROP.named(name)).touch(mode=0o600)
         deadline = time.monotonic() + _TIDYING_SECONDS
         while not self._settle(state):
             told = read_state(state)
@@ -134,7 +151,7 @@ class Run:
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""
         with contextlib.suppress(OSError):
-            (self._folder / f"{SEEN_PREFIX}{name}").touch(mode=0o600)
+            (self._folder / SEEN.named(name)).touch(mode=0o600)
 
     def refusals(self) -> Refusals:
         """Return how many captures of the run were refused."""
@@ -164,7 +181,7 @@ class Run:
         if not self._folder.is_dir():
             return
         with contextlib.suppress(OSError):
-            (self._folder / CLOSED_MARK).touch(mode=0o600)
+            (self._folder / CLOSED.named()).touch(mode=0o600)
         deadline = time.monotonic() + _TIDYING_SECONDS
         while any(alive and state.is_final for _, state, alive in self._states()):
             if time.monotonic() >= deadline:
@@ -183,7 +200,7 @@ class Run:
 
     def _states(self) -> Iterator[tuple[Path, CaptureState, bool]]:
         """Yield state file, state and whether its collector lives."""
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(self._folder.glob(STATE.glob)):
             alive = is_locked(path)  # before reading: what a dead collector wrote is final
             yield path, read_state(path) or CaptureState(), alive
 
@@ -204,7 +221,7 @@ class Run:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = read_state(path) or self._settled.get(path.stem) or CaptureState()
-            is_dropped = (self._folder / f"{DROP_PREFIX}{path.stem}").exists()
+            is_dropped = (self._folder / DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
                 with contextlib.suppress(OSError):
                     (self._directory / state.result).unlink()
@@ -212,7 +229,7 @@ class Run:
             elif not state.is_final:
                 _remove_leftovers(self._directory, self._folder, path.stem)
                 state.state = "dropped" if is_dropped else "failed"
-                state.reason = "" if is_dropped else _why_it_died(path.with_suffix(".log"))
+                state.reason = "" if is_dropped else _why_it_died(path.with_name(LOG.named(path.stem)))
             else:
                 return state
             self._settled[path.stem] = state
@@ -244,7 +261,7 @@ class Run:
             signal=state.signal,
             summary=state.summary,
             deadline_source=state.deadline_source,
-            answer=_read_answer(path.with_suffix(".txt")) if state.answered else "",
+            answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
         )
 
 
@@ -295,5 +312,5 @@ def _why_it_died(log: Path) -> str:
 
 def _remove_leftovers(directory: Path, folder: Path, name: str) -> None:
     with contextlib.suppress(OSError):
-        (directory / f"{name}.tar.gz.partial").unlink()
+        (directory / partial_name(name)).unlink()
     shutil.rmtree(folder / name, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -28,6 +29,7 @@ from made_archives import (
 )
 
 import pytest_gencore
+from pytest_gencore.archive import gzip_stream
 from pytest_gencore.archive.reader import TEXT_LIMIT
 from pytest_gencore.errors import ArchiveError
 
@@ -218,3 +220,23 @@ def test_reader_needs_only_the_standard_library(tmp_path: Path) -> None:
     command = [sys.executable, "-c", IMPORTS, str(write_archive(tmp_path))]
 
     assert subprocess.run(command, check=True, capture_output=True, timeout=30).stdout == b"[]\n"
+
+
+def test_an_archive_of_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core of 64 GiB is 65,536 of them: only small ones are counted."""
+    monkeypatch.setattr(gzip_stream, "_SMALL_MEMBERS_LIMIT", 10)
+    path = tmp_path / "many.gz"
+    path.write_bytes(b"".join(gzip.compress(bytes(64 << 10), 1) for _ in range(30)))
+    with path.open("rb", buffering=0) as file:
+        stream = gzip_stream.GzipStream(file)
+        assert sum(len(piece) for piece in iter(lambda: stream.read(1 << 20), b"")) == 30 * (64 << 10)
+
+
+def test_too_many_small_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gzip_stream, "_SMALL_MEMBERS_LIMIT", 10)
+    path = tmp_path / "many.gz"
+    path.write_bytes(gzip.compress(b"x") * 11)
+    with path.open("rb", buffering=0) as file:
+        stream = gzip_stream.GzipStream(file)
+        with pytest.raises(ArchiveError, match="too many gzip members"):
+            list(iter(lambda: stream.read(10), b""))

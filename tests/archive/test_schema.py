@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from capabilities import both_methods
 from gencore_archives import read_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("method", ["auto", "copy"])
+@both_methods
 def test_real_archive(tmp_path: Path, method: str) -> None:
     (outcome,) = run_subject(CAPTURED, tmp_path / "out", method)["outcomes"]
 
@@ -56,6 +57,16 @@ def test_real_archive(tmp_path: Path, method: str) -> None:
 
 def test_made_manifest() -> None:
     VALIDATOR.validate(MANIFEST)
+
+
+@pytest.mark.parametrize(("old", "new"), [("crash", "kernel"), ("copy", "memory")])
+def test_old_names_of_methods(old: str, new: str) -> None:
+    """They are those of version 1, whose trigger was a word."""
+    manifest = new_manifest(schema_version=1, method=old, trigger="crash")
+
+    parsed = parse_manifest(json.dumps(manifest).encode())
+
+    assert (parsed.method, parsed.trigger.kind) == (new, "crash")
 
 
 def test_every_field_is_documented() -> None:

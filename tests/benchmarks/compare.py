@@ -1,7 +1,7 @@
 """Compare ways to get a core archive of a live Python process, all in one run on one machine.
 
 Without a part, the main comparison is measured. Absolute times mean little on a shared machine: ratios are to
-method copy, measured in the same run.
+method memory, measured in the same run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from table import lines_of
 PARTS = ("main", "growth", "overhead", "session")
 PAGE = Path(__file__).parents[2] / "docs/explanation/benchmarks.md"
 EPILOG = """\
-How long it takes on two processors: the main comparison 6 minutes, --growth 5, --overhead 2, --session 1;
+How long it takes on two processors: the main comparison 6 minutes, --growth 5, --overhead 6, --session 1;
 --all all of that. With --quick each takes a minute or two. --full alone (the matrix of 4 sizes x 2 numbers
 of threads x 3 kinds of memory) takes 2 to 3 hours; --full --rounds 1 an hour. It needs 6 GiB of memory and
 12 GiB of disk beyond a twentieth that is left free.
@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
     parts = parser.add_argument_group("parts")
     parts.add_argument("--main", action="store_true", help="the comparison of all ways (default)")
     parts.add_argument("--growth", action="store_true", help="with size, threads, mappings, libraries")
-    parts.add_argument("--overhead", action="store_true", help="of the plugin on 2,000 passing tests")
+    parts.add_argument("--overhead", action="store_true", help="of the plugin on 4,000 passing tests")
     parts.add_argument("--session", action="store_true", help="200 failing tests with default limits")
     parts.add_argument("--all", action="store_true", help="all four")
     extent = parser.add_mutually_exclusive_group()
@@ -88,7 +88,7 @@ def parse() -> argparse.Namespace:
         "--memory", nargs="+", choices=KINDS, help="mixed: one quarter random, else JSON lines"
     )
     choice.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, metavar="WAY", help=", ".join(WAYS))
-    parser.add_argument("--rounds", type=int, help="of everything (default 3; of the overhead 10)")
+    parser.add_argument("--rounds", type=int, help="of everything (default 3; of the overhead 30)")
     parser.add_argument("--limit", type=float, default=3, metavar="MINUTES", help="see below (default 3)")
     parser.add_argument("--dir", type=Path, help="where archives are written (default: a temporary folder)")
     output = parser.add_argument_group("output")
@@ -121,7 +121,7 @@ def measure(report: Report, options: argparse.Namespace) -> None:
             report.growth = measure_growth(measurer, options.extent, rounds, folder)
         if "overhead" in options.parts:
             report.overhead = measure_overhead(
-                folder, 200 if is_quick else 2000, options.rounds or (2 if is_quick else 10)
+                folder, 200 if is_quick else 4000, options.rounds or (2 if is_quick else 30)
             )
         if "session" in options.parts:
             report.session = measure_session(folder, 30 if is_quick else 200, rounds)

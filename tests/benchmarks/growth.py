@@ -6,14 +6,14 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from results import COPY, CRASH, FORK, Series, Spec
+from results import FORK, KERNEL, MEMORY, Series, Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from measure import Measurer
 
-_WAYS = (FORK, COPY, CRASH)
+_WAYS = (FORK, MEMORY, KERNEL)
 _BASE = Spec(size_mib=100, threads=4, memory="mixed")
 _TIB = 1 << 20
 """In MiB."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from results import CRASH, CRASH_CORE, FORK, GCORE, GCORE_TAR, OTHERS, PLAIN, Cell, Sample, Spec
+from results import FORK, GCORE, GCORE_TAR, KERNEL, KERNEL_CORE, OTHERS, PLAIN, Cell, Sample, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ class Measurer:
         """Return why a way is not to be started; see "What is left out" in docs/explanation/benchmarks.md."""
         if way in {GCORE, GCORE_TAR} and shutil.which("gcore") is None:
             return "gcore is not installed"
-        if way in {PLAIN, CRASH, CRASH_CORE}:
+        if way in {PLAIN, KERNEL, KERNEL_CORE}:
             pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
             if not pattern.startswith("core") or "/" in pattern:
                 return "core_pattern does not write cores into the working directory"
@@ -127,7 +127,7 @@ def extrapolate(seconds: dict[int, float], size: int) -> float:
 
 def disk_need(way: str, spec: Spec) -> int:
     """Return how many MiB of disk a way may take: core and archive; gcore writes untouched memory, too."""
-    copies = {FORK: 0, CRASH: 2, CRASH_CORE: 2, PLAIN: 2, GCORE_TAR: 2}.get(way, 1)
+    copies = {FORK: 0, KERNEL: 2, KERNEL_CORE: 2, PLAIN: 2, GCORE_TAR: 2}.get(way, 1)
     untouched = 1024 + 24 * spec.threads + spec.reserved_mib if way in {GCORE, GCORE_TAR} else 0
     return copies * (spec.size_mib + 128) + untouched
 

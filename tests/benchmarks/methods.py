@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from results import COPY, COPY_CORE, CRASH, CRASH_CORE, FORK, GCORE, GCORE_TAR, PLAIN
+from results import FORK, GCORE, GCORE_TAR, KERNEL, KERNEL_CORE, MEMORY, MEMORY_CORE, PLAIN
 
 from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, new_run_id
 
@@ -33,8 +33,10 @@ class Times:
 
 def prepare(way: str, directory: Path) -> Callable[[], Times]:
     """Return what is measured; everything that a pytest run does long before a capture is done here."""
-    if way in {COPY, CRASH, COPY_CORE, CRASH_CORE}:
-        return _prepare_ours("copy" if way in {COPY, COPY_CORE} else "crash", directory, way in {COPY, CRASH})
+    if way in {MEMORY, KERNEL, MEMORY_CORE, KERNEL_CORE}:
+        return _prepare_ours(
+            "memory" if way in {MEMORY, MEMORY_CORE} else "kernel", directory, way in {MEMORY, KERNEL}
+        )
     return {
         FORK: _fork,
         PLAIN: lambda: _pack(_crash_fork(directory), directory),

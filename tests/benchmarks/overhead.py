@@ -1,4 +1,14 @@
-"""What the plugin costs a suite of passing tests, and what a session of failing tests takes with limits."""
+"""What the plugin costs a suite of passing tests, and what a session of failing tests takes with limits.
+
+The overhead is that of whole processes ``python -m pytest``, of one test and of thousands. The arrangements
+(no plugin, off, armed) take turns, and only runs of the same round are compared: the difference of the runs
+of one test is the start; that of the long runs, less the start, divided by the tests is what a test costs.
+
+What counts is the processor time of the process (user and system, as ``wait4`` tells it), not the time that
+passes, in which other processes run as well. It still varies by some per cent with what else the machine
+does. So there are 30 rounds and thousands of tests, and the result is the median of the differences, shown
+with the quarters around it. A result that is smaller than their distance says nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from measure import peak_memory
@@ -20,45 +29,55 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARRANGEMENTS = {
-    "disabled": ["-p", "no:gencore"],
-    "installed, off": ["-p", "gencore"],
-    "armed": ["-p", "gencore", "--gencore-on-fail", "--gencore-timeout=60"],
+    "none": ["-p", "no:gencore", "-p", "nothing"],
+    "off": ["-p", "gencore"],
+    "armed": ["-p", "gencore", "--gencore-on-fail"],
+    "armed, timeout": ["-p", "gencore", "--gencore-on-fail", "--gencore-timeout=60"],
 }
-_CONFTEST = """
-import json, time
-import pytest
-starts = []
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item):
-    starts.append(time.perf_counter_ns())
-    return (yield)
-
-def pytest_sessionfinish():
-    with open("starts.json", "w") as file:
-        json.dump(starts, file)
-"""
+"""Each names one plugin with ``-p``: looking for that among the installed ones costs some milliseconds."""
 _MAX_CORES = 10
 """Default of --gencore-max-cores."""
 
 
 def measure_overhead(folder: Path, tests: int, rounds: int) -> Overhead:
-    """Run the suite in each arrangement once a round, another one first each time."""
-    suite = _make_suite(folder / "passing", tests, "def test_{}(): pass")
-    (suite / "conftest.py").write_text(_CONFTEST)
+    """Run one test, and many, in each arrangement once a round, another one first each time."""
+    one = _make_suite(folder / "one", 1, "def test_{}(): pass")
+    many = _make_suite(folder / "passing", tests, "def test_{}(): pass")
     names = list(ARRANGEMENTS)
     found = Overhead(tests, {name: [] for name in names}, {name: [] for name in names})
-    _Run(suite, ARRANGEMENTS["armed"])  # compiles the tests
+    for name in names:  # compiles tests and plugin
+        _measure_cpu(one, ARRANGEMENTS[name])
+        _measure_cpu(many, ARRANGEMENTS[name])
     for number in range(rounds):
+        print(f"  overhead: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for position in range(len(names)):
             name = names[(number + position) % len(names)]
-            print(f"  overhead: {name}, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-            watched = _Run(suite, ARRANGEMENTS[name])
-            starts = json.loads((suite / "starts.json").read_text())
-            times = sorted(after - before for before, after in pairwise(starts))
-            found.test_us[name].append(times[len(times) // 2] / 1000)
-            found.session_s[name].append(watched.seconds)
+            found.one_s[name].append(_measure_cpu(one, ARRANGEMENTS[name]))
+        for position in range(len(names)):
+            name = names[(number + position) % len(names)]
+            found.many_s[name].append(_measure_cpu(many, ARRANGEMENTS[name]))
     return found
+
+
+def _measure_cpu(suite: Path, options: list[str]) -> float:
+    """Return the seconds that a whole run kept processors busy, its children included."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    log = suite / "output.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=suite, env=_make_environment(), stdout=file, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"pytest ended with status {process.returncode}:\n{log.read_text()[-2000:]}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def _make_environment() -> dict[str, str]:
+    """Return an environment without other plugins, in which compiled code is kept as after the first run."""
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for name in ("PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
+    return environment
 
 
 def measure_session(folder: Path, tests: int, rounds: int) -> Session:
@@ -66,7 +85,7 @@ def measure_session(folder: Path, tests: int, rounds: int) -> Session:
     code = "def test_{}():\n    numbers = list(range(1000))\n    assert sum(numbers) == 0"
     many = _make_suite(folder / "many", tests, code)
     ten = _make_suite(folder / "ten", _MAX_CORES, code)
-    off, on = ARRANGEMENTS["disabled"], ["-p", "gencore", "--gencore-on-fail"]
+    off, on = ARRANGEMENTS["none"], ["-p", "gencore", "--gencore-on-fail"]
     for suite in (many, ten):
         _Run(suite, off)
     found = Session(tests)
@@ -88,6 +107,7 @@ def measure_session(folder: Path, tests: int, rounds: int) -> Session:
 def _make_suite(folder: Path, tests: int, code: str) -> Path:
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "nothing.py").write_text("")
     (folder / "test_suite.py").write_text("\n\n".join(code.format(n) for n in range(tests)) + "\n")
     return folder
 
@@ -98,13 +118,11 @@ class _Run:
     def __init__(self, suite: Path, options: list[str]) -> None:
         self.memory = self.collectors = 0
         log = suite / "output.txt"
-        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        environment.pop("PYTEST_ADDOPTS", None)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         artifacts = suite / "gencore-artifacts"
         with log.open("w") as file:
             started = time.perf_counter()
-            process = subprocess.Popen(command, cwd=suite, env=environment, stdout=file, stderr=file)
+            process = subprocess.Popen(command, cwd=suite, env=_make_environment(), stdout=file, stderr=file)
             while process.poll() is None:
                 self.memory = max(self.memory, peak_memory(process.pid))
                 self.collectors = max(self.collectors, _writing(artifacts))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from results import COPY, COPY_CORE, CRASH, FORK, WAYS
-from table import METRICS, baseline, differences, number, ratio, session_ratio, summary_of
+from results import FORK, KERNEL, MEMORY, MEMORY_CORE, WAYS
+from table import METRICS, baseline, quartiles, ratio, session_ratio, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 def _lines_of_cell(cell: Cell) -> Iterator[str]:
     yield f"### {cell.spec}"
     yield ""
-    yield f"Times the median of `{COPY}`, time to core that of `{COPY_CORE}`: median (minimum..maximum)."
+    yield f"Times the median of `{MEMORY}`, time to core that of `{MEMORY_CORE}`: median (minimum..maximum)."
     yield ""
     shown = [metric for metric in METRICS if baseline(cell, metric.name)]
     rows = []
@@ -80,7 +80,7 @@ def _lines_of_series(series: Series) -> Iterator[str]:
     yield ""
     yield "Medians, times those of the first row."
     yield ""
-    columns = [(way, metric) for way in (FORK, COPY, CRASH) for metric in (METRICS[0], METRICS[2])]
+    columns = [(way, metric) for way in (FORK, MEMORY, KERNEL) for metric in (METRICS[0], METRICS[2])]
     shown = [column for column in columns if column != (FORK, METRICS[2])]
     rows = []
     for label, cell in zip(series.labels, series.cells, strict=True):
@@ -96,19 +96,11 @@ def _lines_of_series(series: Series) -> Iterator[str]:
 def _lines_of_overhead(overhead: Overhead) -> Iterator[str]:
     yield f"### Overhead on {overhead.tests:,} passing tests"
     yield ""
-    first, *others = overhead.test_us
-    rows = []
-    for name in others:
-        low, middle, high = differences(overhead.test_us[name], overhead.test_us[first])
-        rows.append(
-            [
-                name,
-                f"{number(middle)} ({number(low)}..{number(high)}) µs",
-                ratio(median(overhead.test_us[name]), median(overhead.test_us[first])),
-                ratio(median(overhead.session_s[name]), median(overhead.session_s[first])),
-            ]
-        )
-    yield from _table(["plugin", f"more than {first}, a test", "test, ratio", "session, ratio"], rows)
+    rows = [
+        [name, f"{quartiles(overhead.start_ms(name))} ms", f"{quartiles(overhead.test_us(name))} µs"]
+        for name in list(overhead.one_s)[1:]
+    ]
+    yield from _table(["plugin", "start", "a test"], rows)
 
 
 def _lines_of_session(session: Session) -> Iterator[str]:

@@ -6,15 +6,15 @@ from statistics import median
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from results import COPY, CRASH, FORK, GCORE_TAR, PLAIN
+from results import FORK, GCORE_TAR, KERNEL, MEMORY, PLAIN
 from table import METRICS, baseline, number, ratio
 
 if TYPE_CHECKING:
     from results import Cell
     from table import Metric
 
-_WAYS = (FORK, COPY, CRASH, PLAIN, GCORE_TAR)
-_COLORS = {FORK: "#8c8c8c", COPY: "#1a66b3", CRASH: "#5b9bd5", PLAIN: "#d98026", GCORE_TAR: "#a8481f"}
+_WAYS = (FORK, MEMORY, KERNEL, PLAIN, GCORE_TAR)
+_COLORS = {FORK: "#8c8c8c", MEMORY: "#1a66b3", KERNEL: "#5b9bd5", PLAIN: "#d98026", GCORE_TAR: "#a8481f"}
 _PANELS = ("pause_s", "archive_s", "archive_bytes", "disk_bytes")
 _PANEL_WIDTH, _PANEL_HEIGHT = 430, 170
 _NAMES, _BAR, _ROW = 125, 180, 24
@@ -52,7 +52,9 @@ def draw(cell: Cell) -> str:
     metrics = {metric.name: metric for metric in METRICS}
     title = str(cell.spec)
     drawing.text(12, 24, title, style='font-size="15" font-weight="bold"')
-    note = f"Bars: medians; lines: minimum to maximum; numbers: times the median of {COPY}. Shorter is better"
+    note = (
+        f"Bars: medians; lines: minimum to maximum; numbers: times the median of {MEMORY}. Shorter is better"
+    )
     drawing.text(12, 42, note, style='fill="#555"')
     for position, name in enumerate(_PANELS):
         row, column = divmod(position, 2)
@@ -86,7 +88,7 @@ def _draw_panel(drawing: _Drawing, cell: Cell, metric: Metric, left: float, top:
             drawing.bar(start, y, center, _COLORS[way])
             drawing.whisker(start + low, start + high, y + 7)
             label = ratio(middle, base)
-            if way == COPY:
+            if way == MEMORY:
                 label = f"1 ({number(middle / metric.divisor)} {metric.unit})"
             drawing.text(start + max(high, center) + 6, y + 12, label)
         else:

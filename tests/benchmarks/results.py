@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORK = "bare fork"
-COPY, CRASH = "copy", "crash"
-COPY_CORE, CRASH_CORE = "copy (core)", "crash (core)"
+MEMORY, KERNEL = "memory", "kernel"
+MEMORY_CORE, KERNEL_CORE = "memory (core)", "kernel (core)"
 PLAIN = "fork+SIGSEGV+tar"
 GCORE, GCORE_TAR = "gcore", "gcore+tar"
-WAYS = (FORK, COPY, CRASH, PLAIN, GCORE_TAR, COPY_CORE, CRASH_CORE, GCORE)
+WAYS = (FORK, MEMORY, KERNEL, PLAIN, GCORE_TAR, MEMORY_CORE, KERNEL_CORE, GCORE)
 OTHERS = (PLAIN, GCORE, GCORE_TAR)
 """Ways that are not ours."""
 
@@ -85,12 +85,35 @@ class Series:
 
 @dataclass(slots=True)
 class Overhead:
-    """What a passing test costs, by arrangement; one value a round."""
+    """Processor seconds of whole runs of pytest, by arrangement; one value a round.
+
+    The first arrangement is the one that the others are compared with.
+    """
 
     tests: int
-    test_us: dict[str, list[float]] = field(default_factory=dict)
-    """Median over the tests of the time from one start to the next."""
-    session_s: dict[str, list[float]] = field(default_factory=dict)
+    one_s: dict[str, list[float]] = field(default_factory=dict)
+    """Of a run of one test."""
+    many_s: dict[str, list[float]] = field(default_factory=dict)
+    """Of a run of ``tests`` tests."""
+
+    @property
+    def base(self) -> str:
+        """Return the arrangement that the others are compared with."""
+        return next(iter(self.one_s))
+
+    def start_ms(self, name: str) -> list[float]:
+        """Return how much longer a run of one test takes than the base, round by round."""
+        return [1e3 * more for more in _differences(self.one_s[name], self.one_s[self.base])]
+
+    def test_us(self, name: str) -> list[float]:
+        """Return how much longer each further test takes than the base's, round by round."""
+        many = _differences(self.many_s[name], self.many_s[self.base])
+        one = _differences(self.one_s[name], self.one_s[self.base])
+        return [1e6 * (more - start) / (self.tests - 1) for more, start in zip(many, one, strict=True)]
+
+
+def _differences(values: list[float], base: list[float]) -> list[float]:
+    return [value - other for value, other in zip(values, base, strict=True)]
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
-from results import COPY, COPY_CORE, CRASH, FORK, GCORE_TAR, PLAIN, WAYS
+from results import FORK, GCORE_TAR, KERNEL, MEMORY, MEMORY_CORE, PLAIN, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,8 @@ def number(value: float) -> str:
 
 
 def baseline(cell: Cell, metric: str) -> float:
-    """Return the median that ratios are to: that of copy, else the first way's; 0 if there is none."""
-    for way in (COPY, COPY_CORE, *WAYS):
+    """Return the median that ratios are to: that of memory, else the first way's; 0 if there is none."""
+    for way in (MEMORY, MEMORY_CORE, *WAYS):
         values = cell.values(way, metric)
         if values:
             return median(values)
@@ -108,7 +108,7 @@ def summary_of(cell: Cell) -> Iterator[str]:
         upper, lower = cell.values(above, metric), cell.values(below, metric)
         return f"{median(upper) / median(lower):.3g}" if upper and lower and median(lower) else "?"
 
-    for ours in (COPY, CRASH):
+    for ours in (MEMORY, KERNEL):
         if not cell.samples.get(ours):
             continue
         parts = [f"pause {compare('pause_s', ours, FORK)} x a {FORK}"]
@@ -126,7 +126,7 @@ def lines_of_series(series: Series) -> Iterator[str]:
     """Yield how pause and time to archive grow, each with the ratio to the first row."""
     yield f"\n== growth with {series.name} ({series.cells[0].spec} where nothing else is said)"
     for metric in (METRICS[0], METRICS[2]):
-        for way in (FORK, COPY, CRASH):
+        for way in (FORK, MEMORY, KERNEL):
             if not any(cell.values(way, metric.name) or way in cell.skipped for cell in series.cells):
                 continue
             title = f"{way}: {metric.title}, {metric.unit}"
@@ -144,28 +144,25 @@ def lines_of_series(series: Series) -> Iterator[str]:
 
 
 def lines_of_overhead(overhead: Overhead) -> Iterator[str]:
-    """Yield what a passing test costs more than with the plugin disabled, compared round by round."""
-    rounds = len(next(iter(overhead.test_us.values())))
-    yield f"\n== overhead on {overhead.tests} passing tests, {rounds} rounds, interleaved"
-    for title, unit, table in (
-        ("median test, us", "us", overhead.test_us),
-        ("session, s", "s", overhead.session_s),
-    ):
-        first, *others = table
+    """Yield what the plugin costs more than a run without it, compared round by round."""
+    rounds = len(overhead.one_s[overhead.base])
+    yield f"\n== overhead on {overhead.tests} passing tests, {rounds} rounds, processor time of whole runs"
+    for title, table in (("run of one test, s", overhead.one_s), ("run of all tests, s", overhead.many_s)):
         yield f"{title:<32}{'min':>9}{'median':>9}{'max':>9}{'ratio':>9}"
         for name, values in table.items():
             row = (min(values), median(values), max(values))
-            cells = [*map(number, row), ratio(median(values), median(table[first]))]
+            cells = [*map(number, row), ratio(median(values), median(table[overhead.base]))]
             yield f"  {name:<30}" + "".join(f"{text:>9}" for text in cells)
-        for name in others:
-            low, middle, high = differences(table[name], table[first])
-            yield f"  {name} - {first}: {number(middle)} ({number(low)}..{number(high)}) {unit}"
+    for name in list(overhead.one_s)[1:]:
+        start, test = quartiles(overhead.start_ms(name)), quartiles(overhead.test_us(name))
+        yield f"  {name}: start {start} ms, a test {test} us"
 
 
-def differences(values: list[float], base: list[float]) -> tuple[float, float, float]:
-    """Return minimum, median and maximum of the differences of each round."""
-    found = [value - other for value, other in zip(values, base, strict=True)]
-    return min(found), median(found), max(found)
+def quartiles(values: list[float]) -> str:
+    """Return the median, and the quarters around it in parentheses."""
+    ordered = sorted(values)
+    low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+    return f"{number(median(values))} ({number(low)}..{number(high)})"
 
 
 def session_ratio(session: Session) -> float:

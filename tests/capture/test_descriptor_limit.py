@@ -25,7 +25,7 @@ except ValueError as error:
 if sys.argv[3] == "old kernel":
     refuse_calls({"close_range": 38})
 captures = Captures(sys.argv[1])
-captures.take(method="copy")
+captures.take(method="memory")
 report(outcomes=captures.finish())
 """
 

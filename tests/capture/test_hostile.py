@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes what only root may change")
-BOTH = pytest.mark.parametrize("method", ["copy", "crash"])
+BOTH = pytest.mark.parametrize("method", ["memory", "kernel"])
 
 
 @pytest.fixture(autouse=True)
 def _plain_core_pattern() -> Iterator[None]:
-    """Method crash needs the pattern to stay."""
+    """Method kernel needs the pattern to stay."""
     with settings_lock(exclusive=False):
         yield
 
@@ -158,7 +158,7 @@ def test_directory_that_is_not_utf_8(tmp_path: Path, locale: str) -> None:
     script = PLAIN.format(before="", between="", after="")
     raw = f"import os, sys; sys.argv[1] = os.fsdecode(bytes.fromhex(sys.argv[1]));{script}"
 
-    answer = run_subject(raw, os.fsencode(directory).hex(), "crash", environment={"LC_ALL": locale})
+    answer = run_subject(raw, os.fsencode(directory).hex(), "kernel", environment={"LC_ALL": locale})
 
     assert_done(answer, directory)
 
@@ -277,7 +277,7 @@ def test_coredump_filter_that_cannot_be_written(tmp_path: Path, method: str) -> 
 
     notices = assert_done(answer, tmp_path / "out")["notices"]
     filter_notice = "coredump_filter could not be set (Read-only file system): the kernel's own was in force"
-    assert (filter_notice in notices) == (method == "crash"), "method copy applies the filter itself"
+    assert (filter_notice in notices) == (method == "kernel"), "method memory applies the filter itself"
     assert "oom_score_adj could not be set: Read-only file system" in notices
 
 
@@ -470,7 +470,7 @@ captures.take(method=sys.argv[2])
 (collector,) = collectors()
 if sys.argv[3] == "at work":
     wait_until(lambda: captures.run.outcomes()[0].bytes_total, "the collector is at work")
-snapshots = collector.children()  # method crash: it has ended when its core is read
+snapshots = collector.children()  # method kernel: it has ended when its core is read
 for process in [collector] if sys.argv[4] == "collector" else snapshots:
     process.kill()
 outcomes = captures.finish()
@@ -495,7 +495,7 @@ def test_collector_is_killed_at_work(tmp_path: Path, method: str) -> None:
 
 @pytest.mark.parametrize("when", ["at once", "at work"])
 def test_snapshot_is_killed(tmp_path: Path, when: str) -> None:
-    answer = run_subject(KILLED, tmp_path / "out", "copy", when, "snapshot")
+    answer = run_subject(KILLED, tmp_path / "out", "memory", when, "snapshot")
 
     assert_failed(answer, tmp_path / "out", "the snapshot ended before it was read (signal 9)")
 

@@ -49,7 +49,7 @@ report(before=before, at_once=at_once, after=after, calls=calls, children=childr
 """
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 @pytest.mark.parametrize("kind", ["plain", "handler", "ignored", "subreaper", "masked"])
 def test_nothing_changes(tmp_path: Path, kind: str, method: str) -> None:
     with settings_lock(exclusive=False):
@@ -69,10 +69,10 @@ from kernel import wait_until
 from process_state import describe_process
 from pytest_gencore import create_core
 from subjects import report
-create_core(sys.argv[1], method="copy", core_filter=0).result(50)  # imports
+create_core(sys.argv[1], method="memory", core_filter=0).result(50)  # imports
 wait_until(lambda: len(describe_process()["threads"]) == 1, "the first thread has ended")
 before = describe_process()
-future = create_core(sys.argv[1], method="copy", core_filter=0)
+future = create_core(sys.argv[1], method="memory", core_filter=0)
 names = [thread.name for thread in threading.enumerate()]
 future.result(50)
 wait_until(lambda: describe_process()["threads"] == before["threads"], "the thread has ended")
@@ -96,7 +96,7 @@ for number in range(signal.SIGRTMIN + 1, signal.SIGRTMAX + 1):
     signal.signal(number, lambda number, _: calls.append(number))
 captures = Captures(sys.argv[1])
 with blocked_threads(3):
-    captures.take(method="copy")
+    captures.take(method="memory")
 (outcome,) = captures.finish()
 os.kill(os.getpid(), signal.SIGRTMAX)
 report(outcome=outcome, calls=calls, last=signal.SIGRTMAX)

@@ -37,7 +37,7 @@ SUBJECT = """
     import pytest_gencore
     for _ in range({captures}):
         try:
-            future = pytest_gencore.collect_core(sys.argv[2], method="copy", core_filter=0x11)
+            future = pytest_gencore.collect_core(sys.argv[2], method="memory", core_filter=0x11)
             print("archive", future.result())
         except GencoreError as error:
             print("refused", error)

@@ -22,7 +22,7 @@ with blocked_threads(2):
     describe_process()
     before = describe_process()
     for number in range(count):
-        method = ("copy", "crash")[number % 2]
+        method = ("memory", "kernel")[number % 2]
         captures.take(method=method, core_filter=number // 2 % 2, product="core")
         if number % at_a_time == at_a_time - 1:
             captures.run.wait(timeout=60)

@@ -42,7 +42,7 @@ report(outcomes=captures.finish())
 def real_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an archive of a process with two threads: of ``the_test_function`` and ``wait_for_the_moon``."""
     directory = tmp_path_factory.mktemp("real") / "gencore-artifacts"
-    (outcome,) = run_subject(SUBJECT, directory, "copy")["outcomes"]
+    (outcome,) = run_subject(SUBJECT, directory, "memory")["outcomes"]
     assert outcome["state"] == "done"
     return Path(outcome["archive"])
 

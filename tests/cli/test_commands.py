@@ -153,7 +153,7 @@ def test_show(gencore: Gencore, tmp_path: Path) -> None:
     assert found["trigger"] == "failure: AssertionError"
     assert found["process"] == "9520, CPython 3.11.7, Linux 6.1 x86_64"
     assert found["core"] == "64.0 KiB, 12.0 KiB of it without holes"
-    assert found["method"] == "copy: core_pattern is empty"
+    assert found["method"] == "memory: the default"
     assert found["libraries"] == "1, 1.1 KiB; 1 could not be included"
     assert found["notice"] == "7 pages could not be read and are zeros"
     assert "           9520 python, the capturing thread\n" in output
@@ -343,7 +343,7 @@ import os, sys
 from subjects import *
 captures = Captures(sys.argv[1])
 ballast = os.urandom(60_000_000)
-captures.take(method="copy")
+captures.take(method="memory")
 report()
 os._exit(0)
 """

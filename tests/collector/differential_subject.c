@@ -1,11 +1,13 @@
 /*
- * A process at rest: threads blocked in system calls, memory of known contents, and the engine in C.
+ * A process at rest: threads blocked in system calls, memory of known contents, and the engine in
+ * C.
  *
  *   subject FILTER DIRECTORY RUN_NAME TEXT_FOR_COPY TEXT_FOR_CRASH COLLECTOR...
  *
- * Obeys one character a time on its standard input and answers with a line: p prepares the engine, t starts
- * the threads; c and k capture with the first or the second text; anything else ends it. It uses no stdio and
- * allocates nothing after the start, so that whatever else changes in its memory is the engine's doing.
+ * Obeys one character a time on its standard input and answers with a line: p prepares the engine,
+ * t starts the threads; c and k capture with the first or the second text; anything else ends it.
+ * It uses no stdio and allocates nothing after the start, so that whatever else changes in its
+ * memory is the engine's doing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +28,8 @@
 
 #define PAGE 4096
 #define PAGES 64
-#define FILE_PAGES 8 /* not beyond its end: gcore then gives up and writes zeros, also for what is there */
+#define FILE_PAGES \
+    8 /* not beyond its end: gcore then gives up and writes zeros, also for what is there */
 
 static sem_t never;
 static uint32_t futex_word;

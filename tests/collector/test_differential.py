@@ -114,7 +114,7 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
     run_id = new_run_id()
     run_name = run_folder_name(run_id)
     texts = []
-    for method in ("copy", "crash"):
+    for method in ("memory", "kernel"):
         request = CaptureRequest(trigger="request", method=method, core_filter=core_filter)
         # What CaptureEngine hands over; here the engine's caller is C.
         run = engine._describe_run(directory, run_id, max_bytes=0, session=SessionContext())
@@ -163,9 +163,9 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
         )
         wait_until(lambda: all_blocked(tasks), "all threads are blocked again")
         mappings = read_by_extent(process.pid)
-        names = {"copy": tell("c")}
+        names = {"memory": tell("c")}
         wait_until(lambda: all_blocked(tasks), "all threads are blocked after the second capture")
-        names["crash"] = tell("k")
+        names["kernel"] = tell("k")
         outcomes = Run(directory, run_id).wait(timeout=60)
         assert [outcome.state for outcome in outcomes] == ["done"] * 3, outcomes
         Run(directory, run_id).close()
@@ -197,7 +197,7 @@ ONLY_GCORE = {
 }
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_mappings(cores: Cores, method: str) -> None:
     ours, theirs = cores.ours[method].dumped(), cores.gcore.dumped()
 
@@ -206,7 +206,7 @@ def test_mappings(cores: Cores, method: str) -> None:
     assert len(ours.keys() & theirs.keys()) > 20
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_memory(cores: Cores, method: str) -> None:
     ours, theirs = cores.ours[method], cores.gcore
     allowed = allowed_differences(cores)
@@ -230,7 +230,7 @@ def test_memory(cores: Cores, method: str) -> None:
     assert compared > 500
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_registers(cores: Cores, method: str) -> None:
     """The kernel prepares an interrupted call to be made again before it runs our handler."""
     ours = {thread.tid: thread.registers for thread in cores.ours[method].headers.threads()}

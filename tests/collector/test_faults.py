@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from capabilities import has_program, needs
+from capabilities import both_methods, has_program, needs
 from dying import lines_of_gencore, run_dying
 from gencore_archives import read_manifest, read_member
 from held_captures import HELPERS
@@ -70,7 +70,7 @@ report(outcomes=captures.finish(), marks=marks)
 
 
 @needs("root")
-@pytest.mark.parametrize("method", ["copy", "auto"])
+@both_methods
 @pytest.mark.parametrize("moment", ["before", "start", "2", "12", "20"])
 def test_disk_full(tmp_path: Path, moment: str, method: str) -> None:
     with small_disk(tmp_path / "disk", "128m") as disk:
@@ -95,9 +95,9 @@ report(outcomes=captures.finish())
 def test_a_reserve_stays_free(tmp_path: Path) -> None:
     """On 64 MiB 16 are left: an archive of some 18 fits, with 38 less room it does not."""
     with small_disk(tmp_path / "disk", "64m") as disk:
-        first = only(run_subject(HELPERS + PLAIN, disk / "out", "copy"))
+        first = only(run_subject(HELPERS + PLAIN, disk / "out", "memory"))
         (disk / "filler").write_bytes(bytes(20 << 20))
-        second = only(run_subject(HELPERS + PLAIN, disk / "out", "copy"))
+        second = only(run_subject(HELPERS + PLAIN, disk / "out", "memory"))
 
         assert (first["state"], second["state"]) == ("done", "failed")
         assert re.fullmatch(
@@ -106,17 +106,6 @@ def test_a_reserve_stays_free(tmp_path: Path) -> None:
             second["reason"],
         )
         assert list((disk / "out").iterdir()) == [Path(first["archive"])]
-
-
-@needs("root", "plain core_pattern")
-def test_no_room_for_a_core_that_is_not_compressed(tmp_path: Path) -> None:
-    """Zeros are small in the archive, but not in the kernel's core."""
-    script = f"ballast = bytearray(1) * (60 << 20)\n{PLAIN}"
-    with settings_lock(exclusive=False), small_disk(tmp_path / "disk", "64m") as disk:
-        outcome = only(run_subject(HELPERS + script, disk / "out", "auto"))
-
-        assert (outcome["state"], outcome["method"]) == ("done", "copy")
-        assert "too little free space" in read_manifest(Path(outcome["archive"]))["method_reason"]
 
 
 READ_ONLY = """
@@ -173,7 +162,7 @@ if pid:
     remove()
     os.waitpid(pid, 0)
 else:
-    Dying(directory).watch_crashes(method="copy")
+    Dying(directory).watch_crashes(method="memory")
     ballast = os.urandom(100 << 20)
     ctypes.string_at(8)
 """
@@ -362,7 +351,7 @@ report(outcomes=captures.finish())
 
 
 @pytest.mark.parametrize("shift", [-10 * 365 * 86400, -3600, 3600])
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_clock_set(tmp_path: Path, shift: int, method: str) -> None:
     """The capture and the collector's clock are of another time than the files of the kernel."""
     program = SHIFTED_COLLECTOR.replace("SHIFT", str(shift))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUBJECT = """
 import sys, pytest_gencore
-print(pytest_gencore.collect_core(sys.argv[1], method="copy", core_filter=int(sys.argv[2], 0)).result())
+print(pytest_gencore.collect_core(sys.argv[1], method="memory", core_filter=int(sys.argv[2], 0)).result())
 """
 
 

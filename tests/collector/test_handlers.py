@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from capabilities import needs
+from capabilities import both_methods, needs
 from dying import lines_of_gencore, run_dying
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
@@ -27,7 +27,7 @@ SUMMARY = "SIGSEGV (SEGV_MAPERR: address not mapped) at address 0x8 in test_a.py
 
 
 @needs("gdb")
-@pytest.mark.parametrize("method", ["auto", "copy"])
+@both_methods
 def test_the_fault_is_in_the_core(tmp_path: Path, method: str) -> None:
     dead = run_dying(CRASH, tmp_path, method)
 
@@ -47,8 +47,7 @@ def test_the_fault_is_in_the_core(tmp_path: Path, method: str) -> None:
         "exception": None,
     }
     assert (manifest["phase"], manifest["attempt"]) == ("call", 1)
-    if method == "copy":
-        assert manifest["method"] == "copy"
+    assert manifest["method"] == method
     text = run_gdb(
         unpack(dead.archive),
         "print $_siginfo.si_code",
@@ -62,7 +61,7 @@ def test_the_fault_is_in_the_core(tmp_path: Path, method: str) -> None:
 
 
 def test_the_answer_is_printed_and_kept(tmp_path: Path) -> None:
-    dead = run_dying(CRASH, tmp_path, "copy")
+    dead = run_dying(CRASH, tmp_path, "memory")
 
     assert dead.archive is not None
     first, under_way, last = lines_of_gencore(dead.errors)
@@ -87,7 +86,7 @@ def wait():
     ready.set()
     threading.Event().wait()
 engine._find_pystack = lambda: None
-Dying(sys.argv[1]).watch_crashes(method="copy")
+Dying(sys.argv[1]).watch_crashes(method="memory")
 threading.Thread(target=crash).start()
 wait()
 """
@@ -110,7 +109,7 @@ def test_threads_have_their_ids(tmp_path: Path) -> None:
 NOT_PYTHON = """
 engine._find_pystack = lambda: None
 dying = Dying(sys.argv[1])
-dying.watch_crashes(method="copy")
+dying.watch_crashes(method="memory")
 libc = ctypes.CDLL(None)
 thread = ctypes.c_ulong()
 libc.pthread_create(ctypes.byref(thread), None, ctypes.cast(libc.abort, ctypes.c_void_p), None)
@@ -184,7 +183,7 @@ from subjects import as_facts, report
 dying = Dying(sys.argv[1], stderr_fd=-1)
 pid = os.fork()
 if not pid:
-    dying.watch_crashes(method="copy", await_seconds=0)
+    dying.watch_crashes(method="memory", await_seconds=0)
     ctypes.string_at(8)
 os.waitpid(pid, 0)
 (outcome,) = dying.run.wait(timeout=50)
@@ -223,7 +222,7 @@ for name, outcome in (("test_1", "passed"), ("test_2", "failed"), ("test_3", "sk
 note(started={"nodeid": "test_a.py::test_a", "classname": "test_a", "name": "test_a"})
 if sys.argv[4] == "finished":
     note(finished=True)
-dying.watch_crashes(method="copy")
+dying.watch_crashes(method="memory")
 ctypes.string_at(8)
 """
 

@@ -23,9 +23,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="core_pattern is root's"),
 ]
 
-METHODS = ("auto", "crash", "copy")
+METHODS = ("auto", "kernel", "memory")
 THREADS = "3"
-WORKS = "the kernel writes core files here"
 NO_LIMIT = "the hard limit of the core size is 0 (ulimit -Hc)"
 
 SUBJECT = """
@@ -79,7 +78,7 @@ def place() -> Iterator[Place]:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a pattern means for the methods."""
+    """What a pattern means for method ``kernel``; the other works with any."""
 
     pattern: str
     limit: str = "any"
@@ -119,16 +118,12 @@ def test_cell(place: Place, name: str, user: str) -> None:
     assert read_setting("kernel/core_pattern") == before
     assert not place.marker.exists(), "nothing was sent to the program"
     outcomes = dict(zip(METHODS, answer["outcomes"], strict=True))
-    assert_archive(outcomes["copy"], answer, "copy", "asked for")
+    assert_archive(outcomes["auto"], answer, "memory", "the default")
+    assert_archive(outcomes["memory"], answer, "memory", "asked for")
     if obstacle:
-        assert_archive(outcomes["auto"], answer, "copy", obstacle)
-        refused = outcomes["crash"]
-        assert refused["state"] == "failed"
-        assert refused["reason"] == f"method crash cannot work here: {obstacle} (use --gencore-method=auto)"
-        assert not Path(refused["archive"]).exists()
+        assert_refused(outcomes["kernel"], f"method kernel cannot work here: {obstacle}")
     else:
-        assert_archive(outcomes["auto"], answer, "crash", WORKS)
-        assert_archive(outcomes["crash"], answer, "crash", "asked for")
+        assert_archive(outcomes["kernel"], answer, "kernel", "asked for")
     archives = {Path(outcome["archive"]) for outcome in answer["outcomes"] if outcome["state"] == "done"}
     assert set((place.root / "out").iterdir()) == archives, "nothing else is left"
     assert not list(place.cores.iterdir()), "the kernel's core is deleted"
@@ -143,38 +138,27 @@ def test_a_directory_of_somebody_else(place: Place) -> None:
     place.cores.chmod(0o755)
 
     with core_pattern(f"{place.cores}/core.%p"):
-        answer = run_subject(SUBJECT, place.root / "out", "nobody", "any", "auto", THREADS, python=python)
+        answer = run_subject(SUBJECT, place.root / "out", "nobody", "any", "kernel", THREADS, python=python)
 
     reason = f"core_pattern's directory {place.cores} cannot be written: Permission denied"
-    assert_archive(answer["outcomes"][0], answer, "copy", reason)
-
-
-ONE_BY_ONE = """
-import os, sys
-from subjects import Captures, report
-captures = Captures(sys.argv[1])
-for method in ("auto", "auto", "crash"):
-    captures.take(method=method)
-    captures.run.wait(timeout=50)
-report(outcomes=captures.finish(), tids=[os.getpid()], pid=os.getpid())
-"""
+    assert_refused(answer["outcomes"][0], f"method kernel cannot work here: {reason}")
 
 
 def test_a_core_that_does_not_appear(place: Place) -> None:
-    """Nothing forbids it, but its name is a folder's: auto copies after all, and at once the next time."""
+    """Nothing forbids it, but its name is a folder's."""
     (place.cores / "taken").mkdir()
 
     with core_pattern(f"{place.cores}/taken"):
-        answer = run_subject(ONE_BY_ONE, place.root / "out")
+        answer = run_subject(SUBJECT, place.root / "out", "root", "any", "kernel", THREADS)
 
-    first, second, third = answer["outcomes"]
     reason = f"the kernel wrote no core; core_pattern is '{place.cores}/taken'"
-    assert first["reason"] == f"method crash failed: {reason}"
-    assert_archive({**first, "reason": ""}, answer, "copy", first["reason"])
-    assert_archive(second, answer, "copy", "an earlier core of this run did not appear")
-    assert third["state"] == "failed"
-    assert third["reason"] == f"{reason} (use --gencore-method=auto)"
-    assert sorted((place.root / "out").iterdir()) == [Path(first["archive"]), Path(second["archive"])]
+    assert_refused(answer["outcomes"][0], reason)
+    assert list((place.root / "out").iterdir()) == []
+
+
+def assert_refused(outcome: dict[str, Any], reason: str) -> None:
+    assert (outcome["state"], outcome["reason"]) == ("failed", f"{reason} (use --gencore-method=memory)")
+    assert not Path(outcome["archive"]).exists()
 
 
 def assert_archive(outcome: dict[str, Any], answer: dict[str, Any], method: str, reason: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 SEGV = -signal.SIGSEGV
-PLAIN = ("--gencore-filter=0x11", "--gencore-method=copy")
+PLAIN = ("--gencore-filter=0x11", "--gencore-method=memory")
 
 
 def test_faulthandler_disabled_by_the_test(project: Project) -> None:

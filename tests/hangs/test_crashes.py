@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from capabilities import needs
+from capabilities import both_methods, needs
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
 from oracles import run_gdb
@@ -179,7 +179,7 @@ def test_crash(project: Project, crashers: Path, name: str) -> None:
 
 
 @needs("gdb")
-@pytest.mark.parametrize("method", ["auto", "copy"])
+@both_methods
 def test_the_fault_itself(project: Project, crashers: Path, method: str) -> None:
     """Not what faulthandler makes of it when it raises the signal again."""
     write_crash(project, crashers, "string_at")
@@ -188,8 +188,7 @@ def test_the_fault_itself(project: Project, crashers: Path, method: str) -> None
 
     assert ended.status == -SEGV
     archive = project.only_archive()
-    if method == "copy":
-        assert read_manifest(archive)["method"] == "copy"
+    assert read_manifest(archive)["method"] == method
     text = run_gdb(
         project.unpack(archive),
         *("echo @@\\n", "print $_siginfo.si_code", "print $_siginfo._sifields._sigfault.si_addr", "bt 1"),

@@ -261,7 +261,7 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
     project.write(
         test_a="""
         import threading, pathlib, pytest
-        @pytest.mark.gencore(timeout=0.5, method="copy")
+        @pytest.mark.gencore(timeout=0.5, method="memory")
         def test_slow():
             while not list(pathlib.Path("gencore-artifacts").glob("*.gz")):
                 threading.Event().wait(0.05)
@@ -531,3 +531,43 @@ def test_exit_on_timeout_without_a_capture(project: Project) -> None:
 
     assert ended.status == 1
     assert "gencore: no core archive: cannot make or open the directory" in ended.err
+
+
+MANY_THREADS = """
+    import threading
+    DONE = threading.Event()
+    def idle(started):
+        started.release()
+        DONE.wait()
+    def test_many():
+        started = threading.Semaphore(0)
+        for _ in range(130):
+            threading.Thread(target=idle, args=(started,), daemon=True).start()
+        for _ in range(130):
+            started.acquire()
+        hang()
+    def hang():
+        threading.Event().wait()  # hangs here
+"""
+
+
+@pytest.mark.parametrize("deadline", ["signal", "own"])
+def test_more_threads_than_faulthandler_walks(project: Project, deadline: str) -> None:
+    """The thread that hangs comes first, with its frames; the others that were not read are counted."""
+    project.write(test_a=MANY_THREADS)
+
+    ended = project.run(*QUICK, *DEADLINES[deadline])
+
+    text = ended.out + ended.err
+    stacks = read_member(project.only_archive(), "stacks.txt").decode()
+    for output in (text, stacks):
+        assert re.search(r"Thread MainThread, native id \d+, ran the test", output)
+        assert "threading.Event().wait()  # hangs here" in output
+        assert "no Python frame" not in output
+    main, others = stacks.index("Thread MainThread"), stacks.index(", in idle\n")
+    assert main < others
+    assert stacks.count("\nThread ") == 101
+    pattern = r"^(\d+) more threads were not read: faulthandler stops at 100$"
+    (unread,) = re.findall(pattern, stacks, re.MULTILINE)
+    assert int(unread) == len(read_manifest(project.only_archive())["threads"]) - 101
+    assert f"{unread} more threads were not read" in text

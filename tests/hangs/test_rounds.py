@@ -39,7 +39,7 @@ TRIGGERS = {
     "sleep": "threading.Event().wait()",
     "lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
 }
-METHODS = ("auto", "copy", "crash") if has_plain_core_pattern() else ("auto", "copy")
+METHODS = ("auto", "memory", "kernel") if has_plain_core_pattern() else ("auto", "memory")
 HANGS = {"sleep", "lock"}
 MOMENTS = ("call", "call", "call", "setup", "teardown", "module", "collection", "end")
 TIMEOUTS = {

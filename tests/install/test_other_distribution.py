@@ -216,7 +216,7 @@ def parse(text: str, thread: re.Pattern[str], frame: re.Pattern[str]) -> Stacks:
 
 
 @needs("root", "gcc", "gdb")
-@pytest.mark.parametrize("method", ["copy", pytest.param("crash", marks=needs("plain core_pattern"))])
+@pytest.mark.parametrize("method", ["memory", pytest.param("kernel", marks=needs("plain core_pattern"))])
 def test_same_stacks(environment: Path, other_root: OtherRoot, tmp_path: Path, method: str) -> None:
     archive = capture(environment, tmp_path, method)
     with tarfile.open(archive) as file:
@@ -246,7 +246,7 @@ def test_same_stacks(environment: Path, other_root: OtherRoot, tmp_path: Path, m
 
 @needs("root", "gcc", "gdb")
 def test_libraries_are_those_of_the_archive(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
-    there = other_root.put(capture(environment, tmp_path, "copy"))
+    there = other_root.put(capture(environment, tmp_path, "memory"))
 
     output = other_root.run("gencore", "debug", "--batch", there, "--", "-ex", "info sharedlibrary")
 

@@ -208,3 +208,20 @@ def test_files_of_the_wheel(wheel: Path) -> None:
     }
     assert {name for name in names if name.endswith(".py")} == modules
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
+
+
+def test_an_extension_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
+    """An install without captures would look like a good one."""
+    copy_sources(tmp_path / "broken")
+    with (tmp_path / "broken/pytest_gencore/capture/csrc/engine.c").open("a") as file:
+        file.write("#error broken\n")
+    with pytest.raises(AssertionError, match="error broken"):
+        build_wheel(tmp_path / "broken", tmp_path / "wheel")
+
+
+def test_the_source_distribution_can_be_built(tmp_path: Path) -> None:
+    copy_sources(tmp_path / "source")
+    make = "import os, sys, setuptools.build_meta as m; os.chdir(sys.argv[1]); m.build_sdist(sys.argv[2])"
+    run(sys.executable, "-c", make, tmp_path / "source", tmp_path)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    assert build_wheel(archive, tmp_path / "wheel").suffix == ".whl"

@@ -11,7 +11,7 @@ from native_builds import NATIVE, PROGRAMS, SANITIZERS, SIGNAL_SAFE_SOURCES, com
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DRIVER = [NATIVE / "driver.c", *SIGNAL_SAFE_SOURCES]
+DRIVER = [*sorted(NATIVE.glob("driver*.c")), *SIGNAL_SAFE_SOURCES]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import pytest
 from capabilities import needs
 from oracles import lines_with
 
+from pytest_gencore.protocol import Stage
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = needs("gcc")
 STOPPED, CALLING, MASKED = "2", "3", "4"
-BUSY = "1"
+BUSY = str(int(Stage.BUSY))
 RunDriver = Callable[..., str]
 QEMU = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
 
@@ -95,6 +98,37 @@ def test_a_thread_that_masks_everything_is_recorded_and_survives(run: RunDriver)
     assert int(first[2], 16) > 0, "pc is known from /proc"
     assert int(first[3], 16) > 0
     assert second[1] == STOPPED
+
+
+def test_the_alarm_behind_a_deadline_comes_to_its_thread(run: RunDriver) -> None:
+    """In another thread it would interrupt nothing: a test that pytest-timeout should end would hang."""
+    assert lines_with(run("alarm", 10), "misled") == [["0"]]
+
+
+def test_contracts(run: RunDriver) -> None:
+    text = run("contracts")
+    assert lines_with(text, "directory") == [[str(-errno.EISDIR)]]
+    assert lines_with(text, "memory") == [[str(-errno.EIO)]]
+    assert lines_with(text, "missing") == [[str(-errno.ENOENT)]]
+    assert lines_with(text, "refused") == [[str(-errno.EDQUOT), str(int(Stage.LIMIT))]]
+
+
+@pytest.mark.parametrize("groups", [0, 100, 65536])
+def test_fields_behind_a_long_line(run: RunDriver, groups: int) -> None:
+    assert lines_with(run("fields", groups), "field") == [
+        ["3", "one"],
+        ["15", *["this", "value", "is", "c"]],
+        ["3", "end"],
+        [str(-errno.ENOENT)],
+        [str(-errno.EISDIR)],
+    ]
+
+
+def test_notes_are_whole_at_any_moment(run: RunDriver) -> None:
+    found = lines_with(run("notes", 20), "notes")
+    assert len(found) == 20
+    assert {wrong for _, _, wrong in found} == {"0"}
+    assert int(found[-1][0]) > 0
 
 
 def test_churn(run: RunDriver) -> None:

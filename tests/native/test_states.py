@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capabilities import has_huge_pages, needs
+from capabilities import both_methods, has_huge_pages, needs
 from gencore_archives import read_manifest
 from native_builds import run_subject
 from oracles import (
@@ -53,7 +53,7 @@ Capture = Callable[..., Captured]
 
 @pytest.fixture
 def capture(tmp_path: Path, helpers: Path) -> Capture:
-    def run(state: str, method: str = "copy") -> Captured:
+    def run(state: str, method: str = "memory") -> Captured:
         facts = json.loads(run_subject("states.py", state, method, tmp_path / "out", helpers, timeout=110))
         archive = Path(facts["archive"])
         return Captured(facts, archive, read_manifest(archive), unpack(archive) / "core")
@@ -89,9 +89,9 @@ def test_shared_memory_that_changes_meanwhile(capture: Capture) -> None:
     assert captured.notice("shared writable mappings were read after the fork")
 
 
-@pytest.mark.parametrize("method", ["copy", "crash"])
+@both_methods
 def test_madv_dontdump(capture: Capture, method: str) -> None:
-    captured = capture("dontdump", "auto" if method == "crash" else method)
+    captured = capture("dontdump", method)
     segment = segment_of(captured.core, captured.facts["address"])
     assert segment is None or segment.file_size == 0
 
@@ -134,7 +134,7 @@ def test_huge_pages(capture: Capture) -> None:
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
 
 
-@pytest.mark.parametrize("method", ["copy", "auto"])
+@both_methods
 def test_a_deleted_library_is_included(capture: Capture, method: str) -> None:
     captured = capture("deleted_library", method)
     path = captured.facts["path"]
@@ -178,7 +178,7 @@ def _many_mappings() -> Iterator[None]:
 @pytest.mark.usefixtures("_many_mappings")
 def test_more_segments_than_a_header_can_count(tmp_path: Path, helpers: Path) -> None:
     facts = json.loads(
-        run_subject("states.py", "many_mappings", "copy", tmp_path / "out", helpers, timeout=110)
+        run_subject("states.py", "many_mappings", "memory", tmp_path / "out", helpers, timeout=110)
     )
     core = Path(facts["core"])
     assert "65535 (" in run_tool("readelf", "-hW", core)
@@ -201,7 +201,15 @@ def test_a_thread_that_masks_all_signals(capture: Capture) -> None:
     assert is_complete_stack(gdb_stacks(captured.core.parent)[captured.facts["pid"]])
 
 
-@pytest.mark.parametrize("method", ["copy", "auto"])
+@needs("root")
+def test_supplementary_groups_do_not_hide_that_signals_are_masked(capture: Capture) -> None:
+    """They stand in front of the mask in /proc/PID/status, on a line of any length."""
+    captured = capture("masked_with_many_groups")
+    assert captured.thread()["reason"] == "it blocks the signal that stops threads"
+    assert captured.manifest["timings"]["stop_ms"] < 150, "without waiting for the deadline of 200 ms"
+
+
+@both_methods
 def test_a_process_whose_main_thread_has_ended(capture: Capture, method: str) -> None:
     captured = capture("zombie_leader", method)
     assert [thread["tid"] for thread in captured.manifest["threads"]] == [captured.facts["tid"]]

@@ -36,12 +36,12 @@ class Captured:
 
 @pytest.fixture(
     scope="module",
-    params=[(method, count) for count in COUNTS for method in ("copy", "crash")],
+    params=[(method, count) for count in COUNTS for method in ("memory", "kernel")],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Captured:
     method, count = request.param
-    if method == "crash" and not has_plain_core_pattern():
+    if method == "kernel" and not has_plain_core_pattern():
         pytest.skip("the kernel writes no core into the working directory")
     report = json.loads(
         run_subject("python_threads.py", count, method, tmp_path_factory.mktemp("threads"), timeout=120)
@@ -79,7 +79,7 @@ def test_elfutils_agree(captured: Captured) -> None:
 
 @needs("pystack")
 def test_pystack_merges_python_and_native_frames(captured: Captured) -> None:
-    if len(captured.names) > 100 and captured.manifest["method"] == "crash":
+    if len(captured.names) > 100 and captured.manifest["method"] == "kernel":
         pytest.skip("once is enough: it takes 8 s")
     stacks = pystack_threads(captured.folder / "core")
     assert stacks.keys() == captured.names.keys()

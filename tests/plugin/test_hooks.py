@@ -122,3 +122,39 @@ def test_fixture(
     (archive,) = (pytester.path / "cores").glob("*.tar.gz")
     result.stdout.fnmatch_lines(["1 captured", f"cores/{archive.name}  *test_a.py::test_ok*"])
     assert f"[[ATTACHMENT|{archive}]]" in (pytester.path / "j.xml").read_text()
+
+
+def test_summary_and_manifest_agree_on_the_phase(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
+    """A capture on request belongs to the phase that asked for it, not to the report that carries it."""
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        @pytest.fixture
+        def ask_early(gencore): gencore.collect_core()
+        @pytest.fixture
+        def ask_late(gencore):
+            yield
+            gencore.collect_core()
+        def test_setup(ask_early): pass
+        def test_call(gencore): gencore.collect_core()
+        def test_teardown(ask_late): pass
+        """
+    )
+    pytester.makeconftest(
+        """
+        import json
+        def pytest_runtest_logreport(report):
+            for entry in getattr(report, "gencore", ()):
+                with open("phases.txt", "a") as file:
+                    print(report.nodeid, entry["phase"], file=file)
+        """
+    )
+    result = run_gencore(fake="")
+    result.assert_outcomes(passed=3)
+    phases = ["setup", "call", "teardown"]
+    subjects = {f"test_a.py::test_{phase} {phase}" for phase in phases}
+    assert set(find_archives()) == subjects
+    assert set((pytester.path / "phases.txt").read_text().splitlines()) == subjects
+    result.stdout.fnmatch_lines_random([f"*test_a.py::test_{phase} ({phase})*" for phase in phases])

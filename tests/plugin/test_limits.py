@@ -84,7 +84,7 @@ def test_the_size_of_all_archives_is_limited(
 ) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=40))
     result = run_gencore(
-        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=copy", "--gencore-filter=0x11"
+        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=memory", "--gencore-filter=0x11"
     )
     result.assert_outcomes(failed=2)
     (archive,) = find_archives().values()
@@ -119,7 +119,7 @@ def left_behind(folder: Path) -> list[str]:
 def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=1500))
     seen = bytearray()
-    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+    with start_session(pytester, "--gencore-method=memory", "--gencore-filter=0x11") as process:
         read_until(process, b"writing core archives", seen)
         os.kill(process.pid, signal.SIGINT)
         read_until(process, b"press Ctrl-C again", seen)
@@ -138,7 +138,7 @@ def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> 
 def test_one_interrupt_only_asks(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=400))
     seen = bytearray()
-    with start_session(pytester, "--gencore-method=copy", "--gencore-filter=0x11") as process:
+    with start_session(pytester, "--gencore-method=memory", "--gencore-filter=0x11") as process:
         read_until(process, b"writing core archives", seen)
         os.kill(process.pid, signal.SIGINT)
         read_until(process, b"2 captured", seen)

@@ -75,16 +75,42 @@ def test_armed_and_passing_leaves_no_file(pytester: pytest.Pytester, run_gencore
     }
 
 
+OFF_MODULES = {
+    "pytest_gencore",
+    "pytest_gencore.plugin",
+    "pytest_gencore.plugin.dormant",
+    "pytest_gencore.plugin.hookspecs",
+    "pytest_gencore.plugin.options",
+}
+"""All that a run imports in which nothing asks for a capture."""
+
+
+def test_off_imports_nothing_else(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    """Failing tests included; compared with a run without the plugin."""
+    pytester.makepyfile(test_a="def test_ok(): pass\ndef test_bad(): assert 0")
+    pytester.makeconftest(WITNESS)
+    found = []
+    for options in (["-p", "no:gencore"], [], ["--gencore-max-cores=3"]):
+        run_gencore(*options, "-p", "no:rerunfailures", fake="").assert_outcomes(passed=1, failed=1)
+        (path,) = pytester.path.glob("modules-*.txt")
+        found.append(set(path.read_text().split()))
+        path.unlink()
+    without, off, option = found
+    assert off - without == OFF_MODULES
+    assert option - off == {
+        "pytest_gencore.plugin.settings",
+        "pytest_gencore.plugin.values",
+        "pytest_gencore.methods",
+        "pytest_gencore.units",
+    }
+
+
 def test_import_of_the_plugin_is_cheap() -> None:
     code = (
         "import pytest, sys; old = {*sys.modules}; import pytest_gencore.plugin; print(*{*sys.modules} - old)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    foreign = {
-        name for name in process.stdout.split() if not name.startswith(("pytest_gencore", "concurrent"))
-    }
-    assert foreign == set()
-    assert "pytest_gencore.capture" not in process.stdout.split()
+    assert set(process.stdout.split()) == OFF_MODULES
 
 
 def test_switched_off_by_name(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:

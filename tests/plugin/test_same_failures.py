@@ -186,7 +186,7 @@ def normalize(text: str) -> str:
     """Leave out what differs from run to run, and pluggy's list of all plugins, which --full-trace shows."""
     text = re.sub(r"\b0x[0-9a-f]+", "0x0", text)
     text = re.sub(r"time=[\d.]+, perf_count=[\d.]+", "now", text)
-    return re.sub(r"(methods|hook_impls|hookimpls) = \[.*?(?=\\n)", r"\1 = []", text)
+    return re.sub(r"(methods|hook_impls|hookimpls) += \[.*?(?=\\n)", r"\1 = []", text)
 
 
 def read_summary(result: pytest.RunResult) -> list[str]:

@@ -26,14 +26,14 @@ def test_timer_is_cancelled_before_a_capture(
     pytester.makeconftest(
         """
         import signal, threading
-        from pytest_gencore.plugin import capturing
-        make_failure_text = capturing.make_failure_text
+        from pytest_gencore.plugin import failures
+        make_failure_text = failures.make_failure_text
         def look(*args):
             timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
             assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
             assert all(timer.finished.is_set() for timer in timers)
             return make_failure_text(*args)
-        capturing.make_failure_text = look
+        failures.make_failure_text = look
         """
     )
     result = run_gencore("--gencore-on-fail")
@@ -79,8 +79,8 @@ def test_faulthandler_timer_is_cancelled_before_a_capture(
     pytester.makeconftest(
         """
         import faulthandler
-        from pytest_gencore.plugin import capturing
-        cancel, make_failure_text = faulthandler.cancel_dump_traceback_later, capturing.make_failure_text
+        from pytest_gencore.plugin import failures
+        cancel, make_failure_text = faulthandler.cancel_dump_traceback_later, failures.make_failure_text
         calls = []
         def record():
             calls.append("cancelled")
@@ -89,7 +89,7 @@ def test_faulthandler_timer_is_cancelled_before_a_capture(
             assert calls == ["cancelled"]
             return make_failure_text(*args)
         faulthandler.cancel_dump_traceback_later = record
-        capturing.make_failure_text = look
+        failures.make_failure_text = look
         """
     )
     result = run_gencore("--gencore-on-fail", "-ofaulthandler_timeout=600")

@@ -83,3 +83,9 @@ def needs(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         bool(missing) and not any(name in required for name in missing), reason=f"no {', '.join(missing)}"
     )
+
+
+both_methods = pytest.mark.parametrize(
+    "method", ["memory", pytest.param("kernel", marks=needs("plain core_pattern"))]
+)
+"""Run a test with each method, as far as the kernel writes cores here."""

@@ -36,7 +36,7 @@ class Dying:
         request = CaptureRequest(
             trigger=trigger, core_filter=0x11, nodeid="test_a.py::test_a", **options
         )
-        return self.engine.make_standbys(request, await_seconds=await_seconds).make(request.nodeid)
+        return self.engine.prepare_captures(request, await_seconds=await_seconds).prepare(request.nodeid)
 
     def watch_crashes(self, **options):
         _native.set_crash_standby(self.arm("crash", **options))

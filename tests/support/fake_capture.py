@@ -30,13 +30,13 @@ class FakeNative:
         return lambda *_: None
 
 
-class FakeStandbys:
+class FakePreparedCaptures:
     """Nothing can use them."""
 
     def __init__(self, request: capture.CaptureRequest) -> None:
         self.request = request
 
-    def make(self, nodeid: str | None) -> None:
+    def prepare(self, nodeid: str | None) -> None:
         pass
 
 
@@ -46,14 +46,20 @@ class FakeEngine:
     native = FakeNative()
 
     def __init__(self, directory: Path, run_id: str, **_: object) -> None:
-        if MODE == "unavailable":
-            raise UnavailableError("no extension", help_text="install a wheel")
+        self.check_available()
         self.directory = directory
         self.state = directory / f".run-{run_id}"
         self.count = 0
 
-    def make_standbys(self, request: capture.CaptureRequest, *, await_seconds: float = 0) -> FakeStandbys:
-        return FakeStandbys(request)
+    @staticmethod
+    def check_available() -> None:
+        if MODE == "unavailable":
+            raise UnavailableError("no extension", help_text="install a wheel")
+
+    def prepare_captures(
+        self, request: capture.CaptureRequest, *, await_seconds: float = 0
+    ) -> FakePreparedCaptures:
+        return FakePreparedCaptures(request)
 
     def is_full(self) -> bool:
         return False
@@ -109,7 +115,7 @@ class FakeRun:
                     phase=facts["phase"],
                     worker_id=None,
                     trigger="failure",
-                    method="crash",
+                    method="kernel",
                     size_bytes=0 if failed else archive.stat().st_size,
                     bytes_done=0,
                     bytes_total=1000,

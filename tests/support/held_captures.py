@@ -12,7 +12,7 @@ from subjects import Captures, as_facts, collectors, report
 
 def hold(captures, **options):
     '''Take a capture whose collector stands still.'''
-    capture = captures.take(trigger="failure", phase="call", method="copy", **options)
+    capture = captures.take(trigger="failure", phase="call", method="memory", **options)
     (collector,) = collectors()
     collector.suspend()
     return capture, collector

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("pytest_gencore", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+SOURCES = ("pytest_gencore", "build_extension.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
 FOREIGN = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTHONHOME", "PYTEST_PLUGINS")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "protocol", "triggers", "units", "version"}
+SHARED = {"errors", "methods", "protocol", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
@@ -28,6 +28,7 @@ ALLOWED = {
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
     "errors": set(),
+    "methods": set(),
     "protocol": set(),
     "version": set(),
     "triggers": set(),

@@ -10,12 +10,12 @@ from measure import Measurer, disk_need, extrapolate
 from page import BEGIN, END, rewrite
 from picture import draw
 from results import (
-    COPY,
-    COPY_CORE,
-    CRASH,
     FORK,
     GCORE,
     GCORE_TAR,
+    KERNEL,
+    MEMORY,
+    MEMORY_CORE,
     PLAIN,
     Cell,
     Overhead,
@@ -26,7 +26,7 @@ from results import (
     Spec,
     load,
 )
-from table import differences, lines_of, session_ratio
+from table import lines_of, quartiles, session_ratio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,10 +54,10 @@ def make_cell() -> Cell:
         SPEC,
         {
             FORK: [sample(8), sample(9), sample(10)],
-            COPY: [sample(11, 1.0), sample(10, 0.9), sample(14, 1.3)],
-            CRASH: [sample(20, 2.0)],
+            MEMORY: [sample(11, 1.0), sample(10, 0.9), sample(14, 1.3)],
+            KERNEL: [sample(20, 2.0)],
             PLAIN: [sample(20, 12.0, 0.5)],
-            COPY_CORE: [sample(10, None, 0.25)],
+            MEMORY_CORE: [sample(10, None, 0.25)],
         },
         {GCORE_TAR: "would take about 9.0 min, the limit is 3"},
     )
@@ -66,11 +66,11 @@ def make_cell() -> Cell:
 @pytest.fixture
 def report() -> Report:
     growth = Series("threads", ["1 thread", "64 threads"], [make_cell(), make_cell()])
-    growth.cells[1].samples[COPY] = [sample(22, 1.5)]
+    growth.cells[1].samples[MEMORY] = [sample(22, 1.5)]
     overhead = Overhead(
-        2000,
-        {"disabled": [100.0, 110.0], "armed": [120.0, 140.0]},
-        {"disabled": [1.0, 1.0], "armed": [1.1, 1.2]},
+        2001,
+        {"none": [0.2, 0.21], "armed": [0.22, 0.24]},
+        {"none": [1.0, 1.0], "armed": [1.04, 1.05]},
     )
     session = Session(
         200, [1.0], [3.0], [0.5], [2.3], [10], [2], [50 * MIB], [55 * MIB], ["10 captured, 190 refused"]
@@ -89,21 +89,21 @@ def test_json_and_back(tmp_path: Path, report: Report) -> None:
 def test_table(report: Report) -> None:
     lines = list(lines_of(report))
     words = [line.split() for line in lines]
-    assert any(row[:5] == ["copy", "10", "11", "14", "1"] for row in words), "pause: min median max ratio"
+    assert any(row[:5] == ["memory", "10", "11", "14", "1"] for row in words), "pause: min median max ratio"
     assert any(row[:5] == ["bare", "fork", "8", "9", "10"] for row in words)
     assert any(row[-5:] == ["fork+SIGSEGV+tar", "0.5", "0.5", "0.5", "2"] for row in words), (
-        "core: to copy (core)"
+        "core: to memory (core)"
     )
     assert "NOT MEASURED: gcore+tar: would take about 9.0 min, the limit is 3" in lines
-    (summary,) = (line for line in lines if line.startswith("copy: pause 1.22 x a bare fork"))
+    (summary,) = (line for line in lines if line.startswith("memory: pause 1.22 x a bare fork"))
     assert "12 x sooner than fork+SIGSEGV+tar (its pause 1.82 x ours, our size 1 x its)" in summary
     assert ["64", "threads", "22", "22", "22", "2"] in words
-    assert "  armed - disabled: 25 (20..30) us" in lines
+    assert "  armed: start 25 (20..30) ms, a test 10 (10..10) us" in lines
     assert "  | 10 captured, 190 refused" in lines
 
 
-def test_differences_are_those_of_rounds() -> None:
-    assert differences([3.0, 30.0, 8.0], [1.0, 20.0, 7.0]) == (1.0, 2.0, 10.0)
+def test_quartiles_leave_out_what_is_far_away() -> None:
+    assert quartiles([3.0, 1.0, 2.0, 90.0, 4.0]) == "3 (2..4)"
 
 
 def test_session_ratio(report: Report) -> None:
@@ -116,9 +116,9 @@ def test_picture() -> None:
     namespace = {"svg": "http://www.w3.org/2000/svg"}
     texts = [element.text for element in root.iterfind("svg:text", namespace)]
     assert texts.count(FORK) == 1, "only in the panel of the pause"
-    assert texts.count(COPY) == texts.count(GCORE_TAR) == 4
+    assert texts.count(MEMORY) == texts.count(GCORE_TAR) == 4
     assert "1 (11 ms)" in texts
-    assert "12" in texts, "archive after, relative to copy"
+    assert "12" in texts, "archive after, relative to memory"
     assert texts.count("not measured") == 4
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     for bar in root.iterfind("svg:rect", namespace):
@@ -146,13 +146,13 @@ def test_page(tmp_path: Path, report: Report) -> None:
 def test_what_takes_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     measurer = Measurer(tmp_path, limit_s=60)
-    measurer.past[GCORE, 4, "mixed"] = measurer.past[COPY, 4, "mixed"] = {4: 30.0}
+    measurer.past[GCORE, 4, "mixed"] = measurer.past[MEMORY, 4, "mixed"] = {4: 30.0}
     assert measurer.reason_to_skip(GCORE, SPEC) == "would take about 2.0 min, the limit is 1"
-    assert measurer.reason_to_skip(COPY, SPEC) is None, "ours are always measured"
+    assert measurer.reason_to_skip(MEMORY, SPEC) is None, "ours are always measured"
     huge = Spec(size_mib=1 << 40, threads=1, memory="mixed")
-    assert "of memory" in str(measurer.reason_to_skip(COPY, huge))
+    assert "of memory" in str(measurer.reason_to_skip(MEMORY, huge))
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1 << 70}))
-    assert "on the disk" in str(measurer.reason_to_skip(COPY, huge))
+    assert "on the disk" in str(measurer.reason_to_skip(MEMORY, huge))
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert measurer.reason_to_skip(GCORE, SPEC) == "gcore is not installed"
 
@@ -166,6 +166,16 @@ def test_extrapolate() -> None:
 
 def test_disk_need() -> None:
     assert (
-        disk_need(COPY, SPEC) < disk_need(CRASH, SPEC) == disk_need(PLAIN, SPEC) < disk_need(GCORE_TAR, SPEC)
+        disk_need(MEMORY, SPEC)
+        < disk_need(KERNEL, SPEC)
+        == disk_need(PLAIN, SPEC)
+        < disk_need(GCORE_TAR, SPEC)
     )
     assert disk_need(FORK, SPEC) == 0
+
+
+def test_overhead_is_that_of_the_same_round(report: Report) -> None:
+    overhead = report.overhead
+    assert overhead is not None
+    assert overhead.start_ms("armed") == pytest.approx([20, 30])
+    assert overhead.test_us("armed") == pytest.approx([10, 10])

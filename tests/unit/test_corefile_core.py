@@ -348,7 +348,7 @@ def test_kernel_floating_point_notes_agree_with_a_signal_frame(kernel_core: Path
         software = struct.pack(
             "<IIQI", 0x46505853, len(xstate) + 4, *struct.unpack_from("<Q", xstate, 464), len(xstate)
         )
-        fpregset, again = X86_64.floating_point_notes(xstate[:464] + software.ljust(48, b"\0") + xstate[512:])
+        fpregset, again = X86_64.thread_notes(xstate[:464] + software.ljust(48, b"\0") + xstate[512:], 0)
         assert fpregset.desc == by_type[NT_FPREGSET]
         assert again.desc == xstate
         compared += 1
@@ -388,7 +388,7 @@ def test_binutils_reads_the_same_notes(kernel_core: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
 def test_gdb_sees_the_threads_of_retargeted_notes(kernel_core: Path, program: Path, tmp_path: Path) -> None:
-    """Five threads, the fifth a copy of the fourth under another id: what the method crash does."""
+    """Five threads, the fifth a copy of the fourth under another id: what the method kernel does."""
     path = tmp_path / "core"
     shutil.copy(kernel_core, path)
     with path.open("r+b") as file:

@@ -189,7 +189,7 @@ def signal_frame(present: int, features: int = 0b111, size: int = 832) -> bytes:
 
 def test_x86_frame_becomes_what_the_kernel_puts_into_a_core() -> None:
     area = signal_frame(0b111)
-    fpregset, xstate = X86_64.floating_point_notes(area)
+    fpregset, xstate = X86_64.thread_notes(area, 0)
     assert (fpregset.name, fpregset.type) == ("CORE", NT_FPREGSET)
     assert fpregset.desc == area[:416] + bytes(96)
     assert (xstate.name, xstate.type) == ("LINUX", NT_X86_XSTATE)
@@ -199,13 +199,13 @@ def test_x86_frame_becomes_what_the_kernel_puts_into_a_core() -> None:
 
 
 def test_x86_components_that_are_not_present_are_in_their_initial_state() -> None:
-    fpregset, xstate = X86_64.floating_point_notes(signal_frame(0))
+    fpregset, xstate = X86_64.thread_notes(signal_frame(0), 0)
     assert struct.unpack_from("<H", fpregset.desc) == (0x37F,)
     assert struct.unpack_from("<I", fpregset.desc, 24) == (0x1F80,)
     assert not any(fpregset.desc[32:])
     assert xstate.desc[576:] == bytes(256)
 
-    sse_only, _ = X86_64.floating_point_notes(signal_frame(0b010))
+    sse_only, _ = X86_64.thread_notes(signal_frame(0b010), 0)
     assert struct.unpack_from("<H", sse_only.desc) == (0x37F,)
     assert sse_only.desc[160:416] == signal_frame(0)[160:416]
 
@@ -219,12 +219,12 @@ def test_x86_frame_without_xsave_gives_fxsave_only(damage: str) -> None:
         area[480:484] = b"\xff" * 4
     else:
         del area[700:]
-    (note,) = X86_64.floating_point_notes(bytes(area))
+    (note,) = X86_64.thread_notes(bytes(area), 0)
     assert (note.type, len(note.desc)) == (NT_FPREGSET, 512)
 
 
 def test_x86_area_that_is_too_short_gives_nothing() -> None:
-    assert X86_64.floating_point_notes(bytes(511)) == []
+    assert X86_64.thread_notes(bytes(511), 0) == []
 
 
 def fpsimd_record() -> bytes:
@@ -233,7 +233,7 @@ def fpsimd_record() -> bytes:
 
 @pytest.mark.parametrize("before", [b"", struct.pack("<II", 0x45535201, 16) + bytes(8)])
 def test_aarch64_frame(before: bytes) -> None:
-    (note,) = AARCH64.floating_point_notes(before + fpsimd_record() + bytes(8))
+    (note,) = aarch64.floating_point_notes(before + fpsimd_record() + bytes(8))
     assert (note.name, note.type) == ("CORE", NT_FPREGSET)
     assert note.desc == bytes(range(256)) * 2 + struct.pack("<II", 0x11, 0x22) + bytes(8)
     assert len(note.desc) == 528
@@ -241,8 +241,9 @@ def test_aarch64_frame(before: bytes) -> None:
 
 @pytest.mark.parametrize("area", [b"", bytes(8), struct.pack("<II", 1, 2**31), fpsimd_record()[:-1]])
 def test_aarch64_area_without_the_record_gives_nothing(area: bytes) -> None:
-    assert AARCH64.floating_point_notes(area) == []
+    assert aarch64.floating_point_notes(area) == []
 
 
 def test_aarch64_thread_pointer() -> None:
+    assert AARCH64.thread_notes(b"", 0x1234) == [aarch64.tls_note(0x1234)]
     assert aarch64.tls_note(0x1234) == Note("LINUX", NT_ARM_TLS, struct.pack("<Q", 0x1234))

@@ -23,11 +23,6 @@ CODE_BLOCK = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.MULTILINE | re.DOT
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 SOURCE = re.compile(r"`([\w.*]+/[\w./*]*)`")
-FILES_CELL = re.compile(r"^\| (`.+?`) \|", re.MULTILINE)
-FILE_CONSTANT = re.compile(
-    r'^(?:CLOSED|NO_CORE|FULL|CLAIM|SLOT|QUOTA|SEEN|DROP|JUNIT|BUDGET)_(?:MARK|PREFIX) = "(.+?)"',
-    re.MULTILINE,
-)
 PLACEHOLDER = re.compile(r"\b(?:N|REASON|PATH|DIR|SIZE|SECONDS|SIGNAL|STATUS|WORKER|FIELD|NAME)\b")
 FRAGMENT = re.compile(r"(?:\d+|\+\w+)\.(?:feature|bugfix|doc|removal|misc)(?:\.\d+)?\.md")
 NAMES = {"on_fail", *(option.name for option in TABLE)}
@@ -123,16 +118,6 @@ def test_messages_are_those_of_the_code(page: str, title: str) -> None:
     parts = [(message, part) for message in messages for part in PLACEHOLDER.split(message) if part.strip()]
     assert len(messages) > 10
     assert [message for message, part in parts if part not in code] == [], f"not printed, but in {page}"
-
-
-def test_files_of_the_runs_folder_are_documented() -> None:
-    table = section_of(DOCS / "explanation/how-a-capture-works.md", "Where state lives")
-    listed = {
-        name.rstrip("-HASNME") for cell in FILES_CELL.findall(table) for name in re.findall(r"`(.+?)`", cell)
-    }
-    names = {value.rstrip("-") for value in FILE_CONSTANT.findall(code_of_the_package())}
-    assert len(names) > 5
-    assert names <= listed, "add these files of the run's folder to the table in how-a-capture-works.md"
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_gencore.plugin import options, values
-from pytest_gencore.plugin.options import apply_marker, read_marker, resolve_settings
+from pytest_gencore.plugin.settings import PARSERS, Marker, apply_marker, read_marker, resolve_settings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Case:
 
 
 CASES = [
-    Case("method", "auto", ("crash", "crash"), ("copy", "copy"), "crash"),
+    Case("method", "auto", ("kernel", "kernel"), ("memory", "memory"), "kernel"),
     Case("threads", "all", ("calling", "calling"), ("all", "all"), "calling"),
     Case("filter", 0xFF, ("0x33", 0x33), ("1", 1)),
     Case("timeout", None, ("2.5", 2.5), ("7", 7.0), 9),
@@ -152,11 +152,23 @@ def test_bad_bool_in_ini_names_it(pytester: pytest.Pytester) -> None:
         resolve_settings(configure(pytester, ini="gencore_on_fail = maybe"))
 
 
+@pytest.mark.parametrize(("old", "new"), [("crash", "kernel"), ("copy", "memory")])
+def test_old_names_of_methods(pytester: pytest.Pytester, old: str, new: str) -> None:
+    """Wherever a method is given; what comes out is today's name."""
+    assert resolve_settings(configure(pytester, f"--gencore-method={old}")).method == new
+    assert resolve_settings(configure(pytester, ini=f"gencore_method = {old}")).method == new
+    item = pytester.getitem("def test_func(): pass")
+    item.add_marker(pytest.mark.gencore(method=old))
+    marker = read_marker(item)
+    assert marker is not None
+    assert marker.method == new
+
+
 @pytest.mark.parametrize(
     "keywords",
     [
         {"method": "gdb"},
-        {"method": ["crash"]},
+        {"method": ["kernel"]},
         {"threads": "some"},
         {"timeout": 0},
         {"timeout": "soon"},
@@ -176,16 +188,16 @@ def test_bad_marker_names_the_test(pytester: pytest.Pytester, keywords: dict[str
 
 def test_marker_takes_no_positional_arguments(pytester: pytest.Pytester) -> None:
     item = pytester.getitem("def test_func(): pass")
-    item.add_marker(pytest.mark.gencore("crash"))
+    item.add_marker(pytest.mark.gencore("kernel"))
     with pytest.raises(pytest.UsageError, match=r"positional .*from marker on test .*::test_func"):
         read_marker(item)
 
 
 def test_markers_merge_with_the_nearest_first(pytester: pytest.Pytester) -> None:
     item = pytester.getitem("def test_func(): pass")
-    item.add_marker(pytest.mark.gencore(enabled=False, method="crash", timeout=5))
-    item.add_marker(pytest.mark.gencore(method="copy"), append=False)
-    assert read_marker(item) == options.Marker(enabled=True, method="copy", timeout=5.0)
+    item.add_marker(pytest.mark.gencore(enabled=False, method="kernel", timeout=5))
+    item.add_marker(pytest.mark.gencore(method="memory"), append=False)
+    assert read_marker(item) == Marker(enabled=True, method="memory", timeout=5.0)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +223,7 @@ def test_every_option_has_an_ini_twin_and_help(pytester: pytest.Pytester) -> Non
     for name in ("on_fail", *(option.name for option in options.TABLE)):
         assert flag(name) in text
         assert f"gencore_{name} (" in text
+
+
+def test_each_option_has_a_parser() -> None:
+    assert set(PARSERS) == {option.name for option in options.TABLE}

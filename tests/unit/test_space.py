@@ -12,7 +12,7 @@ import pytest
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.errors import LimitError, NoSpaceError
 from pytest_gencore.machine.disk import Disk, reserve_of
-from pytest_gencore.run.folder import FULL_MARK
+from pytest_gencore.run.files import FULL
 from pytest_gencore.run.quota import SizeQuota
 from pytest_gencore.run.state import CaptureState, write_state
 
@@ -92,12 +92,12 @@ def test_quota(tmp_path: Path) -> None:
     quota = SizeQuota(tmp_path, "own", 100)
     with quota.locked():
         quota.check(70)
-    assert not (tmp_path / FULL_MARK).exists()
+    assert not (tmp_path / FULL.named()).exists()
     with pytest.raises(
         LimitError, match=r"larger than 100 B: 30 B are finished \(raise --gencore-max-size\)"
     ):
         quota.check(71)
-    assert (tmp_path / FULL_MARK).exists(), "later captures are refused"
+    assert (tmp_path / FULL.named()).exists(), "later captures are refused"
 
 
 def test_no_quota(tmp_path: Path) -> None:
@@ -105,4 +105,4 @@ def test_no_quota(tmp_path: Path) -> None:
     quota = SizeQuota(tmp_path, "own", 0)
     with quota.locked():
         quota.check(1 << 60)
-    assert not (tmp_path / FULL_MARK).exists()
+    assert not (tmp_path / FULL.named()).exists()

@@ -211,6 +211,16 @@ def test_a_thread_whose_native_id_is_unknown_stands_once(count: int) -> None:
     assert [thread.frames[-1] for thread in merged[1:-1]] == [inner] * count
 
 
+def test_a_deep_stack_that_faulthandler_cut_is_completed() -> None:
+    outer = tuple(Frame(f"o{number}.py", number, "outer") for number in range(50))
+    inner = tuple(Frame(f"i{number}.py", number, "inner") for number in range(100))
+    native = Frame("", None, "read", native=True)
+    (merged,) = merge_threads(
+        [PythonThread("t", 1, 1, inner)], [PythonThread(None, 1, None, (*outer, *inner, native))]
+    )
+    assert merged.frames == (*outer, *inner, native)
+
+
 def test_a_stack_of_another_moment_is_not_merged() -> None:
     known = PythonThread("t", 1, 1, (Frame("a.py", 1, "a"), Frame("b.py", 1, "b")))
     (merged,) = merge_threads([known], [PythonThread(None, 1, None, (Frame("z.py", 1, "z"),) * 3)])

@@ -9,9 +9,15 @@
 
 #include "raw.h"
 
-/* Positions in struct user_pt_regs (asm/ptrace.h), the order of NT_PRSTATUS: x0 to x30, then these. */
-enum { SP = 31, PC = 32, PSTATE = 33 };
+/* Positions in struct user_pt_regs (asm/ptrace.h), the order of NT_PRSTATUS: x0 to x30, then these.
+ */
+enum {
+    SP = 31,
+    PC = 32,
+    PSTATE = 33
+};
 
+/* clang-format off */
 __asm__(
     ".text\n"
     ".p2align 4\n"
@@ -58,6 +64,7 @@ __asm__(
     "    ret\n"
     "    .cfi_endproc\n"
     ".size gencore_save_registers, . - gencore_save_registers\n");
+/* clang-format on */
 
 const unsigned long gencore_restorer_flag = 0; /* the vdso brings it */
 void (*const gencore_restorer)(void) = NULL;

@@ -10,15 +10,18 @@
 #include "raw.h"
 
 /* Positions in struct user_regs_struct (sys/user.h), the order of NT_PRSTATUS. */
+/* clang-format off */
 enum {
     R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI,
     ORIG_RAX, RIP, CS, EFLAGS, RSP, SS, FS_BASE, GS_BASE, DS, ES, FS, GS,
 };
+/* clang-format on */
 
 #define FXSAVE_SIZE 512
-#define SOFTWARE_OFFSET 464          /* struct _fpx_sw_bytes, asm/sigcontext.h */
-#define EXTENDED_MAGIC 0x46505853u   /* FP_XSTATE_MAGIC1 */
+#define SOFTWARE_OFFSET 464        /* struct _fpx_sw_bytes, asm/sigcontext.h */
+#define EXTENDED_MAGIC 0x46505853u /* FP_XSTATE_MAGIC1 */
 
+/* clang-format off */
 __asm__(
     ".text\n"
     ".p2align 4\n"
@@ -89,6 +92,7 @@ __asm__(
     "    mov $15, %rax\n"            /* SYS_rt_sigreturn */
     "    syscall\n"
     ".size gencore_return_from_signal, . - gencore_return_from_signal\n");
+/* clang-format on */
 
 extern void gencore_return_from_signal(void) __attribute__((visibility("hidden")));
 
@@ -211,8 +215,9 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
     thread->fp_address = (uint64_t)(uintptr_t)floating_point;
     thread->fp_size = 0;
     if (floating_point) {
-        const struct _fpx_sw_bytes *software =
-            (const struct _fpx_sw_bytes *)(floating_point + SOFTWARE_OFFSET);
+        const void *area = floating_point + SOFTWARE_OFFSET;
+        const struct _fpx_sw_bytes *software = area;
+
         thread->fp_size = software->magic1 == EXTENDED_MAGIC ? software->xstate_size : FXSAVE_SIZE;
     }
 }

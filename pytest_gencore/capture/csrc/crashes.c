@@ -1,27 +1,28 @@
 /*
  * crashes.c - handlers of fatal signals: capture, then hand on to whoever was there before.
  *
- * Installed after faulthandler's and taken out before it, so that its text, the exit status and a core of
- * the kernel stay what they would have been. Handing on means: the previous action is put back and the signal
- * comes again. A fault that the processor raised comes by itself, as the handler returns to the very
- * instruction; a signal that was sent is queued again with the same siginfo.
+ * Installed after faulthandler's and taken out before it, so that its text, the exit status and a
+ * core of the kernel stay what they would have been. Handing on means: the previous action is put
+ * back and the signal comes again. A fault that the processor raised comes by itself, as the
+ * handler returns to the very instruction; a signal that was sent is queued again with the same
+ * siginfo.
  *
- * A second one lies under faulthandler's, as what that puts back when it is disabled: Py_FatalError does so
- * just before it aborts.
+ * A second one lies under faulthandler's, as what that puts back when it is disabled: Py_FatalError
+ * does so just before it aborts.
  */
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 /*
- * Room for what the kernel saves (AT_MINSIGSTKSZ: 3 KiB with AVX-512, 11 KiB with AMX) and for our deepest
- * handler, which takes less than 4 KiB: complain() in engine.c has the largest buffers.
+ * Room for what the kernel saves (AT_MINSIGSTKSZ: 3 KiB with AVX-512, 11 KiB with AMX) and for our
+ * deepest handler, which takes less than 4 KiB: complain() in engine.c has the largest buffers.
  */
 #define STACK_SIZE (64 * 1024)
-#define PAGE 65536 /* the largest there is */
+#define PAGE 65536                         /* the largest there is */
 #define OTHER_CRASH_NS (310 * NANOSECONDS) /* longer than the first one waits for its collector */
 
 static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
@@ -29,13 +30,13 @@ static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
 static struct {
     struct gencore_action previous[FATAL_COUNT];
-    struct gencore_action under[FATAL_COUNT]; /* previous ones of the handler under faulthandler's */
+    struct gencore_action under[FATAL_COUNT]; /* previous ones of that handler */
     struct gencore_action saved[FATAL_COUNT];
-    void *known[FATAL_COUNT];    /* handlers that we have been put in front of on purpose */
+    void *known[FATAL_COUNT]; /* handlers that we have been put in front of on purpose */
     const struct gencore_standby *standby;
-    int32_t owner;               /* process that the handlers are for: not the children it forks */
-    int32_t crashed;             /* futex: thread that captures, then DONE */
-    int was_installed;           /* ever */
+    int32_t owner;     /* process that the handlers are for: not the children it forks */
+    int32_t crashed;   /* futex: thread that captures, then DONE */
+    int was_installed; /* ever */
     void *stack;
 } watch;
 
@@ -66,7 +67,8 @@ hand_on(int signal, siginfo_t *info, const struct gencore_action *previous)
     }
 }
 
-/* Signal safe. A fault in here, with the signal blocked, makes the kernel end the process: no loop. */
+/* Signal safe. A fault in here, with the signal blocked, makes the kernel end the process: no loop.
+ */
 static void
 capture_crash(siginfo_t *info, void *context)
 {
@@ -76,11 +78,12 @@ capture_crash(siginfo_t *info, void *context)
     if (raw0(SYS_getpid) == watch.owner) {
         if (__atomic_compare_exchange_n(&watch.crashed, &nobody, tid, 0, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST)) {
-            const struct gencore_standby *standby = __atomic_load_n(&watch.standby, __ATOMIC_SEQ_CST);
+            const struct gencore_standby *standby = __atomic_load_n(&watch.standby,
+                                                                    __ATOMIC_SEQ_CST);
             struct gencore_result result;
 
             if (standby) {
-                gencore_capture_in_handler(standby, info, context, &result);
+                gencore_capture_in_handler(standby, 0, info, context, &result);
             }
             __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
             (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);
@@ -105,8 +108,8 @@ on_crash_under(int signal, siginfo_t *info, void *context)
     hand_on(signal, info, watch.under);
 }
 
-/* Without it a stack overflow leaves no room for a handler. It stays for the life of the process: whoever
- * had one before may have freed it meanwhile. */
+/* Without it a stack overflow leaves no room for a handler. It stays for the life of the process:
+ * whoever had one before may have freed it meanwhile. */
 static int
 give_alternate_stack(void)
 {
@@ -114,8 +117,8 @@ give_alternate_stack(void)
     long memory;
 
     if (!watch.stack) {
-        memory = raw6(SYS_mmap, 0, STACK_SIZE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                      0);
+        memory = raw6(SYS_mmap, 0, STACK_SIZE + PAGE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory < 0 && memory > -4096) {
             return (int)memory;
         }
@@ -152,7 +155,8 @@ gencore_watch_crashes(void)
             continue;
         }
         if (current.handler != (void *)on_crash && current.handler != (void *)on_crash_under) {
-            if (!is_first && current.handler != (void *)SIG_DFL && current.handler != watch.known[i]) {
+            if (!is_first && current.handler != (void *)SIG_DFL
+                && current.handler != watch.known[i]) {
                 continue; /* the user's own, on purpose */
             }
             watch.previous[i] = current;
@@ -178,7 +182,8 @@ gencore_unwatch_crashes(void)
 
         if (raw4(SYS_rt_sigaction, fatal[i], NULL, &current, sizeof(gencore_sigset)) == 0
             && current.handler == (void *)on_crash) {
-            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.previous[i], NULL, sizeof(gencore_sigset));
+            (void)raw4(SYS_rt_sigaction, fatal[i], &watch.previous[i], NULL,
+                       sizeof(gencore_sigset));
         }
     }
     watch.owner = 0;
@@ -244,7 +249,8 @@ gencore_restore_actions(void)
 int
 gencore_set_crash_standby(const struct gencore_standby *standby)
 {
-    const struct gencore_standby *before = __atomic_exchange_n(&watch.standby, standby, __ATOMIC_SEQ_CST);
+    const struct gencore_standby *before = __atomic_exchange_n(&watch.standby, standby,
+                                                               __ATOMIC_SEQ_CST);
 
     return before && __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST);
 }

@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <time.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 #ifndef SIGEV_THREAD_ID
 #define SIGEV_THREAD_ID 4
@@ -21,12 +21,12 @@ static struct {
         struct gencore_result result;
         int32_t timer;
         int32_t has_timer;
-        int32_t owner;           /* process that made the timer: children do not inherit it */
-        int32_t thread;          /* that the timer signals */
+        int32_t owner;  /* process that made the timer: children do not inherit it */
+        int32_t thread; /* that the timer signals */
         int32_t timer_signal;
         int32_t exits;
-        int32_t fired;           /* enum gencore_fired */
-        int signal;              /* 0: none chosen yet */
+        int32_t fired; /* enum gencore_fired */
+        int signal;    /* 0: none chosen yet */
     } all[GENCORE_DEADLINES];
 } deadlines;
 
@@ -35,7 +35,8 @@ has_tracer(void)
 {
     char value[16];
 
-    return safe_read_field("/proc/self/status", "TracerPid:\t", value, sizeof(value)) > 0 && value[0] != '0';
+    return safe_read_field("/proc/self/status", "TracerPid:\t", value, sizeof(value)) > 0
+           && value[0] != '0';
 }
 
 /* Signal safe, on the thread that set the deadline. */
@@ -43,6 +44,7 @@ static void
 on_deadline(int signal, siginfo_t *info, void *context)
 {
     struct deadline *deadline;
+    gencore_sigset open_signals = 0;
 
     (void)signal;
     if (info->si_code != SI_TIMER || (unsigned int)info->si_value.sival_int >= GENCORE_DEADLINES) {
@@ -56,7 +58,15 @@ on_deadline(int signal, siginfo_t *info, void *context)
         deadline->fired = GENCORE_FIRED_IN_DEBUGGER;
         return;
     }
-    gencore_capture_in_handler(deadline->standby, NULL, context, &deadline->result);
+    /*
+     * The alarm that follows must come to this thread: while this one blocks it, the kernel gives
+     * it to another thread. Python's handler would take notice of it there, and this thread would
+     * sleep on: the test hangs.
+     */
+    if (info->si_value.sival_int == GENCORE_DEADLINE_PYTEST_TIMEOUT) {
+        open_signals = 1ULL << (SIGALRM - 1);
+    }
+    gencore_capture_in_handler(deadline->standby, open_signals, NULL, context, &deadline->result);
     deadline->fired = GENCORE_FIRED;
     if (deadline->exits) {
         static const char text[] = "gencore: the test took too long, the process ends: "
@@ -70,14 +80,15 @@ on_deadline(int signal, siginfo_t *info, void *context)
 }
 
 /*
- * Where somebody else's alarm follows, system calls are not started again: the alarm may come while our
- * handler runs, and would then interrupt nothing. Python would sleep on without having seen it.
+ * Where somebody else's alarm follows, system calls are not started again: the alarm may come while
+ * our handler runs, and would then interrupt nothing. Python would sleep on without having seen it.
  */
 static int
 choose_signal(struct deadline *deadline, unsigned int which)
 {
     unsigned long restart = which == GENCORE_DEADLINE_PYTEST_TIMEOUT ? 0 : SA_RESTART;
-    struct gencore_action current, action = {
+    struct gencore_action current;
+    struct gencore_action action = {
         .handler = (void *)on_deadline,
         .flags = SA_SIGINFO | SA_ONSTACK | restart | gencore_restorer_flag,
         .restorer = gencore_restorer,
@@ -145,7 +156,8 @@ make_timer(struct deadline *deadline, unsigned int which)
 }
 
 int
-gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct gencore_standby *standby, int exits)
+gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct gencore_standby *standby,
+                     int exits)
 {
     struct deadline *deadline = &deadlines.all[which];
     struct gencore_result unused;

@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 #define STACK_SIZE (64 * 1024)
 #define FIRST_CAPACITY 256u
@@ -15,11 +15,11 @@
 static struct {
     int prepared;
     int64_t ident_offset;
-    uint64_t test_phase;         /* attempt << 32 | enum gencore_phase: one store */
+    uint64_t test_phase;            /* attempt << 32 | enum gencore_phase: one store */
     struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
     const struct gencore_trace *trace;
-    uint32_t owner;              /* thread that captures; futex; 0: nobody */
-    void *floating_point;        /* of the calling thread */
+    uint32_t owner;       /* thread that captures; futex; 0: nobody */
+    void *floating_point; /* of the calling thread */
     uint64_t floating_point_size;
     struct gencore_threads threads;
     struct gencore_capture capture;
@@ -28,7 +28,8 @@ static struct {
 static void *
 map_memory(size_t size)
 {
-    long address = raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long address = raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
 
     return address < 0 && address > -4096 ? NULL : (void *)address;
 }
@@ -61,7 +62,8 @@ gencore_prepare(uint32_t page_size, int64_t ident_offset)
     return 0;
 }
 
-/* Take the engine, waiting for another thread's capture; -EBUSY if that takes longer than a second. */
+/* Take the engine, waiting for another thread's capture; -EBUSY if that takes longer than a second.
+ */
 static int
 take_engine(uint32_t tid)
 {
@@ -71,12 +73,15 @@ take_engine(uint32_t tid)
     for (;;) {
         uint32_t owner = 0;
 
-        if (__atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        if (__atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
             return 0;
         }
-        /* A fork in the middle of another thread's capture leaves its child an owner that is not there. */
+        /* A fork in the middle of another thread's capture leaves its child an owner that is not
+         * there. */
         if (raw3(SYS_tgkill, raw0(SYS_getpid), owner, 0) == -ESRCH
-            && __atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            && __atomic_compare_exchange_n(&engine.owner, &owner, tid, 0, __ATOMIC_ACQ_REL,
+                                           __ATOMIC_ACQUIRE)) {
             return 0;
         }
         if (owner == tid || safe_now(CLOCK_MONOTONIC) > deadline) {
@@ -93,7 +98,8 @@ give_engine_back(void)
     (void)raw3(SYS_futex, &engine.owner, FUTEX_WAKE_PRIVATE, 1);
 }
 
-/* An empty table for `count` threads and as many again. The old one stays while a late thread is inside. */
+/* An empty table for `count` threads and as many again. The old one stays while a late thread is
+ * inside. */
 static int
 empty_table(struct gencore_threads *threads, uint32_t count)
 {
@@ -141,7 +147,8 @@ launch_with_table(struct gencore_capture *capture, uint32_t count)
         return error;
     }
     if (capture->request->stop_threads) {
-        (void)gencore_arm(threads, &previous); /* without a free signal the others are not reached */
+        /* Without a free signal the others are not reached. */
+        (void)gencore_arm(threads, &previous);
     }
     error = gencore_launch(capture);
     gencore_disarm(threads, &previous);
@@ -152,7 +159,8 @@ static void
 describe_caller(struct gencore_capture *capture)
 {
     struct gencore_record *record = &capture->record;
-    const struct gencore_trace none = {0}, *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
+    const struct gencore_trace *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
+    const struct gencore_trace none = {0};
     uint64_t test_phase = __atomic_load_n(&engine.test_phase, __ATOMIC_ACQUIRE);
 
     trace = trace ? trace : &none;
@@ -206,7 +214,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
                 struct gencore_result *result)
 {
     struct gencore_capture *capture = &engine.capture;
-    gencore_sigset all = ~(gencore_sigset)0, before;
+    gencore_sigset all = ~request->open_signals, before;
     uint32_t tid = (uint32_t)raw0(SYS_gettid);
     long count;
     int error;
@@ -217,7 +225,8 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
         result->error = EBUSY;
         return -EBUSY;
     }
-    (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(gencore_sigset));
+    /* To block, not to set: what the caller blocks stays blocked. */
+    (void)raw4(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof(gencore_sigset));
 
     capture->plan = plan;
     capture->request = request;
@@ -232,7 +241,8 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
         gencore_registers_from_context(&capture->calling, request->context);
     }
     else {
-        gencore_save_floating_point(&capture->calling, engine.floating_point, engine.floating_point_size);
+        gencore_save_floating_point(&capture->calling, engine.floating_point,
+                                    engine.floating_point_size);
         gencore_save_registers(capture->calling.regs);
     }
 
@@ -247,7 +257,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
         /* Signals may come: whoever waits that long must be able to end the process. */
         (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
         await_end(result->collector_pid, request->hold_ns);
-        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(gencore_sigset));
+        (void)raw4(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(gencore_sigset));
     }
     gencore_release(&engine.threads); /* also if the helper that stopped them was killed */
     /* First given back: a handler that has been waiting for the mask may capture, too. */
@@ -259,7 +269,8 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
 void
 gencore_set_test_phase(enum gencore_phase phase, int32_t attempt)
 {
-    __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase, __ATOMIC_RELEASE);
+    __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase,
+                     __ATOMIC_RELEASE);
 }
 
 void
@@ -275,8 +286,8 @@ gencore_set_trace(const struct gencore_trace *trace)
 static int
 is_error_of_kernel(int32_t stage)
 {
-    return stage != GENCORE_STAGE_BUSY && stage != GENCORE_STAGE_LIMIT && stage != GENCORE_STAGE_FULL
-           && stage != GENCORE_STAGE_DIED;
+    return stage != GENCORE_STAGE_BUSY && stage != GENCORE_STAGE_LIMIT
+           && stage != GENCORE_STAGE_FULL && stage != GENCORE_STAGE_DIED;
 }
 
 static void
@@ -300,11 +311,12 @@ complain(const struct gencore_plan *plan, const struct gencore_result *result)
 }
 
 void
-gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
-                           struct gencore_result *result)
+gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
+                           siginfo_t *info, void *context, struct gencore_result *result)
 {
     struct gencore_request request = standby->request;
 
+    request.open_signals = open_signals;
     request.info = info;
     request.context = context;
     if (gencore_capture(standby->plan, &request, result) < 0) {

@@ -14,8 +14,9 @@
  *   memory.c     what compilers call for assignments and loops
  *   arch_*.c     registers and process creation of one architecture
  *
- * Everything but the Python glue and the preparing half of engine.c is signal safe: raw system calls only, no
- * malloc, no stdio, no locks, no libc. `tests/native/test_signal_safe.py` checks the object files for it.
+ * Everything but the Python glue and the preparing half of engine.c is signal safe: raw system
+ * calls only, no malloc, no stdio, no locks, no libc. `tests/native/test_signal_safe.py` checks the
+ * object files for it.
  *
  * Results are 0 or positive, or -errno.
  */
@@ -35,14 +36,14 @@ typedef uint64_t gencore_sigset;
 /* The threads of one capture: an open-addressing hash table by thread id, never full. */
 struct gencore_threads {
     struct gencore_thread *slots;
-    uint32_t capacity;       /* a power of two */
-    uint32_t used;           /* slots not FREE */
-    uint32_t stopped;        /* futex: counts answers */
-    uint32_t released;       /* futex: epoch up to which threads may go on */
-    uint32_t epoch;          /* of the capture under way */
-    uint32_t inside;         /* threads inside the handler */
-    uint32_t asked;          /* threads signalled in the capture under way */
-    int signal;              /* the signal in use, 0 if none is free */
+    uint32_t capacity; /* a power of two */
+    uint32_t used;     /* slots not FREE */
+    uint32_t stopped;  /* futex: counts answers */
+    uint32_t released; /* futex: epoch up to which threads may go on */
+    uint32_t epoch;    /* of the capture under way */
+    uint32_t inside;   /* threads inside the handler */
+    uint32_t asked;    /* threads signalled in the capture under way */
+    int signal;        /* the signal in use, 0 if none is free */
 };
 
 /* What is done about a signal, as rt_sigaction(2) takes it. */
@@ -57,29 +58,30 @@ struct gencore_action {
 struct gencore_plan {
     char *const *argv;
     char *const *envp;
-    const char *directory;   /* absolute path of the artifact directory */
-    const char *run_name;    /* name of the run's hidden folder in it */
-    char *const *messages;   /* by enum gencore_stage, for handlers that can ask nobody */
-    int32_t stderr_fd;       /* the standard error of before any output was captured, or -1 */
-    int32_t max_captures;    /* of the run, by all its processes; negative: any number */
+    const char *directory; /* absolute path of the artifact directory */
+    const char *run_name;  /* name of the run's hidden folder in it */
+    char *const *messages; /* by enum gencore_stage, for handlers that can ask nobody */
+    int32_t stderr_fd;     /* the standard error of before any output was captured, or -1 */
+    int32_t max_captures;  /* of the run, by all its processes; negative: any number */
 };
 
 struct gencore_request {
-    const char *text;        /* JSON for the collector */
+    const char *text; /* JSON for the collector */
     uint64_t text_size;
     uint64_t core_filter;
-    int stop_threads;        /* 0: only the calling thread's registers */
-    int64_t hold_ns;         /* keep the process where it is until the collector has ended, at most that long */
-    int hand_on_stderr;      /* the collector gets plan->stderr_fd */
-    const char *claim;       /* a file in the run's folder that one capture only may make, or NULL */
-    const siginfo_t *info;   /* the signal behind it, or NULL */
-    void *context;           /* of that signal's handler, for the registers of the calling thread, or NULL */
+    int stop_threads;   /* 0: only the calling thread's registers */
+    int64_t hold_ns;    /* stand still until the collector has ended, at most that long */
+    int hand_on_stderr; /* the collector gets plan->stderr_fd */
+    const char *claim;  /* a file in the run's folder that one capture only may make, or NULL */
+    gencore_sigset open_signals; /* may come meanwhile; their handlers must return */
+    const siginfo_t *info;       /* the signal behind it, or NULL */
+    void *context; /* of that signal's handler, for the registers of the calling thread, or NULL */
 };
 
 /* What a capture answers to its caller. */
 struct gencore_result {
-    int32_t stage;           /* enum gencore_stage: where it failed */
-    int32_t error;           /* errno of that failure */
+    int32_t stage; /* enum gencore_stage: where it failed */
+    int32_t error; /* errno of that failure */
     int32_t collector_pid;
     int32_t snapshot_pid;
     int32_t pid;
@@ -87,7 +89,12 @@ struct gencore_result {
 };
 
 /* Stacks of the middle helper, of the collector before its exec, and of the snapshot. */
-enum { GENCORE_STACK_MIDDLE, GENCORE_STACK_COLLECTOR, GENCORE_STACK_SNAPSHOT, GENCORE_STACKS };
+enum {
+    GENCORE_STACK_MIDDLE,
+    GENCORE_STACK_COLLECTOR,
+    GENCORE_STACK_SNAPSHOT,
+    GENCORE_STACKS
+};
 
 /* One capture under way, seen by the launcher; lives in the engine, not on a stack. */
 struct gencore_capture {
@@ -99,38 +106,39 @@ struct gencore_capture {
     struct gencore_result result;
     void *stack_tops[GENCORE_STACKS];
     uint32_t page_size;
-    uint32_t sequence;         /* SEQ of the last archive name of this process */
-    uint32_t middle_done;      /* futex: the middle helper is about to end */
+    uint32_t sequence;    /* SEQ of the last archive name of this process */
+    uint32_t middle_done; /* futex: the middle helper is about to end */
     int32_t pid;
     int32_t tid;
 };
 
-/* ---- engine.c ------------------------------------------------------------------------------------ */
+/* ---- engine.c --------------------------------------------------------------------- */
 
 /*
- * Allocate stacks and the thread table, once a process. `ident_offset`: pthread_self(3) minus the thread pointer,
- * which is the same for every thread. 0 or -errno.
+ * Allocate stacks and the thread table, once a process. `ident_offset`: pthread_self(3) minus the
+ * thread pointer, which is the same for every thread. 0 or -errno.
  */
 int gencore_prepare(uint32_t page_size, int64_t ident_offset);
 
 /*
- * Take one snapshot of this process and start its collector. Signal safe; needs no GIL, takes one if held.
- * Blocks the calling thread for one fork plus the start of the collector, and as long as the request holds
- * the process. Result in *result. Whatever comes of it, the threads that it stopped run again afterwards, and
- * nobody else can let them go.
- * Two threads at once: one after the other; more than a second of waiting, or a call from a signal handler
- * that interrupted a capture on the same thread: -EBUSY.
+ * Take one snapshot of this process and start its collector. Signal safe; needs no GIL, takes one
+ * if held. Blocks the calling thread for one fork plus the start of the collector, and as long as
+ * the request holds the process. Result in *result. Whatever comes of it, the threads that it
+ * stopped run again afterwards, and nobody else can let them go. Two threads at once: one after the
+ * other; more than a second of waiting, or a call from a signal handler that interrupted a capture
+ * on the same thread: -EBUSY.
  */
 int gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                     struct gencore_result *result);
 
 /*
- * Where in its test the process is, for captures whose text was made before. One atomic store: a handler sees
- * phase and attempt as they were before, or as they are.
+ * Where in its test the process is, for captures whose text was made before. One atomic store: a
+ * handler sees phase and attempt as they were before, or as they are.
  */
 void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
 
-/* A function that writes Python stacks to standard error when called with a signal; see faulthandler. */
+/* A function that writes Python stacks to standard error when called with a signal; see
+ * faulthandler. */
 struct gencore_trace {
     void (*function)(int);
     int32_t all_threads_signal;
@@ -140,23 +148,26 @@ struct gencore_trace {
 /* Copies it. A handler sees the one before or this one, whole. By one thread at a time. */
 void gencore_set_trace(const struct gencore_trace *trace);
 
-/* What a handler captures with: made before, and not changed as long as a handler can see it. */
+/*
+ * What a handler captures with: made before, and not changed as long as a handler can see it. The
+ * request's hold_ns is how long a dying process waits for its collector.
+ */
 struct gencore_standby {
     const struct gencore_plan *plan;
-    struct gencore_request request; /* hold_ns: how long the dying process waits for its collector */
+    struct gencore_request request;
 };
 
 /* Capture from a signal handler, and say what went wrong. */
-void gencore_capture_in_handler(const struct gencore_standby *standby, siginfo_t *info, void *context,
-                                struct gencore_result *result);
+void gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
+                                siginfo_t *info, void *context, struct gencore_result *result);
 
-/* ---- crashes.c ----------------------------------------------------------------------------------- */
+/* ---- crashes.c -------------------------------------------------------------------- */
 
 /*
- * Put our handler before the current ones of SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, with an alternate
- * stack for the calling thread. Called again it goes only in front of handlers it has met the first time
- * (faulthandler's) and of the default action, so that a handler that a test installs stays the first.
- * Number of signals we are in front of, or -errno.
+ * Put our handler before the current ones of SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, with an
+ * alternate stack for the calling thread. Called again it goes only in front of handlers it has met
+ * the first time (faulthandler's) and of the default action, so that a handler that a test installs
+ * stays the first. Number of signals we are in front of, or -errno.
  */
 int gencore_watch_crashes(void);
 
@@ -164,8 +175,9 @@ int gencore_watch_crashes(void);
 void gencore_unwatch_crashes(void);
 
 /*
- * Put a handler under faulthandler's, or take it out: save the actions, disable faulthandler, install or remove,
- * enable it again, restore what was in front of it. Not while our own handlers are in.
+ * Put a handler under faulthandler's, or take it out: save the actions, disable faulthandler,
+ * install or remove, enable it again, restore what was in front of it. Not while our own handlers
+ * are in.
  */
 void gencore_save_actions(void);
 void gencore_install_under_faulthandler(void);
@@ -173,27 +185,28 @@ void gencore_remove_under_faulthandler(void);
 void gencore_restore_actions(void);
 
 /*
- * What the next crash is captured with; NULL: it is not. 1 if a handler may go on reading the one before, which
- * must then never be freed; else 0.
+ * What the next crash is captured with; NULL: it is not. 1 if a handler may go on reading the one
+ * before, which must then never be freed; else 0.
  */
 int gencore_set_crash_standby(const struct gencore_standby *standby);
 
-/* ---- deadlines.c --------------------------------------------------------------------------------- */
+/* ---- deadlines.c ------------------------------------------------------------------ */
 
 enum gencore_fired {
     GENCORE_NOT_FIRED = 0,
-    GENCORE_FIRED,           /* the result tells what came of it */
+    GENCORE_FIRED,             /* the result tells what came of it */
     GENCORE_FIRED_IN_DEBUGGER, /* a tracer is attached: no capture */
 };
 
 /*
- * Capture the calling thread's process in `nanoseconds` from now, in a handler on that thread. `exits`: end
- * the process afterwards, with status 1. 0 or -errno.
+ * Capture the calling thread's process in `nanoseconds` from now, in a handler on that thread.
+ * `exits`: end the process afterwards, with status 1. 0 or -errno.
  */
-int gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct gencore_standby *standby,
-                         int exits);
+int gencore_set_deadline(unsigned int which, int64_t nanoseconds,
+                         const struct gencore_standby *standby, int exits);
 
-/* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired. */
+/* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired.
+ */
 int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);
 
 /* Cancel all, and give their signals back. */
@@ -202,45 +215,48 @@ void gencore_release_deadlines(void);
 /* What the handler did so far. */
 int gencore_deadline_fired(unsigned int which, struct gencore_result *result);
 
-/* ---- journal.c ----------------------------------------------------------------------------------- */
+/* ---- journal.c -------------------------------------------------------------------- */
 
-/* Add to the notes that every later snapshot carries to its collector. Not signal safe. 0 or -errno. */
+/* Add to the notes that every later snapshot carries to its collector. Not signal safe. 0 or
+ * -errno. */
 int gencore_note(const void *data, uint64_t size);
 
 /*
- * Where they are now. Whole whenever it is asked, also in the middle of gencore_note(); valid as long as the
- * thread that adds notes stands still.
+ * Where they are now. Whole whenever it is asked, also in the middle of gencore_note(); valid as
+ * long as the thread that adds notes stands still.
  */
 void gencore_find_journal(uint64_t *address, uint64_t *size);
 
-/* ---- runfiles.c ---------------------------------------------------------------------------------- */
+/* ---- runfiles.c ------------------------------------------------------------------- */
 
-/* What the collector-to-be holds; -1 if not. All close-on-exec until they get their fixed numbers. */
+/* What the collector-to-be holds; -1 if not. All close-on-exec until they get their fixed numbers.
+ */
 struct gencore_files {
-    int directory;   /* the artifact directory */
-    int run;         /* the run's folder in it */
-    int work;        /* the snapshot's working directory */
+    int directory; /* the artifact directory */
+    int run;       /* the run's folder in it */
+    int work;      /* the snapshot's working directory */
     int archive;
     int state;
     int log;
     int commands[2]; /* pipe: collector to snapshot */
     int replies[2];  /* pipe: snapshot to collector */
     int handover;
-    int claimed;     /* whether the request's claim is ours */
+    int claimed; /* whether the request's claim is ours */
 };
-#define GENCORE_NO_FILES                                                                                        \
-    (struct gencore_files)                                                                                      \
-    {                                                                                                           \
-        .directory = -1, .run = -1, .work = -1, .archive = -1, .state = -1, .log = -1, .commands = {-1, -1},    \
-        .replies = {-1, -1}, .handover = -1, .claimed = 0,                                                      \
+#define GENCORE_NO_FILES                                                               \
+    (struct gencore_files)                                                             \
+    {                                                                                  \
+        .directory = -1, .run = -1, .work = -1, .archive = -1, .state = -1, .log = -1, \
+        .commands = {-1, -1}, .replies = {-1, -1}, .handover = -1, .claimed = 0,       \
     }
 
 /* Note in the capture's result where it failed; returns `error`, a -errno. */
 int gencore_fail(struct gencore_capture *capture, enum gencore_stage stage, long error);
 
 /*
- * Make every file and pipe of one capture, and take its claim, slot and name. 0, or -errno with stage and error
- * in the result. What was made so far is in `files` in either case: the caller removes it after a failure.
+ * Make every file and pipe of one capture, and take its claim, slot and name. 0, or -errno with
+ * stage and error in the result. What was made so far is in `files` in either case: the caller
+ * removes it after a failure.
  */
 int gencore_open_files(struct gencore_capture *capture, struct gencore_files *files);
 
@@ -250,25 +266,27 @@ void gencore_remove_files(struct gencore_capture *capture, const struct gencore_
 /* Open `directory` and `run` again, by whoever has closed them; -1 each that cannot be. */
 void gencore_reopen_folders(struct gencore_capture *capture, struct gencore_files *files);
 
-/* ---- launcher.c ---------------------------------------------------------------------------------- */
+/* ---- launcher.c ------------------------------------------------------------------- */
 
 /*
  * Run the two helpers; returns when the collector's program has started or the capture has failed.
- * All signals must be blocked. Fills capture->result.
+ * All signals must be blocked but the open ones. Fills capture->result.
  */
 int gencore_launch(struct gencore_capture *capture);
 
-/* ---- threads.c ----------------------------------------------------------------------------------- */
+/* ---- threads.c -------------------------------------------------------------------- */
 
-/* Choose a free real-time signal and install the handler; *previous is for gencore_disarm. 0 or -EAGAIN. */
+/* Choose a free real-time signal and install the handler; *previous is for gencore_disarm. 0 or
+ * -EAGAIN. */
 int gencore_arm(struct gencore_threads *threads, struct gencore_action *previous);
 
 /* Drop what is still pending, restore the previous action. */
 void gencore_disarm(struct gencore_threads *threads, const struct gencore_action *previous);
 
 /*
- * Stop every thread of process `pid` but `tid` and wait for their answers, at most 200 ms, until no new
- * thread appears. Called from a helper that shares the memory. 0, or -ENOSPC if the table is too small.
+ * Stop every thread of process `pid` but `tid` and wait for their answers, at most 200 ms, until no
+ * new thread appears. Called from a helper that shares the memory. 0, or -ENOSPC if the table is
+ * too small.
  */
 int gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid);
 
@@ -278,47 +296,51 @@ void gencore_release(struct gencore_threads *threads);
 /* Number of entries of /proc/self/task, or -errno. */
 long gencore_count_threads(void);
 
-/* ---- snapshot.c ---------------------------------------------------------------------------------- */
+/* ---- snapshot.c ------------------------------------------------------------------- */
 
 /* What the snapshot needs; made before the clone. */
 struct gencore_snapshot {
     int command_fd;
     int reply_fd;
-    int work_fd;            /* its working directory, where a relative core_pattern puts the core */
+    int work_fd; /* its working directory, where a relative core_pattern puts the core */
     uint64_t core_filter;
     uint32_t page_size;
-    /* For the copy that crashes: pages that exist already, so that its memory is that of the snapshot. */
+    /* For the copy that crashes: pages that exist already, so that its memory is that of the
+     * snapshot. */
     void *crash_stack_top;
 };
 
-/* The snapshot's whole life; takes a struct gencore_snapshot. Ends when the command pipe is closed. */
+/* The snapshot's whole life; takes a struct gencore_snapshot. Ends when the command pipe is closed.
+ */
 _Noreturn int gencore_snapshot_main(void *snapshot);
 
-/* Lower the calling process's priority, so that tests go first. Not before the threads go on again. */
+/* Lower the calling process's priority, so that tests go first. Not before the threads go on again.
+ */
 void gencore_lower_priority(void);
 
 /* Close every file descriptor from `first` on. */
 void gencore_close_from(unsigned int first);
 
-/* ---- arch_*.c ------------------------------------------------------------------------------------ */
+/* ---- arch_*.c --------------------------------------------------------------------- */
 
 /*
- * clone(2) with `flags` running function(argument) on a stack of its own; the child exits with its result.
- * With CLONE_PARENT_SETTID in the flags *tid is the child's id before the child runs.
+ * clone(2) with `flags` running function(argument) on a stack of its own; the child exits with its
+ * result. With CLONE_PARENT_SETTID in the flags *tid is the child's id before the child runs.
  */
 long gencore_clone(unsigned long flags, void *stack_top, int (*function)(void *), void *argument,
                    int32_t *tid);
 
 /*
- * Save the caller's registers as they are right after this call: a frame that must outlive the snapshot.
- * Registers that a call may change are 0.
+ * Save the caller's registers as they are right after this call: a frame that must outlive the
+ * snapshot. Registers that a call may change are 0.
  */
 void gencore_save_registers(uint64_t regs[GENCORE_REGISTERS]);
 
 /* Bytes that gencore_save_floating_point needs, found once; calls no libc either. */
 uint64_t gencore_floating_point_size(void);
 
-/* Save the floating point and vector state in the layout of a signal frame; `area` is 64-byte aligned. */
+/* Save the floating point and vector state in the layout of a signal frame; `area` is 64-byte
+ * aligned. */
 void gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t size);
 
 /* The calling thread's thread pointer, as it stands in struct gencore_thread. */

@@ -7,7 +7,8 @@
 
 #include "gencore.h"
 
-#define NATIVE_PLAN "pytest_gencore.capture._native.plan" /* name of a capsule with a struct gencore_plan */
+/* Name of a capsule with a struct gencore_plan. */
+#define NATIVE_PLAN "pytest_gencore.capture._native.plan"
 
 /* Set OSError from a -errno; returns NULL. */
 PyObject *native_error(int error);

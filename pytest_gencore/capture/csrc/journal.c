@@ -1,8 +1,10 @@
 /*
- * journal.c - notes that the snapshot carries to the collector: memory, so no file is written for them.
+ * journal.c - notes that the snapshot carries to the collector: memory, so no file is written for
+ * them.
  *
- * One mapping with its own head, so that one pointer says all: whoever stops the writer at any instruction finds
- * the notes whole. A larger mapping is published when everything is in it, and the old one removed afterwards.
+ * One mapping with its own head, so that one pointer says all: whoever stops the writer at any
+ * instruction finds the notes whole. A larger mapping is published when everything is in it, and
+ * the old one removed afterwards.
  */
 #include <sys/mman.h>
 
@@ -19,7 +21,8 @@ struct journal {
 
 static struct journal *journal;
 
-/* A journal for `size` bytes of notes and more, with what is in the old one. NULL and *error if there is none. */
+/* A journal for `size` bytes of notes and more, with what is in the old one. NULL and *error if
+ * there is none. */
 static struct journal *
 make_journal(const struct journal *old, uint64_t size, int *error)
 {
@@ -30,7 +33,8 @@ make_journal(const struct journal *old, uint64_t size, int *error)
     while (capacity - sizeof(*made) < size) {
         capacity *= 2;
     }
-    address = raw6(SYS_mmap, 0, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    address = raw6(SYS_mmap, 0, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0);
     if (address < 0 && address > -4096) {
         *error = (int)address;
         return NULL;
@@ -52,7 +56,8 @@ gencore_note(const void *data, uint64_t size)
 
     if (!current || current->capacity - sizeof(*current) - current->used < size) {
         int error = 0;
-        struct journal *larger = make_journal(current, (current ? current->used : 0) + size, &error);
+        struct journal *larger = make_journal(current, (current ? current->used : 0) + size,
+                                              &error);
 
         if (!larger) {
             return error;

@@ -1,3 +1,4 @@
+/* clang-format off */
 /*
  * launcher.c - from the caller to a snapshot and its collector, leaving no trace in the caller.
  *
@@ -12,6 +13,7 @@
  * theirs. The middle one exists so that the collector is not the caller's child: no SIGCHLD, nothing for
  * waitpid(-1), no zombie. The snapshot is the collector's child, which alone reaps it.
  */
+/* clang-format on */
 #include <linux/futex.h>
 #include <linux/prctl.h>
 #include <sched.h>
@@ -19,18 +21,19 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 #define FIRST_SCRATCH_FD 32 /* above the collector's fixed ones */
-#define LIMIT_COUNT 16 /* RLIM_NLIMITS */
+#define LIMIT_COUNT 16      /* RLIM_NLIMITS */
 #define NUDGE_NS (50 * 1000 * 1000)
 
-/* ---- the collector-to-be ------------------------------------------------------------------------- */
+/* ---- the collector-to-be ---------------------------------------------------------- */
 
 /*
- * A process of its own: session, signal actions, limits, umask, no inherited file descriptors. `stderr_fd` is
- * moved to its fixed number, -1 if there is none; standard input, output and error are /dev/null.
+ * A process of its own: session, signal actions, limits, umask, no inherited file descriptors.
+ * `stderr_fd` is moved to its fixed number, -1 if there is none; standard input, output and error
+ * are /dev/null.
  */
 static void
 become_independent(int stderr_fd)
@@ -52,7 +55,8 @@ become_independent(int stderr_fd)
     }
     (void)raw1(SYS_umask, 077);
     if (stderr_fd >= 0) {
-        (void)raw3(SYS_dup3, stderr_fd, GENCORE_FD_STDERR, O_CLOEXEC); /* an error if it is that already */
+        /* An error if it is that already. */
+        (void)raw3(SYS_dup3, stderr_fd, GENCORE_FD_STDERR, O_CLOEXEC);
         for (int fd = 0; fd < GENCORE_FD_STDERR; fd++) {
             (void)raw1(SYS_close, fd);
         }
@@ -67,9 +71,10 @@ become_independent(int stderr_fd)
 }
 
 /*
- * Stop the threads, clone, let them go on. 0, or -errno with stage and error in the result; then the threads
- * run again and there is no snapshot. If the request holds the process, the threads of a success stand until
- * gencore_capture() releases them. The caller ends the snapshot if a later step fails.
+ * Stop the threads, clone, let them go on. 0, or -errno with stage and error in the result; then
+ * the threads run again and there is no snapshot. If the request holds the process, the threads of
+ * a success stand until gencore_capture() releases them. The caller ends the snapshot if a later
+ * step fails.
  */
 static int
 take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot)
@@ -89,8 +94,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     }
     /* Now that the thread that writes notes stands still. */
     gencore_find_journal(&capture->record.journal_address, &capture->record.journal_size);
-    pid = gencore_clone(SIGCHLD, capture->stack_tops[GENCORE_STACK_SNAPSHOT],
-                        gencore_snapshot_main, snapshot, NULL);
+    pid = gencore_clone(SIGCHLD, capture->stack_tops[GENCORE_STACK_SNAPSHOT], gencore_snapshot_main,
+                        snapshot, NULL);
     cloned = safe_now(CLOCK_MONOTONIC);
     is_held = threads->signal && capture->request->hold_ns > 0 && pid > 0;
     if (threads->signal && !is_held) {
@@ -110,7 +115,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     return 0;
 }
 
-/* Write record, threads and text, and go back to the start. 0 or -errno; `fd` stays the caller's. */
+/* Write record, threads and text, and go back to the start. 0 or -errno; `fd` stays the caller's.
+ */
 static long
 write_handover(struct gencore_capture *capture, int fd)
 {
@@ -147,8 +153,9 @@ write_handover(struct gencore_capture *capture, int fd)
 }
 
 /*
- * Give each descriptor its fixed number. 0 or -errno. Whatever was open below FIRST_SCRATCH_FD may be closed by
- * it, also after a failure: `files` is worth nothing any more, except that all is closed on exec or exit.
+ * Give each descriptor its fixed number. 0 or -errno. Whatever was open below FIRST_SCRATCH_FD may
+ * be closed by it, also after a failure: `files` is worth nothing any more, except that all is
+ * closed on exec or exit.
  */
 static long
 arrange_files(struct gencore_files *files, int has_stderr)
@@ -246,8 +253,9 @@ middle_main(void *argument)
 }
 
 /*
- * Not suspended by CLONE_VFORK, but waiting: a stop signal for our process group can reach the helpers, too,
- * and the collector-to-be leaves the group, so that nobody but us would let it go on again.
+ * Not suspended by CLONE_VFORK, but waiting: a stop signal for our process group can reach the
+ * helpers, too, and the collector-to-be leaves the group, so that nobody but us would let it go on
+ * again.
  */
 static void
 wait_for_middle(struct gencore_capture *capture, int32_t middle)
@@ -257,7 +265,8 @@ wait_for_middle(struct gencore_capture *capture, int32_t middle)
     while (!__atomic_load_n(&capture->middle_done, __ATOMIC_ACQUIRE)) {
         int32_t collector;
 
-        if (raw4(SYS_futex, &capture->middle_done, FUTEX_WAIT_PRIVATE, 0, &patience) != -ETIMEDOUT) {
+        if (raw4(SYS_futex, &capture->middle_done, FUTEX_WAIT_PRIVATE, 0, &patience)
+            != -ETIMEDOUT) {
             continue;
         }
         if (raw4(SYS_wait4, middle, NULL, __WALL | WNOHANG, NULL) == middle) {
@@ -291,7 +300,8 @@ gencore_launch(struct gencore_capture *capture)
     if (subreaper) {
         (void)raw2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 0);
     }
-    pid = gencore_clone(CLONE_VM, capture->stack_tops[GENCORE_STACK_MIDDLE], middle_main, capture, NULL);
+    pid = gencore_clone(CLONE_VM, capture->stack_tops[GENCORE_STACK_MIDDLE], middle_main, capture,
+                        NULL);
     if (pid < 0) {
         error = gencore_fail(capture, GENCORE_STAGE_LAUNCH, pid);
     }

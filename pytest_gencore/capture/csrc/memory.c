@@ -1,8 +1,9 @@
 /*
- * memory.c - what a compiler may call for an assignment or a loop, so that signal-safe code needs no libc.
+ * memory.c - what a compiler may call for an assignment or a loop, so that signal-safe code needs
+ * no libc.
  *
- * The names are those that GCC and Clang use; hidden, so nobody else's calls come here. The empty assembly in
- * the loops keeps a compiler from making a call of the same function out of each.
+ * The names are those that GCC and Clang use; hidden, so nobody else's calls come here. The empty
+ * assembly in the loops keeps a compiler from making a call of the same function out of each.
  */
 #include <stddef.h>
 #include <stdint.h>

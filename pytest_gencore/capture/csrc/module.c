@@ -1,4 +1,5 @@
-/* module.c - the engine for Python: plans, captures, the test's phase. triggers.c has handlers and deadlines. */
+/* module.c - the engine for Python: plans, captures, the test's phase. triggers.c has handlers and
+ * deadlines. */
 #include "glue.h"
 
 #include <pthread.h>
@@ -14,7 +15,7 @@ native_error(int error)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-/* ---- plan: argv, envp and paths, copied so that nothing in Python can change them ------------------ */
+/* ---- plan: argv, envp and paths, copied so that nothing in Python can change them - */
 
 static void
 free_strings(char *const *strings)
@@ -81,10 +82,11 @@ copy_strings(PyObject *list)
     return strings;
 }
 
-PyDoc_STRVAR(prepare_doc,
-             "prepare(argv, envp, directory, run_name, messages, stderr_fd, max_captures, /)\n--\n\n"
-             "Copy what collectors are started with and return it as an opaque plan.\n\n"
-             "messages: what failed, by stage. stderr_fd: stays the caller's, -1 for none.");
+PyDoc_STRVAR(
+    prepare_doc,
+    "prepare(argv, envp, directory, run_name, messages, stderr_fd, max_captures, /)\n--\n\n"
+    "Copy what collectors are started with and return it as an opaque plan.\n\n"
+    "messages: what failed, by stage. stderr_fd: stays the caller's, -1 for none.");
 
 static PyObject *
 native_prepare(PyObject *module, PyObject *args)
@@ -97,8 +99,9 @@ native_prepare(PyObject *module, PyObject *args)
     int error;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!O!yyO!ii:prepare", &PyList_Type, &argv, &PyList_Type, &envp, &directory,
-                          &run_name, &PyList_Type, &messages, &stderr_fd, &max_captures)) {
+    if (!PyArg_ParseTuple(args, "O!O!yyO!ii:prepare", &PyList_Type, &argv, &PyList_Type, &envp,
+                          &directory, &run_name, &PyList_Type, &messages, &stderr_fd,
+                          &max_captures)) {
         return NULL;
     }
     if (PyList_Size(messages) <= GENCORE_STAGE_LAST) {
@@ -131,19 +134,20 @@ native_prepare(PyObject *module, PyObject *args)
     return capsule;
 }
 
-/* ---- capture --------------------------------------------------------------------------------------- */
+/* ---- capture ---------------------------------------------------------------------- */
 
 PyObject *
 native_result(const struct gencore_result *result)
 {
-    return Py_BuildValue("(iisiii)", (int)result->stage, (int)result->error, result->name, (int)result->pid,
-                         (int)result->collector_pid, (int)result->snapshot_pid);
+    return Py_BuildValue("(iisiii)", (int)result->stage, (int)result->error, result->name,
+                         (int)result->pid, (int)result->collector_pid, (int)result->snapshot_pid);
 }
 
 PyDoc_STRVAR(capture_doc,
              "capture(plan, text, core_filter, stop_threads, claim, hold_seconds, /)\n--\n\n"
              "Snapshot this process and start its collector.\n\n"
-             "hold_seconds: keep all threads where they are until the collector has ended, at most that long.\n"
+             "hold_seconds: keep all threads where they are until the collector has ended, at most "
+             "that long.\n"
              "Returns (stage, errno, name, pid, collector_pid, snapshot_pid); stage 0 is success.\n"
              "Keeps the GIL, so that the interpreter in the snapshot is at rest.");
 
@@ -159,8 +163,8 @@ native_capture(PyObject *module, PyObject *args)
     double hold_seconds;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "Oy#Kpzd:capture", &capsule, &request.text, &text_size, &core_filter,
-                          &request.stop_threads, &request.claim, &hold_seconds)) {
+    if (!PyArg_ParseTuple(args, "Oy#Kpzd:capture", &capsule, &request.text, &text_size,
+                          &core_filter, &request.stop_threads, &request.claim, &hold_seconds)) {
         return NULL;
     }
     plan = PyCapsule_GetPointer(capsule, NATIVE_PLAN);
@@ -174,11 +178,12 @@ native_capture(PyObject *module, PyObject *args)
     return native_result(&result);
 }
 
-/* ---- what a capture can know ----------------------------------------------------------------------- */
+/* ---- what a capture can know ------------------------------------------------------ */
 
-PyDoc_STRVAR(set_test_phase_doc, "set_test_phase(phase, attempt, /)\n--\n\n"
-                                 "Say where in its test this process is, for captures prepared before.\n\n"
-                                 "phase: a number of pytest_gencore.protocol.Phase.");
+PyDoc_STRVAR(set_test_phase_doc,
+             "set_test_phase(phase, attempt, /)\n--\n\n"
+             "Say where in its test this process is, for captures prepared before.\n\n"
+             "phase: a number of pytest_gencore.protocol.Phase.");
 
 static PyObject *
 native_set_test_phase(PyObject *module, PyObject *args)
@@ -197,7 +202,8 @@ native_set_test_phase(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* Put the default action back; *handler becomes what was there, NULL if that was no function. 0 or -1 with errno. */
+/* Put the default action back; *handler becomes what was there, NULL if that was no function. 0 or
+ * -1 with errno. */
 static int
 take_handler(int number, void (**handler)(int))
 {
@@ -216,11 +222,12 @@ take_handler(int number, void (**handler)(int))
     return 0;
 }
 
-PyDoc_STRVAR(adopt_trace_doc,
-             "adopt_trace(all_threads_signal, own_thread_signal, /)\n--\n\n"
-             "Take the current handler of both signals as the function that writes Python stacks to standard\n"
-             "error, of all threads or of the calling one alone, and put the default actions back. 0 for the\n"
-             "second: there is none. Returns whether there was a handler.");
+PyDoc_STRVAR(adopt_trace_doc, "adopt_trace(all_threads_signal, own_thread_signal, /)\n--\n\n"
+                              "Take the current handler of both signals as the function that "
+                              "writes Python stacks to standard\n"
+                              "error, of all threads or of the calling one alone, and put the "
+                              "default actions back. 0 for the\n"
+                              "second: there is none. Returns whether there was a handler.");
 
 static PyObject *
 native_adopt_trace(PyObject *module, PyObject *args)
@@ -248,7 +255,8 @@ native_adopt_trace(PyObject *module, PyObject *args)
     Py_RETURN_TRUE;
 }
 
-PyDoc_STRVAR(note_doc, "note(data, /)\n--\n\nAdd bytes to what every later snapshot tells its collector.");
+PyDoc_STRVAR(note_doc,
+             "note(data, /)\n--\n\nAdd bytes to what every later snapshot tells its collector.");
 
 static PyObject *
 native_note(PyObject *module, PyObject *args)
@@ -294,11 +302,8 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "_native",
-    .m_doc = "The capture engine; see gencore.h.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "_native", .m_doc = "The capture engine; see gencore.h.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
 PyMODINIT_FUNC

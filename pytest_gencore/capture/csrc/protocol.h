@@ -1,8 +1,8 @@
 /*
  * protocol.h - all that the captured process, its snapshot and the collector agree on.
  *
- * The Python side of it is pytest_gencore/protocol.py; tests/native/test_protocol.py compares every offset, size
- * and value. Numbers are in the byte order of the machine: both sides run on it.
+ * The Python side of it is pytest_gencore/protocol.py; tests/native/test_protocol.py compares every
+ * offset, size and value. Numbers are in the byte order of the machine: both sides run on it.
  */
 #ifndef GENCORE_PROTOCOL_H
 #define GENCORE_PROTOCOL_H
@@ -24,10 +24,10 @@ enum gencore_descriptor {
     GENCORE_FD_STATE = 5,    /* NAME.json in the run's folder, locked while the collector lives */
     GENCORE_FD_COMMANDS = 6, /* write end: commands to the snapshot */
     GENCORE_FD_REPLIES = 7,  /* read end: the snapshot's replies */
-    GENCORE_FD_STDERR = 8,   /* the test run's standard error, only if it is to be told at the end */
+    GENCORE_FD_STDERR = 8,   /* the test run's standard error, if it is to be told */
 };
 
-/* Where a capture failed. The messages are in capture/engine.py. */
+/* Where a capture failed. The messages are in capture/stages.py. */
 enum gencore_stage {
     GENCORE_STAGE_NONE = 0,
     GENCORE_STAGE_BUSY = 1,
@@ -69,40 +69,40 @@ enum gencore_phase {
 /* Deadlines, each with a timer of its own. */
 enum gencore_deadline {
     GENCORE_DEADLINE_GENCORE = 0,        /* ours */
-    GENCORE_DEADLINE_PYTEST_TIMEOUT = 1, /* an alarm follows that ends the test; interrupts system calls */
+    GENCORE_DEADLINE_PYTEST_TIMEOUT = 1, /* its alarm follows; interrupts system calls */
 };
 #define GENCORE_DEADLINES 2
 
 /* First in the hand-over. */
 struct gencore_record {
-    char magic[8];           /* "GENCORE1" */
-    uint32_t record_size;    /* sizeof(struct gencore_record) */
-    uint32_t thread_size;    /* sizeof(struct gencore_thread) */
-    uint32_t thread_count;   /* thread records that follow, the calling thread first */
-    uint32_t registers;      /* GENCORE_REGISTERS */
-    int32_t pid;             /* the captured process */
-    int32_t tid;             /* the capturing thread */
+    char magic[8];         /* "GENCORE1" */
+    uint32_t record_size;  /* sizeof(struct gencore_record) */
+    uint32_t thread_size;  /* sizeof(struct gencore_thread) */
+    uint32_t thread_count; /* thread records that follow, the calling thread first */
+    uint32_t registers;    /* GENCORE_REGISTERS */
+    int32_t pid;           /* the captured process */
+    int32_t tid;           /* the capturing thread */
     int32_t snapshot_pid;
-    int32_t stop_signal;     /* 0: threads were not stopped */
-    uint64_t text_size;      /* bytes of JSON after the thread records */
+    int32_t stop_signal; /* 0: threads were not stopped */
+    uint64_t text_size;  /* bytes of JSON after the thread records */
     uint64_t core_filter;
     int64_t started_ns;      /* CLOCK_REALTIME when the capture began */
     int64_t stop_ns;         /* until all threads had stopped */
     int64_t snapshot_ns;     /* the clone itself */
-    int64_t pause_ns;        /* other threads: first stop signal until release, or until the clone if held */
+    int64_t pause_ns;        /* of the others: until their release, or until the clone if held */
     int64_t stopped_at_ns;   /* CLOCK_MONOTONIC of the first stop signal */
-    int64_t hold_ns;         /* the threads stand until the collector has ended, at most that long; 0: released */
+    int64_t hold_ns;         /* 0: released; else held for the collector, at most that long */
     uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
     uint64_t journal_address;
-    uint64_t journal_size;   /* bytes of notes at that address, see gencore_note() */
-    int32_t all_threads_signal; /* the function with it writes the stacks of 100 threads at most */
-    int32_t own_thread_signal;  /* with this one only that of the capturing thread; 0: it cannot */
-    uint32_t slot;           /* which of the run's captures it is, 0 if they are not limited */
-    uint32_t phase;          /* enum gencore_phase; for captures whose text was written before */
-    int32_t attempt;         /* of the test, likewise */
-    int32_t has_stderr;      /* GENCORE_FD_STDERR is open */
-    uint8_t info[128];       /* siginfo_t, zeros without a signal */
+    uint64_t journal_size;      /* bytes of notes at that address, see gencore_note() */
+    int32_t all_threads_signal; /* with it the function writes 100 stacks at most */
+    int32_t own_thread_signal;  /* with it that of the capturing thread; 0: it cannot */
+    uint32_t slot;              /* which of the run's captures it is, 0 if they are not limited */
+    uint32_t phase;             /* enum gencore_phase; for captures whose text was written before */
+    int32_t attempt;            /* of the test, likewise */
+    int32_t has_stderr;         /* GENCORE_FD_STDERR is open */
+    uint8_t info[128];          /* siginfo_t, zeros without a signal */
     char name[GENCORE_NAME_SIZE];
 };
 
@@ -131,12 +131,13 @@ struct gencore_snapshot_status {
 /* What the collector asks of the snapshot; one reply each. */
 enum gencore_command_kind {
     GENCORE_COMMAND_READ = 1,       /* address, size: the bytes; unreadable pages as zeros */
-    GENCORE_COMMAND_MINCORE = 2,    /* address, pages: one byte a page, see mincore(2); 0xff: error */
+    GENCORE_COMMAND_MINCORE = 2,    /* address, pages: a byte each, see mincore(2); 0xff: error */
     GENCORE_COMMAND_UNREADABLE = 3, /* -, -: uint64_t, pages that were sent as zeros so far */
-    GENCORE_COMMAND_CRASH = 4,      /* -, -: a copy waits for SIGSEGV; struct gencore_crash in two parts */
+    GENCORE_COMMAND_CRASH = 4,      /* -, -: a copy waits for SIGSEGV; struct gencore_crash */
     /*
-     * function, signal: a copy calls function(signal), which writes to its standard error. Pieces, each
-     * after its uint32_t size; a last size 0. A copy, as the function may not survive what it reads.
+     * function, signal: a copy calls function(signal), which writes to its standard error. Pieces,
+     * each after its uint32_t size; a last size 0. A copy, as the function may not survive what it
+     * reads.
      */
     GENCORE_COMMAND_TRACE = 5,
 };
@@ -147,7 +148,8 @@ struct gencore_command {
     uint64_t size;
 };
 
-/* Reply to GENCORE_COMMAND_CRASH: the pid at once, the wait status when it has died. */
+/* Reply to GENCORE_COMMAND_CRASH in two parts: the pid at once, the wait status when it has died.
+ */
 struct gencore_crash {
     int32_t pid; /* or -errno */
     int32_t status;

@@ -1,9 +1,9 @@
 /*
  * raw.h - system calls without libc.
  *
- * Signal-safe code (threads stopped, in a child that shares or copies our memory, in a signal handler) may
- * not call libc: it takes locks, runs atfork handlers, touches errno, and can be interposed.
- * These calls return the kernel's own result: a value, or -errno.
+ * Signal-safe code (threads stopped, in a child that shares or copies our memory, in a signal
+ * handler) may not call libc: it takes locks, runs atfork handlers, touches errno, and can be
+ * interposed. These calls return the kernel's own result: a value, or -errno.
  */
 #ifndef GENCORE_RAW_H
 #define GENCORE_RAW_H

@@ -1,8 +1,8 @@
 /*
  * runfiles.c - everything that makes or removes a file: names, folders, claims, slots, pipes.
  *
- * Runs in the collector-to-be. Files are made relative to open directories, never through a link, with O_EXCL
- * and for this user alone. pytest_gencore/runfolder.py knows the same names.
+ * Runs in the collector-to-be. Files are made relative to open directories, never through a link,
+ * with O_EXCL and for this user alone. pytest_gencore/run/files.py has a table of them.
  */
 #include <linux/memfd.h>
 #include <sys/file.h>
@@ -23,7 +23,7 @@ gencore_fail(struct gencore_capture *capture, enum gencore_stage stage, long err
     return (int)error;
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------ */
 
 /* Days since 1970-01-01 to a civil date; the usual era arithmetic, proleptic Gregorian, UTC. */
 static void
@@ -70,7 +70,7 @@ name_with(char *buffer, size_t size, const char *name, const char *suffix)
     safe_put(&text, suffix);
 }
 
-/* ---- files --------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------ */
 
 static void
 make_directories(const char *path)
@@ -113,7 +113,8 @@ open_private_directory(int parent, const char *name)
 static long
 create_private(int parent, const char *name)
 {
-    return raw4(SYS_openat, parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return raw4(SYS_openat, parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                0600);
 }
 
 /* The archive's name is taken by creating its .partial; the first free sequence number wins. */
@@ -148,7 +149,8 @@ reserve_name(struct gencore_capture *capture, struct gencore_files *files)
 static void
 count_refusal(int run, const char *name)
 {
-    long fd = raw4(SYS_openat, run, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    long fd = raw4(SYS_openat, run, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                   0600);
 
     if (fd >= 0) {
         (void)safe_write_all((int)fd, ".", 1);
@@ -342,13 +344,15 @@ gencore_remove_files(struct gencore_capture *capture, const struct gencore_files
         name_with(file_name, sizeof(file_name), name, ".log");
         (void)raw3(SYS_unlinkat, files->run, file_name, 0);
         (void)raw3(SYS_unlinkat, files->run, name, AT_REMOVEDIR);
-        (void)raw3(SYS_unlinkat, files->directory, capture->plan->run_name, AT_REMOVEDIR); /* if empty */
+        /* Only if it is empty. */
+        (void)raw3(SYS_unlinkat, files->directory, capture->plan->run_name, AT_REMOVEDIR);
     }
 }
 
 void
 gencore_reopen_folders(struct gencore_capture *capture, struct gencore_files *files)
 {
-    files->directory = (int)raw4(SYS_openat, AT_FDCWD, capture->plan->directory, DIRECTORY_FLAGS, 0);
+    files->directory = (int)raw4(SYS_openat, AT_FDCWD, capture->plan->directory, DIRECTORY_FLAGS,
+                                 0);
     files->run = (int)open_private_directory(files->directory, capture->plan->run_name);
 }

@@ -87,22 +87,25 @@ safe_read_file(const char *path, char *buffer, size_t size)
 }
 
 /*
- * Read the value of a field of a file like /proc/PID/status: what follows `label` in the first line that begins
- * with it, up to the end of the line, cut to fit. The length of the value, -ENOENT if there is no such line, or
- * -errno. A file of any size, for a line before the wanted one may be long.
+ * Read the value of a field of a file like /proc/PID/status: what follows `label` in the first line
+ * that begins with it, up to the end of the line, cut to fit. The length of the value, -ENOENT if
+ * there is no such line, or -errno. A file of any size, for a line before the wanted one may be
+ * long.
  */
 static inline long
 safe_read_field(const char *path, const char *label, char *value, size_t size)
 {
     char piece[512];
     size_t matched = 0, used = 0;
-    int is_candidate = 1, is_found = 0, is_over = 0; /* the line may have the label, has it, has ended */
+    /* The line may have the label, has it, has it and has ended. */
+    int is_candidate = 1, is_found = 0, is_over = 0;
     long count = 0, fd = raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 
     if (fd < 0) {
         return fd;
     }
-    while (!is_over && ((count = raw3(SYS_read, fd, piece, sizeof(piece))) > 0 || count == -EINTR)) {
+    while (!is_over
+           && ((count = raw3(SYS_read, fd, piece, sizeof(piece))) > 0 || count == -EINTR)) {
         for (long i = 0; i < count && !is_over; i++) {
             if (piece[i] == '\n') {
                 is_over = is_found;
@@ -170,7 +173,8 @@ safe_read_exactly(int fd, void *data, uint64_t size)
     return 0;
 }
 
-/* Hexadecimal number at *text, with or without 0x; moves *text behind it and the blanks after it. */
+/* Hexadecimal number at *text, with or without 0x; moves *text behind it and the blanks after it.
+ */
 static inline uint64_t
 safe_hex(const char **text)
 {

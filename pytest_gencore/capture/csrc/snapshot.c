@@ -1,9 +1,10 @@
 /*
  * snapshot.c - life of the snapshot: a copy-on-write child of the captured process.
  *
- * It serves its memory to the collector through two pipes and, if asked to, lets a copy of itself die of
- * SIGSEGV so that the kernel writes a core. It ends when the collector does. It may run nothing but raw
- * system calls: whatever lock another thread held when it was copied is held here for ever.
+ * It serves its memory to the collector through two pipes and, if asked to, lets a copy of itself
+ * die of SIGSEGV so that the kernel writes a core. It ends when the collector does. It may run
+ * nothing but raw system calls: whatever lock another thread held when it was copied is held here
+ * for ever.
  */
 #include <linux/prctl.h>
 #include <poll.h>
@@ -12,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 #ifndef SYS_close_range
 #define SYS_close_range 436 /* the same number on every architecture */
@@ -31,7 +32,8 @@ static void
 close_from_listing(unsigned int first)
 {
     static _Alignas(8) char buffer[4096];
-    long directory = raw4(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    long directory = raw4(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                          0);
     long size;
     int closed;
 
@@ -126,8 +128,9 @@ send_status(const struct gencore_snapshot *snapshot)
 /*
  * Put a piece of memory into the pipe; return how much, or -errno.
  *
- * vmsplice(2) puts the pages themselves in, which saves a copy: they never change, for nothing runs here but
- * this file. What it cannot take (mappings of devices, sandboxes without it) is copied by write(2).
+ * vmsplice(2) puts the pages themselves in, which saves a copy: they never change, for nothing runs
+ * here but this file. What it cannot take (mappings of devices, sandboxes without it) is copied by
+ * write(2).
  */
 static long
 send_piece(uint64_t address, uint64_t size)
@@ -207,8 +210,8 @@ send_mincore(uint64_t address, uint64_t pages, uint32_t page_size)
 }
 
 /*
- * A copy of the snapshot that waits for its SIGSEGV: the collector sends it when the place for the core is
- * made. A copy, so that the snapshot can still be read if no core appears.
+ * A copy of the snapshot that waits for its SIGSEGV: the collector sends it when the place for the
+ * core is made. A copy, so that the snapshot can still be read if no core appears.
  */
 static _Noreturn int
 crash_main(void *unused)
@@ -231,7 +234,8 @@ crash(const struct gencore_snapshot *snapshot)
     struct gencore_crash crashed = {0, 0};
     long error;
 
-    crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL, NULL);
+    crashed.pid = (int32_t)gencore_clone(SIGCHLD, snapshot->crash_stack_top, crash_main, NULL,
+                                         NULL);
     (void)safe_write_all(REPLY_FD, &crashed.pid, sizeof(crashed.pid));
     if (crashed.pid > 0) {
         do {
@@ -313,7 +317,8 @@ gencore_snapshot_main(void *argument)
 
     /* The collector is our parent: neither outlives the other. */
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
-    /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can be had. */
+    /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can
+     * be had. */
     (void)raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
     gencore_lower_priority();
     (void)raw3(SYS_dup3, snapshot->command_fd, COMMAND_FD, 0);

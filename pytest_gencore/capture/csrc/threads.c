@@ -1,21 +1,22 @@
 /*
  * threads.c - stop the other threads, save their registers, let them go on.
  *
- * The way of garbage collectors: every thread gets a real-time signal; its handler saves the interrupted
- * registers into the thread's own slot, answers, and sleeps on a futex until the snapshot has been taken.
- * No ptrace. The stopping side runs in a helper that shares our memory but is another process.
+ * The way of garbage collectors: every thread gets a real-time signal; its handler saves the
+ * interrupted registers into the thread's own slot, answers, and sleeps on a futex until the
+ * snapshot has been taken. No ptrace. The stopping side runs in a helper that shares our memory but
+ * is another process.
  */
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "signal_safe.h"
 #include "gencore.h"
+#include "signal_safe.h"
 
 #define STOP_DEADLINE_NS (200 * 1000 * 1000LL) /* without any new answer */
 #define STOP_LIMIT_NS (10 * STOP_DEADLINE_NS)  /* with answers still coming in */
 #define LOOK_AFTER_NS (5 * 1000 * 1000LL)      /* silence, before asking the kernel why */
-#define STABLE_PASSES 4                  /* listings that disagree with the thread count */
+#define STABLE_PASSES 4                        /* listings that disagree with the thread count */
 
 /* The table of the capture under way, for the handler. One capture at a time: engine.c. */
 static struct gencore_threads *volatile current;
@@ -50,10 +51,12 @@ slot_of(struct gencore_threads *threads, int32_t tid)
 static int
 change_state(struct gencore_thread *thread, uint32_t from, uint32_t to)
 {
-    return __atomic_compare_exchange_n(&thread->state, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return __atomic_compare_exchange_n(&thread->state, &from, to, 0, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
 }
 
-/* In the stopped thread. Signal safe. A signal that comes too late finds no slot that waits for it. */
+/* In the stopped thread. Signal safe. A signal that comes too late finds no slot that waits for it.
+ */
 static void
 on_stop_signal(int signal, siginfo_t *info, void *context)
 {
@@ -69,7 +72,8 @@ on_stop_signal(int signal, siginfo_t *info, void *context)
     (void)__atomic_add_fetch(&threads->inside, 1, __ATOMIC_ACQ_REL);
     epoch = __atomic_load_n(&threads->epoch, __ATOMIC_ACQUIRE);
     thread = slot_of(threads, (int32_t)raw0(SYS_gettid));
-    if (thread->tid == 0 || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
+    if (thread->tid == 0
+        || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
         goto leave;
     }
     gencore_registers_from_context(thread, context);
@@ -80,7 +84,8 @@ on_stop_signal(int signal, siginfo_t *info, void *context)
     (void)__atomic_add_fetch(&threads->stopped, 1, __ATOMIC_ACQ_REL);
     futex_wake_all(&threads->stopped);
     /* By distance, not equality: a thread that wakes late may find a later capture's epoch. */
-    while ((int32_t)((released = __atomic_load_n(&threads->released, __ATOMIC_ACQUIRE)) - epoch) < 0) {
+    while ((int32_t)((released = __atomic_load_n(&threads->released, __ATOMIC_ACQUIRE)) - epoch)
+           < 0) {
         (void)futex_wait(&threads->released, released, -1);
     }
 leave:
@@ -119,8 +124,9 @@ gencore_disarm(struct gencore_threads *threads, const struct gencore_action *pre
     if (!threads->signal) {
         return;
     }
-    /* A thread that blocks the signal has it pending. POSIX: ignoring a signal discards it, blocked or not;
-     * with the default action it would end the process as soon as the thread unblocks it. */
+    /* A thread that blocks the signal has it pending. POSIX: ignoring a signal discards it, blocked
+     * or not; with the default action it would end the process as soon as the thread unblocks it.
+     */
     (void)raw4(SYS_rt_sigaction, threads->signal, &ignore, NULL, sizeof(gencore_sigset));
     (void)raw4(SYS_rt_sigaction, threads->signal, previous, NULL, sizeof(gencore_sigset));
 }
@@ -141,9 +147,11 @@ task_path(char *buffer, size_t size, int32_t pid, int32_t tid, const char *file)
     }
 }
 
-/* List the task directory once and signal who is new. New threads, or -errno; *listed: entries seen. */
+/* List the task directory once and signal who is new. New threads, or -errno; *listed: entries
+ * seen. */
 static long
-ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, int32_t tid, uint32_t *listed)
+ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, int32_t tid,
+                uint32_t *listed)
 {
     static _Alignas(8) char buffer[32768]; /* one capture at a time */
     long added = 0, size;
@@ -225,8 +233,9 @@ describe_unreached(struct gencore_thread *thread, int32_t pid)
 }
 
 /*
- * Why a thread has not answered: GONE if it has ended, MASKED if it has blocked the signal twice in a row (libraries
- * block all signals for a moment, when they create a thread for example); 0 if it may still answer.
+ * Why a thread has not answered: GONE if it has ended, MASKED if it has blocked the signal twice in
+ * a row (libraries block all signals for a moment, when they create a thread for example); 0 if it
+ * may still answer.
  */
 static uint32_t
 judge_silent(struct gencore_thread *thread, int32_t pid, uint64_t signal_bit)
@@ -261,7 +270,8 @@ look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
         struct gencore_thread *thread = &threads->slots[i];
         uint32_t verdict;
 
-        if (thread->tid == 0 || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
+        if (thread->tid == 0
+            || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_ASKED) {
             continue;
         }
         verdict = judge_silent(thread, pid, bit);
@@ -328,8 +338,8 @@ gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
         if (added > 0) {
             continue;
         }
-        /* A listing can pass over a thread while another one ends; the link count tells how many there are:
-         * 2 + threads, fs/proc/base.c proc_task_getattr(). */
+        /* A listing can pass over a thread while another one ends; the link count tells how many
+         * there are: 2 + threads, fs/proc/base.c proc_task_getattr(). */
         if (raw2(SYS_fstat, directory, &status) < 0 || status.st_nlink == (nlink_t)listed + 2
             || ++passes >= STABLE_PASSES) {
             break;

@@ -6,7 +6,7 @@
 
 #define STANDBY_NAME "pytest_gencore.capture._native.standby"
 
-/* ---- standbys: what handlers capture with ----------------------------------------------------------- */
+/* ---- standbys: what handlers capture with ----------------------------------------- */
 
 /* Freed only when no handler can see it any more. */
 struct standby {
@@ -33,7 +33,8 @@ standby_destructor(PyObject *capsule)
 }
 
 PyDoc_STRVAR(prepare_standby_doc,
-             "prepare_standby(plan, text, core_filter, stop_threads, claim, hand_on_stderr, await_seconds, /)\n"
+             "prepare_standby(plan, text, core_filter, stop_threads, claim, hand_on_stderr, "
+             "await_seconds, /)\n"
              "--\n\n"
              "Copy what a signal handler captures with and return it as an opaque object.");
 
@@ -123,10 +124,11 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
     Py_RETURN_NONE;
 }
 
-/* ---- crashes ---------------------------------------------------------------------------------------- */
+/* ---- crashes ---------------------------------------------------------------------- */
 
-PyDoc_STRVAR(watch_crashes_doc, "watch_crashes()\n--\n\n"
-                                "Put our handlers before those of fatal signals; returns how many are first.");
+PyDoc_STRVAR(watch_crashes_doc,
+             "watch_crashes()\n--\n\n"
+             "Put our handlers before those of fatal signals; returns how many are first.");
 
 static PyObject *
 native_watch_crashes(PyObject *module, PyObject *unused)
@@ -139,29 +141,31 @@ native_watch_crashes(PyObject *module, PyObject *unused)
 }
 
 /* A function without arguments and result. */
-#define SIMPLE(name, documentation)                                                                            \
-    PyDoc_STRVAR(name##_doc, #name "()\n--\n\n" documentation);                                                \
-    static PyObject *native_##name(PyObject *module, PyObject *unused)                                         \
-    {                                                                                                          \
-        (void)module;                                                                                          \
-        (void)unused;                                                                                          \
-        gencore_##name();                                                                                      \
-        Py_RETURN_NONE;                                                                                        \
+#define SIMPLE(name, documentation)                                    \
+    PyDoc_STRVAR(name##_doc, #name "()\n--\n\n" documentation);        \
+    static PyObject *native_##name(PyObject *module, PyObject *unused) \
+    {                                                                  \
+        (void)module;                                                  \
+        (void)unused;                                                  \
+        gencore_##name();                                              \
+        Py_RETURN_NONE;                                                \
     }
 
 SIMPLE(unwatch_crashes, "Take our handlers out again.")
 SIMPLE(save_actions, "Remember the actions of fatal signals, for restore_actions.")
-SIMPLE(install_under_faulthandler, "While faulthandler is disabled: put our handlers where its will be.")
+SIMPLE(install_under_faulthandler,
+       "While faulthandler is disabled: put our handlers where its will be.")
 SIMPLE(remove_under_faulthandler, "While faulthandler is disabled: take them out again.")
 SIMPLE(restore_actions, "Put back what save_actions found, where faulthandler was not the first.")
 
-/* ---- deadlines -------------------------------------------------------------------------------------- */
+/* ---- deadlines -------------------------------------------------------------------- */
 
 SIMPLE(release_deadlines, "Cancel all, and give their signals back.")
 
-PyDoc_STRVAR(set_deadline_doc,
-             "set_deadline(which, seconds, standby, exits, /)\n--\n\n"
-             "Capture this process in so many seconds, on this thread; exits: then end it with status 1.");
+PyDoc_STRVAR(
+    set_deadline_doc,
+    "set_deadline(which, seconds, standby, exits, /)\n--\n\n"
+    "Capture this process in so many seconds, on this thread; exits: then end it with status 1.");
 
 static PyObject *
 native_set_deadline(PyObject *module, PyObject *args)
@@ -221,10 +225,10 @@ describe_deadline(PyObject *number, ask_deadline ask)
     return make_fired(ask((unsigned int)which, &result), &result);
 }
 
-PyDoc_STRVAR(cancel_deadline_doc,
-             "cancel_deadline(which, /)\n--\n\n"
-             "Returns what it came to: None, or (captured, result of capture); captured is false if a debugger\n"
-             "was attached.");
+PyDoc_STRVAR(cancel_deadline_doc, "cancel_deadline(which, /)\n--\n\n"
+                                  "Returns what it came to: None, or (captured, result of "
+                                  "capture); captured is false if a debugger\n"
+                                  "was attached.");
 
 static PyObject *
 native_cancel_deadline(PyObject *module, PyObject *which)
@@ -233,7 +237,8 @@ native_cancel_deadline(PyObject *module, PyObject *which)
     return describe_deadline(which, gencore_cancel_deadline);
 }
 
-PyDoc_STRVAR(deadline_fired_doc, "deadline_fired(which, /)\n--\n\nAs cancel_deadline, without cancelling it.");
+PyDoc_STRVAR(deadline_fired_doc,
+             "deadline_fired(which, /)\n--\n\nAs cancel_deadline, without cancelling it.");
 
 static PyObject *
 native_deadline_fired(PyObject *module, PyObject *which)

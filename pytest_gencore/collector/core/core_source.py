@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gencore.collector.core.copy_method import build_core
+from pytest_gencore.collector.core.memory_method import build_core
 from pytest_gencore.collector.core.thread_notes import build_core_notes
 from pytest_gencore.collector.source.memory import Memory, read_memory
 from pytest_gencore.collector.source.procfs import read_process_facts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gencore.corefile.aarch64 import tls_note
 from pytest_gencore.corefile.constants import (
     NOTE_CORE,
     NT_AUXV,
@@ -13,7 +12,6 @@ from pytest_gencore.corefile.constants import (
     NT_PRSTATUS,
     NT_SIGINFO,
 )
-from pytest_gencore.corefile.machines import AARCH64, Machine
 from pytest_gencore.corefile.mapped_files import MappedFile, build_nt_file
 from pytest_gencore.corefile.notes import Note, build_notes
 from pytest_gencore.corefile.process_notes import (
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
     from pytest_gencore.collector.source.procfs import Mapping, ProcessFacts
     from pytest_gencore.collector.source.snapshot import Snapshot
+    from pytest_gencore.corefile.machines import Machine
 
 _FLOATING_POINT_LIMIT = 64 * 1024
 """Bytes; the largest known (AMX) is 11 KiB, and the size comes from a process that may be broken."""
@@ -96,11 +95,10 @@ def _thread_notes(
     machine: Machine, facts: ProcessFacts, thread: ThreadRecord, snapshot: Snapshot, signal: int
 ) -> list[Note]:
     """Return a thread's notes; as the kernel's, all threads have the signal (``fill_note_info``)."""
-    extra: list[Note] = []
+    area = b""
     if thread.fp_address and thread.fp_size <= _FLOATING_POINT_LIMIT:
-        extra = machine.floating_point_notes(snapshot.read(thread.fp_address, thread.fp_size))
-    if machine is AARCH64:
-        extra.append(tls_note(thread.tls))
+        area = snapshot.read(thread.fp_address, thread.fp_size)
+    extra = machine.thread_notes(area, thread.tls)
     status = PrStatus(
         tid=thread.tid,
         ppid=facts.ppid,

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pytest_gencore.collector.files.library_cache import PackLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +15,3 @@ class Artifact:
     """What made the core."""
     notices: list[str]
     """What readers of the summary should know."""
-    packs: PackLog
-    """Where the libraries are in it."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import log
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.folder import CLOSED_MARK, DROP_PREFIX, is_awaited, is_locked, release_place, sweep
+from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name
+from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Finisher:
         self._folder = handover.run_folder
         is_core = handover.context.request.product == "core"
         self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
-        self._partial = handover.directory / f"{handover.name}.tar.gz.partial"
+        self._partial = handover.directory / partial_name(handover.name)
 
     def publish(self, artifact: Artifact) -> None:
         """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
@@ -55,8 +56,6 @@ class Finisher:
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
         self._is_published = True
-        with contextlib.suppress(OSError):
-            artifact.packs.write(self._result, self._folder)
         line = f"core archive: {self._result}"
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
 
@@ -99,7 +98,7 @@ class Finisher:
         if self._handover.context.exits:  # who waits for us dies then, and the machine may go, too
             wait_for_others(self._folder, self._handover.name, _OTHERS_SECONDS)
             with contextlib.suppress(OSError):
-                (self._folder / CLOSED_MARK).touch(mode=0o600)
+                (self._folder / CLOSED.named()).touch(mode=0o600)
         if not is_awaited(self._folder):
             sweep(self._folder)
 
@@ -109,7 +108,7 @@ class Finisher:
         release_place(self._folder, self._handover.slot, self._handover.context.claim)
 
     def _is_dropped(self) -> bool:
-        return (self._folder / f"{DROP_PREFIX}{self._handover.name}").exists()
+        return (self._folder / DROP.named(self._handover.name)).exists()
 
     def _tell(self, line: str, line_in_junit: str, archive: Path | None) -> None:
         problem = self._write_junit(line_in_junit, archive) if self._messenger.is_needed else ""
@@ -143,7 +142,7 @@ def wait_for_others(folder: Path, name: str, seconds: float) -> None:
     """Wait until no other capture of the run is being written, at most so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not any(is_locked(state) for state in folder.glob("*.json") if state.stem != name):
+        if not any(is_locked(state) for state in folder.glob(STATE.glob) if state.stem != name):
             return
         time.sleep(_TICK_SECONDS)
 

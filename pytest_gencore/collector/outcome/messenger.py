@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.stacks.lines import printable
-from pytest_gencore.run.folder import CLOSED_MARK, SEEN_PREFIX
+from pytest_gencore.run.files import CLOSED, SEEN
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Messenger:
         self._process = process
         self._trigger = TRIGGERS[handover.context.request.trigger]
         self._is_ending = handover.context.exits or self._trigger.is_fatal
-        self._closed_mark: Path = handover.run_folder / CLOSED_MARK
+        self._closed_mark: Path = handover.run_folder / CLOSED.named()
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
-        self._seen_mark: Path = handover.run_folder / f"{SEEN_PREFIX}{handover.name}"
+        self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
         self._is_unheard = False
         self._lines: list[str] | None = None
         self._descriptor = descriptor

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureDropped
-from pytest_gencore.run.folder import DROP_PREFIX
+from pytest_gencore.run.files import DROP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, handover: Handover, state: StateFile, messenger: Messenger) -> None:
         """``add_check`` adds what else can end the capture."""
-        self._drop_mark: Path = handover.run_folder / f"{DROP_PREFIX}{handover.name}"
+        self._drop_mark: Path = handover.run_folder / DROP.named(handover.name)
         self._state = state
         self._messenger = messenger
         self._checks: list[Callable[[], None]] = []

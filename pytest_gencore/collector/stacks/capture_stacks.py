@@ -18,6 +18,7 @@ from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_py
 from pytest_gencore.collector.stacks.pystack_reader import find_command, read_stacks
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
+from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _with_capturing_thread(threads: list[PythonThread], handover: Handover) -> l
 
 def write_answer(handover: Handover, lines: list[str]) -> bool:
     """Write the answer into the run's folder, in one step; tell whether it is there."""
-    path = handover.run_folder / f"{handover.name}.txt"
+    path = handover.run_folder / DIAGNOSIS.named(handover.name)
     temporary = handover.work_directory / "answer"
     with contextlib.suppress(OSError):
         descriptor = os.open(

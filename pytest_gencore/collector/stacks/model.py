@@ -129,13 +129,18 @@ def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
 
 
 def _merge_frames(known: tuple[Frame, ...], richer: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """Return the richer frames up to the innermost known one."""
+    """Return the richer frames up to the innermost known one.
+
+    faulthandler leaves out the outermost ones of a deep stack; then the known ones are the end of the others.
+    """
     python = [index for index, frame in enumerate(richer) if not frame.native]
     if len(python) < len(known) or not known:
         return known or richer
-    if any(frame.file != richer[index].file for frame, index in zip(known, python, strict=False)):
-        return known  # not the same moment, or not the same thread
-    return richer if len(python) == len(known) else richer[: python[len(known) - 1] + 1]
+    files = [richer[index].file for index in python]
+    wanted = [frame.file for frame in known]
+    if files[: len(known)] == wanted:
+        return richer if len(python) == len(known) else richer[: python[len(known) - 1] + 1]
+    return richer if files[-len(known) :] == wanted else known  # else not the same moment or thread
 
 
 def find_activity(thread: PythonThread) -> str | None:

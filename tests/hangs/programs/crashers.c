@@ -109,7 +109,8 @@ on_fault(int signal)
     siglongjmp(before, signal);
 }
 
-/* A handler that comes back, as garbage collectors and emulators have them. Returns how often it was called. */
+/* A handler that comes back, as garbage collectors and emulators have them. Returns how often it
+ * was called. */
 KEPT int
 recover(int times)
 {

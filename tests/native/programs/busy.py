@@ -114,7 +114,9 @@ def main() -> None:
     for _ in range(CAPTURES):
         stage, error, *_rest = _native.capture(plan, b"{}", 0, True, None, 0.0)
         assert stage == 0, (stage, error)
-    futures = [create_core(DIRECTORY, method="copy", core_filter=1) for _ in range(5 if sys.argv[4:] else 0)]
+    futures = [
+        create_core(DIRECTORY, method="memory", core_filter=1) for _ in range(5 if sys.argv[4:] else 0)
+    ]
     for future in futures:
         assert future.result(60).stat().st_size
     finished.set()

@@ -27,7 +27,7 @@ def main() -> None:
         churner.start()
     made = 0
     for _ in range(captures):
-        core = create_core(directory, method="copy", core_filter=0x1).result(60)
+        core = create_core(directory, method="memory", core_filter=0x1).result(60)
         with core.open("rb") as file:
             made += file.read(4) == b"\x7fELF"
         core.unlink()

@@ -1,9 +1,10 @@
 /*
- * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads memory
- * of the snapshot, and writes what it found into the archive file as text. Ends the snapshot by ending.
+ * fake_collector.c - the least that a collector can be, without Python: checks the hand-over, reads
+ * memory of the snapshot, and writes what it found into the archive file as text. Ends the snapshot
+ * by ending.
  *
- * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and, if the
- * collector is to wait, the path of a FIFO: until whoever opens it closes it again.
+ * The request's text is "ADDRESS SIZE" in hexadecimal, memory of the captured process to show; and,
+ * if the collector is to wait, the path of a FIFO: until whoever opens it closes it again.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -39,8 +40,8 @@ show_thread(const struct gencore_thread *thread)
 #else
     unsigned long pc = thread->regs[32], sp = thread->regs[31];
 #endif
-    dprintf(GENCORE_FD_ARCHIVE, "thread %d %u %#lx %#lx %d %s\n", (int)thread->tid, thread->state, pc, sp,
-            thread->fp_address != 0 && thread->tls != 0, thread->name);
+    dprintf(GENCORE_FD_ARCHIVE, "thread %d %u %#lx %#lx %d %s\n", (int)thread->tid, thread->state,
+            pc, sp, thread->fp_address != 0 && thread->tls != 0, thread->name);
 }
 
 static void
@@ -52,12 +53,37 @@ show_memory(const char *text)
 
     command.address = strtoull(text, &end, 16);
     command.size = strtoull(end, NULL, 16);
-    if (command.size > sizeof(memory) || write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
+    if (command.size > sizeof(memory)
+        || write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
         dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
         exit(1);
     }
     read_exactly(GENCORE_FD_REPLIES, memory, (size_t)command.size);
     dprintf(GENCORE_FD_ARCHIVE, "memory %.*s\n", (int)command.size, memory);
+}
+
+/* Notes are numbers that count from 1; say how many are not what they should be. */
+static void
+check_notes(const struct gencore_record *record)
+{
+    uint64_t numbers[512], expected = 1, wrong = 0;
+
+    for (uint64_t at = 0; at < record->journal_size; at += sizeof(numbers)) {
+        struct gencore_command command = {.kind = GENCORE_COMMAND_READ,
+                                          .address = record->journal_address + at,
+                                          .size = sizeof(numbers)};
+
+        if (write(GENCORE_FD_COMMANDS, &command, sizeof(command)) != sizeof(command)) {
+            dprintf(GENCORE_FD_ARCHIVE, "error: cannot ask\n");
+            exit(1);
+        }
+        read_exactly(GENCORE_FD_REPLIES, numbers, sizeof(numbers));
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+            wrong += numbers[i] != expected++;
+        }
+    }
+    dprintf(GENCORE_FD_ARCHIVE, "notes %llu wrong %llu\n", (unsigned long long)(expected - 1),
+            (unsigned long long)wrong);
 }
 
 static void
@@ -84,7 +110,8 @@ main(void)
 
     read_exactly(GENCORE_FD_HANDOVER, &record, sizeof(record));
     if (memcmp(record.magic, "GENCORE1", 8) != 0 || record.record_size != sizeof(record)
-        || record.thread_size != sizeof(struct gencore_thread) || record.text_size >= sizeof(text)) {
+        || record.thread_size != sizeof(struct gencore_thread)
+        || record.text_size >= sizeof(text)) {
         dprintf(GENCORE_FD_ARCHIVE, "error: bad record\n");
         return 1;
     }
@@ -99,6 +126,7 @@ main(void)
     read_exactly(GENCORE_FD_REPLIES, &status, sizeof(status));
     if (record.text_size) {
         show_memory(text);
+        check_notes(&record);
         wait_at_gate(text);
     }
     dprintf(GENCORE_FD_ARCHIVE, "end %d\n", status.pid == record.snapshot_pid);

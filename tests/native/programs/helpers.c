@@ -1,4 +1,5 @@
-/* helpers.c - what Python programs cannot do by themselves; loaded with ctypes, which lets go of the GIL. */
+/* helpers.c - what Python programs cannot do by themselves; loaded with ctypes, which lets go of
+ * the GIL. */
 #include <stdio.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -7,7 +8,8 @@
 int vfork_until(int ready, int release);
 double chaos(double start, long steps);
 
-/* Be in vfork until a byte comes from `release`; the child writes one to `ready`. Its exit status. */
+/* Be in vfork until a byte comes from `release`; the child writes one to `ready`. Its exit status.
+ */
 int
 vfork_until(int ready, int release)
 {

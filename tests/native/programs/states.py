@@ -166,6 +166,11 @@ def masked() -> dict[str, Any]:
     return facts
 
 
+def masked_with_many_groups() -> dict[str, Any]:
+    os.setgroups(range(1_000_000, 1_000_600))
+    return masked()
+
+
 def zombie_leader() -> dict[str, Any]:
     main_tid = threading.get_native_id()
 
@@ -186,7 +191,10 @@ STATES: dict[str, Callable[[], dict[str, Any]]] = {
         f.__name__: f
         for f in (reservation, sparse, shared, memfd, hugepages, deleted_library, executable_stack)
     },
-    **{f.__name__: f for f in (truncated_file, many_mappings, vfork, masked, zombie_leader)},
+    **{
+        f.__name__: f
+        for f in (truncated_file, many_mappings, vfork, masked, masked_with_many_groups, zombie_leader)
+    },
     "dontdump": advised(DONTDUMP),
     "dontfork": advised(DONTFORK),
     "wipeonfork": advised(WIPEONFORK),

@@ -1,4 +1,4 @@
-"""Method ``copy``: we write the core ourselves, from the memory that the snapshot serves.
+"""Method ``memory``: we write the core ourselves, from the memory that the snapshot serves.
 
 Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the kernel's ``fs/coredump.c`` does.
 """
@@ -73,18 +73,6 @@ def build_core(
         extents=list(merge_extents(extents())),
         chunks=chunks,
     )
-
-
-def find_contents(mappings: list[Mapping], snapshot: Snapshot) -> list[tuple[int, int]]:
-    """Return (start, end) of all addresses that can have contents in the kernel's core, sorted."""
-    found: list[tuple[int, int]] = []
-    with PageMap(snapshot.pid, snapshot.status.page_size) as pages:
-        for mapping in sorted(mappings, key=lambda mapping: mapping.start):
-            if mapping.is_special:
-                found.append((mapping.start, mapping.end))  # of these it writes what it can
-            else:
-                found += _contents(mapping, mapping.start, mapping.end, snapshot, pages)
-    return found
 
 
 def _pieces(

@@ -1,0 +1,41 @@
+"""What each stage of a failed capture means to a person."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pytest_gencore.protocol import Stage
+
+STAGES: Final[dict[Stage, tuple[str, str]]] = {
+    Stage.NONE: ("", ""),
+    Stage.BUSY: ("another capture is still being taken", ""),
+    Stage.TABLE: ("no memory for the table of threads", ""),
+    Stage.LAUNCH: (
+        "cannot create a process",
+        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
+    ),
+    Stage.DIRECTORY: (
+        "cannot make or open the directory {directory}",
+        "choose another one with --gencore-dir",
+    ),
+    Stage.RUN_DIRECTORY: (
+        "cannot make a private folder in {directory}",
+        "choose another directory with --gencore-dir",
+    ),
+    Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
+    Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
+    Stage.SNAPSHOT: (
+        "cannot fork a snapshot of the process",
+        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
+    ),
+    Stage.HANDOVER: ("cannot hand over to the collector", ""),
+    Stage.EXEC: (
+        "cannot start the collector with {executable}",
+        "is this Python still where it was started from?",
+    ),
+    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
+    Stage.CLAIMED: ("the test has been captured before", ""),
+    Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
+    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
+}
+"""What failed, and what would help; both with the engine's names in braces."""

@@ -1,0 +1,156 @@
+"""In the process that runs the tests: the means of capturing, armed once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
+    from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.watch import Watch
+
+
+class Capturer:
+    """Engine, crash handlers, deadlines and journal of one process."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        *,
+        get_run_id: Callable[[], str],
+        worker_id: str | None,
+        once_a_worker: bool,
+    ) -> None:
+        self.settings = settings
+        self.get_run_id = get_run_id
+        self.unavailable = ""
+        """Why nothing can be captured; empty if it can, or if nobody asked yet."""
+        self.engine: CaptureEngine | None = None
+        self._config = config
+        self._worker_id = worker_id
+        self._once_a_worker = once_a_worker
+        self._watch: Watch | None = None
+        self.has_fired: Callable[[str], bool] = never
+        """Whether a deadline of the running test has passed until the report of a phase."""
+        self.take_fired: Callable[[], list[Fired]] = list
+        self._plugins: list[object] = []
+        self._stderr_fd = -1
+
+    @property
+    def is_armed(self) -> bool:
+        """Return whether a capture was prepared, successfully or not."""
+        return self.engine is not None or bool(self.unavailable)
+
+    def arm(self) -> None:
+        """Prepare captures, while nothing is patched by a test yet."""
+        if self.is_armed:
+            return
+        try:
+            self.engine = self._make_engine()
+        except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
+            self.unavailable = describe_error(error)
+        else:
+            self._register_plugins(self.engine)
+
+    def close(self) -> None:
+        """Take handlers and timers back, and give up what they needed."""
+        while self._plugins:
+            self._config.pluginmanager.unregister(self._plugins.pop())
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+            self.has_fired, self.take_fired = never, list
+        if self._stderr_fd >= 0:
+            os.close(self._stderr_fd)
+            self._stderr_fd = -1
+
+    def settings_for(self, item: pytest.Item) -> Settings:
+        """Return the settings of one test."""
+        return apply_marker(self.settings, read_marker(item))
+
+    def make_request(
+        self, trigger: Trigger, settings: Settings, item: pytest.Item | None, **details: Any
+    ) -> CaptureRequest:
+        """Return a request for a capture of this process, while a test runs or between tests."""
+        from pytest_gencore.capture import CaptureRequest
+
+        return CaptureRequest(
+            trigger=trigger,
+            **settings.of_a_request(),
+            nodeid=None if item is None else item.nodeid,
+            attempt=getattr(item, "execution_count", 1),
+            worker_id=self._worker_id,
+            once_a_worker=self._once_a_worker,
+            **details,
+        )
+
+    @property
+    def _is_local(self) -> bool:
+        return self._worker_id is None
+
+    def _make_engine(self) -> CaptureEngine:
+        from pytest_gencore.capture import CaptureEngine
+        from pytest_gencore.plugin.handlers import duplicate_stderr
+
+        self._stderr_fd = duplicate_stderr(self._config)
+        return CaptureEngine(
+            self.settings.dir,
+            self.get_run_id(),
+            max_captures=self.settings.max_cores,
+            max_bytes=self.settings.max_size,
+            stderr_fd=self._stderr_fd,
+            session=self._describe_session(),
+        )
+
+    def _describe_session(self) -> Any:
+        from pytest_gencore.request.context import SessionContext
+
+        path = self._config.getoption("xmlpath", None) if self._is_local else None
+        junit_path = junit_base = None
+        if path:
+            from pytest_gencore.junit.attacher import find_junit_path, find_shown_base
+
+            junit_path = find_junit_path(path)
+            junit_base = None if junit_path is None else find_shown_base(junit_path, os.environ)
+        return SessionContext(
+            is_local=self._is_local,
+            rootdir=str(self._config.rootpath),
+            junit_path=None if junit_path is None else str(junit_path),
+            junit_base=junit_base,
+        )
+
+    def _register_plugins(self, engine: CaptureEngine) -> None:
+        from pytest_gencore.plugin import watch
+
+        self._watch = watch.Watch(
+            self._config,
+            engine,
+            self.settings,
+            settings_for=self.settings_for,
+            make_request=self.make_request,
+            local=self._is_local,
+        )
+        self.has_fired, self.take_fired = self._watch.deadlines.has_fired, self._watch.deadlines.take_fired
+        self._register(self._watch, watch.NAME)
+        if self._is_local and self._config.getoption("xmlpath", None):
+            from pytest_gencore.plugin import journal
+
+            self._register(journal.Journal(self._config, engine), journal.NAME)
+
+    def _register(self, plugin: object, name: str) -> None:
+        self._config.pluginmanager.register(plugin, name)
+        self._plugins.append(plugin)
+
+
+def never(_phase: str) -> bool:
+    """Return False: nothing watches tests."""
+    return False

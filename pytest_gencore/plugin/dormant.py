@@ -1,0 +1,89 @@
+"""Until something asks for a capture: a plugin that looks for it, and imports nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gencore.plugin.options import has_marker, is_anything_set, is_distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_gencore.plugin.roles import Roles
+
+NAME = "gencore-dormant"
+ROLES_KEY: pytest.StashKey[Roles] = pytest.StashKey()
+
+
+class Dormant:
+    """A plugin that gives way to the roles when a marker, a fixture or a hook asks for captures."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Look at everything that can ask for a capture before the first test runs."""
+        has_hook = bool(self._config.hook.pytest_gencore_should_capture.get_hookimpls())
+        if has_hook or any(map(is_asking, items)):
+            wake(self._config).pytest_collection_modifyitems(items)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Look for markers that the test has added while it ran."""
+        report = yield
+        if call.excinfo is not None and has_marker(item):
+            capturing = wake(self._config).capturing
+            if capturing is not None:
+                capturing.consider(item, call, report)
+        return report
+
+
+def is_asking(item: pytest.Item) -> bool:
+    """Return whether a test has the marker or uses the fixture."""
+    return has_marker(item) or "gencore" in getattr(item, "fixturenames", ())
+
+
+def start(config: pytest.Config) -> None:
+    """Register the roles if options ask for captures, else what waits for another reason.
+
+    Raises ``UsageError`` for a bad value of an option, also if nothing asks.
+    """
+    if is_anything_set(config):
+        from pytest_gencore.plugin.settings import resolve_settings
+
+        settings = resolve_settings(config)
+        if settings.on_fail or settings.timeout is not None:
+            wake(config)
+            return
+    if is_distributed(config):
+        wake(config)  # workers need the run's id, whatever they find
+    else:
+        config.pluginmanager.register(Dormant(config), NAME)
+
+
+def wake(config: pytest.Config) -> Roles:
+    """Return the roles of this process; register them if that was not done yet."""
+    roles = config.stash.get(ROLES_KEY, None)
+    if roles is None:
+        from pytest_gencore.plugin.roles import make_roles
+        from pytest_gencore.plugin.settings import resolve_settings
+
+        if config.pluginmanager.has_plugin(NAME):
+            config.pluginmanager.unregister(name=NAME)
+        roles = config.stash[ROLES_KEY] = make_roles(config, resolve_settings(config))
+    return roles
+
+
+def stop(config: pytest.Config) -> None:
+    """Unregister whichever of both is there; neither is if configuring failed."""
+    roles = config.stash.get(ROLES_KEY, None)
+    if roles is not None:
+        del config.stash[ROLES_KEY]
+        roles.close()
+    elif config.pluginmanager.has_plugin(NAME):
+        config.pluginmanager.unregister(name=NAME)

@@ -1,0 +1,160 @@
+"""The roles: which plugin objects a process of the run needs.
+
+| process | plugin objects |
+|---|---|
+| the only one | ``Capturing``, ``Showing`` |
+| controller of pytest-xdist | ``Showing``, ``Controller`` |
+| its worker | ``Capturing``, ``Worker`` |
+| worker of a controller without this plugin | none |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gencore.plugin.capturer import Capturer
+from pytest_gencore.plugin.capturing import Capturing
+from pytest_gencore.plugin.options import is_distributed
+from pytest_gencore.plugin.settings import Settings, read_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.plugin.showing import Showing
+    from pytest_gencore.plugin.xdist import Worker
+
+
+class Roles:
+    """The plugin objects of one config, registered until it ends."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.settings = settings
+        self.capturing: Capturing | None = None
+        self.showing: Showing | None = None
+        self.worker: Worker | None = None
+        self._config = config
+        self._plugins: list[object] = []
+        self.register(self, "roles")
+
+    def register(self, plugin: object, name: str) -> None:
+        """Register a plugin object until the roles end."""
+        self._config.pluginmanager.register(plugin, f"gencore-{name}")
+        self._plugins.append(plugin)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Check every marker, and find out whether anything can ask for a capture; raises ``UsageError``."""
+        try:
+            for item in items:
+                marker = read_marker(item)
+                uses_fixture = "gencore" in getattr(item, "fixturenames", ())
+                if self.capturing is not None and (uses_fixture or (marker is not None and marker.enabled)):
+                    self.capturing.is_wanted = True
+        except pytest.UsageError as error:
+            if self.worker is not None:
+                self.worker.pass_on(error)
+            raise
+
+    def close(self) -> None:
+        """Leave the process as it was, and show what pytest had no summary for."""
+        if self.showing is not None:
+            self.showing.close()
+        if self.capturing is not None:
+            self.capturing.capturer.close()
+        while self._plugins:
+            self._config.pluginmanager.unregister(self._plugins.pop())
+
+
+def make_roles(config: pytest.Config, settings: Settings) -> Roles:
+    """Register what this process needs."""
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        return make_worker(config, settings, worker_input)
+    if is_distributed(config):
+        return make_controller(config, settings)
+    return make_only_process(config, settings)
+
+
+def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
+    """Capture and show."""
+    from pytest_gencore.plugin.showing import Showing
+
+    roles = Roles(config, settings)
+    get_run_id = make_run_id_getter()
+    capturer = Capturer(config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False)
+    roles.showing = Showing(
+        config,
+        settings,
+        get_run_id=get_run_id,
+        find_unavailable=lambda: capturer.unavailable,
+        may_have_captures=lambda: capturer.is_armed,
+    )
+    roles.capturing = Capturing(config, capturer, record=roles.showing.record)
+    roles.register(roles.capturing, "capturing")
+    roles.register(roles.showing, "showing")
+    return roles
+
+
+def make_controller(config: pytest.Config, settings: Settings) -> Roles:
+    """Show what workers capture; here no test runs."""
+    from pytest_gencore.plugin.showing import Showing
+    from pytest_gencore.plugin.xdist import Controller
+
+    roles = Roles(config, settings)
+    get_run_id = make_run_id_getter()
+    controller = Controller(config, settings, get_run_id=get_run_id, get_results=lambda: showing.results)
+    showing = Showing(
+        config,
+        settings,
+        get_run_id=get_run_id,
+        find_unavailable=controller.find_unavailable,
+        may_have_captures=controller.may_have_captures,
+    )
+    roles.showing = showing
+    roles.register(showing, "showing")
+    roles.register(controller, "controller")
+    return roles
+
+
+def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[str, Any]) -> Roles:
+    """Capture, with what the controller resolved; nothing for a controller without this plugin."""
+    from pytest_gencore.plugin.xdist import WORKER_KEY, Worker
+
+    ours = worker_input.get(WORKER_KEY)
+    if ours is None:
+        return Roles(config, settings)
+    settings = dataclasses.replace(settings, dir=Path(ours["directory"]))
+    roles = Roles(config, settings)
+    capturer = Capturer(
+        config,
+        settings,
+        get_run_id=lambda: str(ours["run_id"]),
+        worker_id=worker_input["workerid"],
+        once_a_worker=ours["once_a_worker"],
+    )
+    roles.capturing = Capturing(config, capturer, record=leave_to_controller)
+    roles.worker = Worker(config, lambda: capturer.unavailable)
+    roles.register(roles.capturing, "capturing")
+    roles.register(roles.worker, "worker")
+    return roles
+
+
+def leave_to_controller(report: pytest.TestReport) -> None:
+    """Record nothing: the report passes to the controller with what is on it."""
+
+
+def make_run_id_getter() -> Callable[[], str]:
+    """Return what gives the id that all processes of this run share; made at first use."""
+
+    @functools.cache
+    def get_run_id() -> str:
+        from pytest_gencore.run.folder import new_run_id
+
+        return new_run_id()
+
+    return get_run_id

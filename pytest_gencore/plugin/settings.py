@@ -1,0 +1,162 @@
+"""The settings: what options and markers mean; precedence marker, command line, ini, default."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gencore.methods import parse_method
+from pytest_gencore.plugin import values
+from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_gencore.methods import Method
+    from pytest_gencore.request.model import Threads
+
+PARSERS: Mapping[str, Callable[[str], object]] = {
+    "dir": values.parse_path,
+    "method": parse_method,
+    "threads": values.parse_threads,
+    "filter": values.parse_core_filter,
+    "timeout": values.parse_timeout,
+    "max_cores": values.parse_count,
+    "max_size": values.parse_size,
+}
+"""Of the options of ``TABLE``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a run, checked."""
+
+    on_fail: bool
+    dir: Path
+    """Absolute."""
+    method: Method
+    threads: Threads
+    filter: int
+    timeout: float | None
+    max_cores: int
+    max_size: int
+    """Bytes."""
+
+    def of_a_request(self) -> dict[str, Any]:
+        """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
+        return {"method": self.method, "threads": self.threads, "core_filter": self.filter}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """The gencore markers of a test, merged; None is what no marker says."""
+
+    enabled: bool = True
+    timeout: float | None = None
+    method: Method | None = None
+    threads: Threads | None = None
+
+
+MARKER_FIELDS = tuple(field.name for field in dataclasses.fields(Marker))
+
+
+def resolve_settings(config: pytest.Config) -> Settings:
+    """Return the settings of the run; raises ``UsageError`` naming the source of a bad value."""
+    fields: dict[str, Any] = {"on_fail": resolve_on_fail(config)}
+    directory_base = config.rootpath
+    for option in TABLE:
+        text, source = find_text(config, option)
+        if text is None:
+            fields[option.name] = option.default
+            continue
+        fields[option.name] = parse_text(option, text, source)
+        if option.name == "dir":
+            directory_base = find_directory_base(config, source)
+    fields["dir"] = directory_base / Path(fields["dir"]).expanduser()
+    return Settings(**fields)
+
+
+def parse_text(option: Option, text: str, source: str) -> object:
+    """Return the value that a text means."""
+    try:
+        return PARSERS[option.name](text)
+    except ValueError as error:
+        message = f"gencore: invalid {option.name} {text!r}: {error} (from {source})"
+        raise pytest.UsageError(message) from None
+
+
+def find_directory_base(config: pytest.Config, source: str) -> Path:
+    """Return what a relative directory is relative to."""
+    if source.startswith("command line"):
+        return config.invocation_params.dir
+    return config.inipath.parent if config.inipath else config.rootpath
+
+
+def read_marker(item: pytest.Item) -> Marker | None:
+    """Return the markers of a test merged, the nearest first; None without any.
+
+    ``enabled`` is that of the nearest marker: a marker on a function switches on what a marker on its class
+    switched off. Raises ``UsageError`` naming the test.
+    """
+    if not has_marker(item):
+        return None
+    merged: dict[str, Any] = {}
+    for mark in item.iter_markers(GROUP):
+        fields = check_marker(mark, item.nodeid)
+        merged = {**fields, **merged}
+    return Marker(**merged)
+
+
+def check_marker(mark: pytest.Mark, nodeid: str) -> dict[str, Any]:
+    """Return the checked keywords of one marker; always with ``enabled``."""
+    where = f"(from marker on test {nodeid})"
+    if mark.args:
+        message = f"gencore: positional arguments are not allowed: {mark.args!r} {where}"
+        raise pytest.UsageError(message)
+    fields: dict[str, Any] = {"enabled": True}
+    for name, value in mark.kwargs.items():
+        if name not in MARKER_FIELDS:
+            known = ", ".join(MARKER_FIELDS)
+            message = f"gencore: unknown keyword {name!r}: expected one of {known} {where}"
+            raise pytest.UsageError(message)
+        if value is None and name != "enabled":
+            continue
+        try:
+            fields[name] = MARKER_CHECKS[name](value)
+        except ValueError as error:
+            message = f"gencore: invalid {name} {value!r}: {error} {where}"
+            raise pytest.UsageError(message) from None
+    return fields
+
+
+def check_enabled(value: object) -> bool:
+    """Return a bool that is one."""
+    if not isinstance(value, bool):
+        raise ValueError("expected True or False")
+    return value
+
+
+MARKER_CHECKS: Mapping[str, Callable[[object], object]] = {
+    "enabled": check_enabled,
+    "timeout": values.check_timeout,
+    "method": parse_method,
+    "threads": values.parse_threads,
+}
+
+
+def apply_marker(settings: Settings, marker: Marker | None) -> Settings:
+    """Return the settings of one test: those of the run, overridden by its marker."""
+    if marker is None:
+        return settings
+    if not marker.enabled:
+        return dataclasses.replace(settings, on_fail=False, timeout=None)
+    changes: dict[str, Any] = {"on_fail": True}
+    for name in ("timeout", "method", "threads"):
+        value = getattr(marker, name)
+        if value is not None:
+            changes[name] = value
+    return dataclasses.replace(settings, **changes)

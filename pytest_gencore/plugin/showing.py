@@ -1,0 +1,177 @@
+"""In the process that the user sees: wait for collectors, complete the junit file, show the summary."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gencore.plugin.attach import describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_gencore.capture import Outcome, Run
+    from pytest_gencore.plugin.progress import StatusLine
+    from pytest_gencore.plugin.results import Finished, Results
+    from pytest_gencore.plugin.settings import Settings
+
+
+class Showing:
+    """A plugin: shows results and writes files about them."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        *,
+        get_run_id: Callable[[], str],
+        find_unavailable: Callable[[], str],
+        may_have_captures: Callable[[], bool],
+    ) -> None:
+        """``find_unavailable`` says why this machine cannot capture, as far as known.
+
+        ``may_have_captures`` says whether there can be captures that no report has named.
+        """
+        self._results: Results | None = None
+        self._reports: list[pytest.TestReport] = []
+        """With something of ours on them, not looked at yet."""
+        self._config = config
+        self._settings = settings
+        self._get_run_id = get_run_id
+        self._find_unavailable = find_unavailable
+        self._may_have_captures = may_have_captures
+        self._junit_path = find_junit_path(config)
+        self._is_shown = False
+
+    def make_header(self) -> list[str]:
+        """Return what is armed and what is in the way; nothing if only markers can ask for captures."""
+        if not self._settings.on_fail:
+            return []
+        reason = self._find_unavailable()
+        armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}"
+        return [f"gencore: no capture is possible: {reason}" if reason else f"gencore: {armed}"]
+
+    @property
+    def results(self) -> Results:
+        """What is known so far; imported when there is something to tell."""
+        if self._results is None:
+            from pytest_gencore.plugin.results import Results
+
+            self._results = Results(self._config.invocation_params.dir)
+        while self._reports:
+            self._results.add_report(self._reports.pop(0))
+        return self._results
+
+    def record(self, report: pytest.TestReport) -> None:
+        """Keep a report with something of ours on it.
+
+        It is looked at later: while a test runs it may have patched what imports need.
+        """
+        self._reports.append(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Wait for collectors and complete the junit file.
+
+        Last, because only then all workers are down and the junit file is written: Ctrl-C during the wait
+        costs nothing but the wait.
+        """
+        unavailable = self._find_unavailable()
+        if unavailable:
+            self.results.add_unavailable(unavailable)
+        try:
+            if self._has_captures():
+                self._finish()
+        except Exception as error:  # noqa: BLE001 - the end of a run must not depend on its archives
+            self.results.add_note(f"cannot complete the captures: {describe_error(error)}")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the summary."""
+        self._show(terminalreporter)
+
+    def close(self) -> None:
+        """Show what pytest had no summary for: there is none after an internal error."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            self._show(reporter)
+
+    def _has_captures(self) -> bool:
+        """Return whether a report names captures, or there is the folder in which unnamed ones would be."""
+        if self._reports or (self._results is not None and self._results.reports):
+            return True
+        if not (self._settings.on_fail or self._may_have_captures()):
+            return False
+        from pytest_gencore.run.folder import run_folder_name
+
+        return (self._settings.dir / run_folder_name(self._get_run_id())).exists()
+
+    def _show(self, reporter: pytest.TerminalReporter) -> None:
+        if self._is_shown or (self._results is None and not self._reports):
+            return
+        lines = self.results.make_lines()
+        if lines:
+            self._is_shown = True
+            reporter.section("gencore")
+            for line in lines:
+                reporter.line(line)
+
+    def _finish(self) -> None:
+        from pytest_gencore.capture import Run
+        from pytest_gencore.plugin.progress import StatusLine
+
+        run = Run(self._settings.dir, self._get_run_id())
+        status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))
+        try:
+            outcomes = run.wait(progress=status_line.show)
+        except KeyboardInterrupt:
+            outcomes = self._wait_after_interrupt(run, status_line)
+        self.results.settle(outcomes)
+        self.results.add_refusals(run.refusals(), self._settings)
+        status_line.finish(f"gencore: {self.results.make_count_text()}")
+        self._call_captured_hooks()
+        self._complete_junit()
+        run.close()
+
+    def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
+        """Go on waiting; a second Ctrl-C gives up what is not finished."""
+        try:
+            status_line.say_interrupted(run.outcomes())
+            return run.wait(progress=status_line.show)
+        except KeyboardInterrupt:
+            return run.cancel()
+
+    def _call_captured_hooks(self) -> None:
+        for entry in self.results.finished:
+            self._call_captured_hook(entry)
+
+    def _call_captured_hook(self, entry: Finished) -> None:
+        nodeid = entry.subject.nodeid
+        try:
+            self._config.hook.pytest_gencore_captured(config=self._config, nodeid=nodeid, archive=entry.path)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            self.results.add_note(f"hook pytest_gencore_captured failed: {describe_error(error)}")
+
+    def _complete_junit(self) -> None:
+        if self._junit_path is None or not self._junit_path.exists():
+            return
+        from pytest_gencore.junit import attacher
+
+        try:
+            problems = attacher.attach_to_junit(self._junit_path, self.results.make_archives(), os.environ)
+        except Exception as error:  # noqa: BLE001 - a file that is not what it should be
+            problems = [f"junit: no attachments in {self._junit_path}: {describe_error(error)}"]
+        for problem in problems:
+            self.results.add_note(problem)
+
+
+def find_junit_path(config: pytest.Config) -> Path | None:
+    """Return where pytest writes its junit file, None without one."""
+    path = config.getoption("xmlpath", None)
+    if not path:
+        return None
+    from pytest_gencore.junit import attacher
+
+    return attacher.find_junit_path(path)

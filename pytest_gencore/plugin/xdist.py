@@ -1,0 +1,147 @@
+"""What controller and workers of pytest-xdist tell each other.
+
+::
+
+    controller            worker
+    configure_node ─────► workerinput: directory, run id
+                          makereport: capture
+    logreport ◄────────── report.gencore
+    testnodedown ◄─────── workeroutput: what does not belong to a single report
+    sessionfinish: wait for the collectors, correct the junit file, call pytest_gencore_captured
+    terminal_summary
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gencore.errors import GencoreError
+from pytest_gencore.plugin.attach import describe_error, is_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.plugin.deadworkers import DeadWorkers
+    from pytest_gencore.plugin.results import Results
+    from pytest_gencore.plugin.settings import Settings
+
+WORKER_KEY = "gencore"
+"""Of our data, in ``workerinput`` and ``workeroutput``."""
+
+
+class Controller:
+    """A plugin of the controller, beside ``Showing``: it resolves directory and run id for all workers."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        *,
+        get_run_id: Callable[[], str],
+        get_results: Callable[[], Results],
+    ) -> None:
+        self._get_results = get_results
+        self._config = config
+        self._settings = settings
+        self._get_run_id = get_run_id
+        self._dead_workers: DeadWorkers | None = None
+        self._unavailable: str | None = None
+
+    def find_unavailable(self) -> str:
+        """Say on behalf of the workers why none can capture: they tell it only when they end."""
+        if not self._settings.on_fail:
+            return ""
+        if self._unavailable is None:
+            self._unavailable = find_obstacle(self._get_run_id)
+        return self._unavailable
+
+    def may_have_captures(self) -> bool:
+        """Return whether there may be captures of workers that died."""
+        return self._dead_workers is not None and self._settings.dir.is_dir()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker what is resolved here; without it the worker captures nothing."""
+        try:
+            run_id = self._get_run_id()
+        except GencoreError as error:
+            self._get_results().add_unavailable(describe_error(error) if self._settings.on_fail else "")
+            return
+        node.workerinput[WORKER_KEY] = {
+            "directory": str(self._settings.dir),
+            "run_id": run_id,
+            "once_a_worker": self._config.getoption("dist", "no") == "each",
+        }
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record what workers captured."""
+        if is_ours(report):
+            self._get_results().add_report(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take over what a worker says when it ends; raises its usage error."""
+        if error is not None and error != "keyboard-interrupt":
+            self._look_at_dead(node)
+        output = getattr(node, "workeroutput", {}).get(WORKER_KEY, {})
+        if output.get("usage_error"):
+            raise pytest.UsageError(output["usage_error"])
+        self._get_results().add_unavailable(output.get("unavailable", ""))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Tell on the report of a crashed test what was captured of it."""
+        node = getattr(report, "node", None)
+        if self._dead_workers is None or node is None:
+            return
+        try:
+            self._dead_workers.attach(node.gateway.id, report)
+        except Exception as error:  # noqa: BLE001 - the report goes on without us
+            self._get_results().add_note(f"cannot describe a crash: {describe_error(error)}")
+
+    def _look_at_dead(self, node: Any) -> None:
+        from pytest_gencore.capture import Run
+        from pytest_gencore.plugin.deadworkers import DeadWorkers
+
+        try:
+            if self._dead_workers is None:
+                self._dead_workers = DeadWorkers(Run(self._settings.dir, self._get_run_id()))
+            self._dead_workers.add(node.gateway.id, node, self._get_results().find_paths())
+        except Exception as error:  # noqa: BLE001 - xdist goes on without us
+            self._get_results().add_note(
+                f"cannot look for the captures of a dead worker: {describe_error(error)}"
+            )
+
+
+class Worker:
+    """A plugin of a worker, beside ``Capturing``."""
+
+    def __init__(self, config: pytest.Config, find_unavailable: Callable[[], str]) -> None:
+        self._config = config
+        self._find_unavailable = find_unavailable
+
+    def pass_on(self, error: pytest.UsageError) -> None:
+        """Leave a usage error to the controller: xdist itself takes it for a crash."""
+        self._output()["usage_error"] = str(error)
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the controller what does not belong to a single report."""
+        self._output()["unavailable"] = self._find_unavailable()
+
+    def _output(self) -> dict[str, Any]:
+        output: dict[str, Any] = self._config.workeroutput.setdefault(WORKER_KEY, {})  # type: ignore[attr-defined]
+        return output
+
+
+def find_obstacle(get_run_id: Callable[[], str]) -> str:
+    """Return why no process on this machine can capture, as far as that can be seen without capturing."""
+    try:
+        from pytest_gencore.capture import CaptureEngine
+
+        CaptureEngine.check_available()
+        get_run_id()
+    except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
+        return describe_error(error)
+    return ""

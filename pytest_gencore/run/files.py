@@ -1,0 +1,141 @@
+"""The files of the run's hidden folder: the protocol between captured processes, collectors, and who waits.
+
+The table in docs/explanation/how-a-capture-works.md is made from ``FILES``. What is made by the launcher is
+made in csrc/runfiles.c, under the same names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_PLACEHOLDER = re.compile(r"NAME|HASH|\bN\b")
+PARTIAL_SUFFIX: Final = ".partial"
+"""Behind the name of an archive that is not finished; it is in the artifact directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """One kind of file."""
+
+    pattern: str
+    """Its name: ``NAME`` is that of an archive without ``.tar.gz``, ``HASH`` of a test, ``N`` a number."""
+    made_by: str
+    read_by: str
+    removed_by: str
+    """Besides whoever removes the folder."""
+    meaning: str
+
+    def named(self, part: str | int = "") -> str:
+        """Return the name of one, with what stands for the placeholder."""
+        return _PLACEHOLDER.sub(str(part), self.pattern)
+
+    @property
+    def glob(self) -> str:
+        """A pattern for ``Path.glob``."""
+        return self.named("*")
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether the folder may be removed while it is there: nothing in it belongs to one capture."""
+        return not self.pattern.startswith("NAME")
+
+    def matches(self, name: str) -> bool:
+        """Whether a file of this name is one of these."""
+        before, found, after = _PLACEHOLDER.sub("*", self.pattern).partition("*")
+        return name.startswith(before) and name.endswith(after) if found else name == before
+
+
+_COLLECTOR, _LAUNCHER, _WAITING = "collector", "launcher", "waiting process"
+
+STATE: Final = RunFile(
+    "NAME.json",
+    _LAUNCHER,
+    _WAITING,
+    f"{_COLLECTOR}, {_WAITING}",
+    "the state of a capture: what it is about, how far it is, how it ended; locked while its collector lives",
+)
+LOG: Final = RunFile(
+    "NAME.log",
+    _LAUNCHER,
+    _WAITING,
+    f"{_COLLECTOR}, {_WAITING}",
+    "what its collector wrote to its standard error",
+)
+DIAGNOSIS: Final = RunFile(
+    "NAME.txt", _COLLECTOR, _WAITING, f"{_COLLECTOR}, {_WAITING}", "the diagnosis: trigger and stacks"
+)
+WORK: Final = RunFile(
+    "NAME/",
+    _LAUNCHER,
+    _COLLECTOR,
+    f"{_COLLECTOR}, {_WAITING}",
+    "the working directory of its snapshot; the kernel's core goes there with a relative `core_pattern`",
+)
+CLAIM: Final = RunFile(
+    "claim-HASH",
+    _LAUNCHER,
+    f"{_LAUNCHER}, {_WAITING}",
+    "collector of a capture that failed",
+    "a captured test; a byte in it for each further capture of it that was refused",
+)
+QUOTA: Final = RunFile(
+    "slot-N",
+    _LAUNCHER,
+    _LAUNCHER,
+    "collector of a capture that failed",
+    "one of the captures that the run may make",
+)
+REFUSED_LIMIT: Final = RunFile(
+    "refused-limit", _LAUNCHER, _WAITING, "", "a byte for each capture refused because of their number"
+)
+REFUSED_FULL: Final = RunFile(
+    "refused-full", _LAUNCHER, _WAITING, "", "a byte for each capture refused because of the archives' size"
+)
+FULL: Final = RunFile("full", _COLLECTOR, _LAUNCHER, "", "the archives are as large as they may be")
+SEEN: Final = RunFile(
+    "seen-NAME",
+    _WAITING,
+    _COLLECTOR,
+    "",
+    "a report names this archive, of a capture at a deadline; its collector need not report it",
+)
+DROP: Final = RunFile("drop-NAME", _WAITING, _COLLECTOR, "", "this archive is not wanted any more")
+COLLECTOR_SLOT: Final = RunFile(
+    "collector-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector at work; others of the run wait"
+)
+BUDGET: Final = RunFile(
+    "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
+)
+JUNIT: Final = RunFile(
+    "junit", _COLLECTOR, _COLLECTOR, "", "which junit XML collectors have written in place of pytest; locked"
+)
+CLOSED: Final = RunFile(
+    "closed", f"{_WAITING}, {_COLLECTOR}", _COLLECTOR, "", "no process waits any more: collectors clean up"
+)
+
+FILES: Final = (
+    STATE,
+    LOG,
+    DIAGNOSIS,
+    WORK,
+    CLAIM,
+    QUOTA,
+    REFUSED_LIMIT,
+    REFUSED_FULL,
+    FULL,
+    SEEN,
+    DROP,
+    COLLECTOR_SLOT,
+    BUDGET,
+    JUNIT,
+    CLOSED,
+)
+OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)
+"""Those that belong to one capture, besides its folder."""
+
+
+def partial_name(name: str) -> str:
+    """Return what the archive ``name`` is called until it is finished."""
+    return f"{name}.tar.gz{PARTIAL_SUFFIX}"

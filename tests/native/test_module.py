@@ -1,0 +1,64 @@
+"""The extension's own checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pytest_gencore.capture import _native
+from pytest_gencore.protocol import Stage
+
+MESSAGES = [b""] * len(Stage)
+
+
+@pytest.mark.parametrize("name", ["argv", "envp", "directory", "run_name", "messages"])
+def test_a_zero_in_a_text_is_refused(name: str) -> None:
+    """It would end the text."""
+    arguments = [[b"x"], [b"A=B"], b"/x", b".r", MESSAGES]
+    position = ("argv", "envp", "directory", "run_name", "messages").index(name)
+    value = arguments[position]
+    arguments[position] = [b"a\0b", *value[1:]] if isinstance(value, list) else b"a\0b"
+    prepare: Any = _native.prepare
+    with pytest.raises(ValueError, match="embedded null byte"):
+        prepare(*arguments, -1, -1)
+
+
+@pytest.mark.parametrize("phase", [-1, 4])
+def test_there_are_four_phases(phase: int) -> None:
+    with pytest.raises(ValueError, match="no such phase"):
+        _native.set_test_phase(phase, 1)
+
+
+@pytest.mark.parametrize("which", [-1, 2])
+def test_there_are_two_deadlines(which: int) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        _native.cancel_deadline(which)
+
+
+IN_ANOTHER_INTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+from pytest_gencore.capture import _native
+inner = '''
+try:
+    from pytest_gencore.capture import _native
+except ImportError as error:
+    print(error)
+'''
+number = interpreters.create()
+interpreters.run_string(number, inner)
+interpreters.destroy(number)
+"""
+
+
+def test_only_the_main_interpreter_captures() -> None:
+    """Handlers, timers and the engine are those of the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ANOTHER_INTERPRETER], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "captures work in the main interpreter only" in done.stdout
