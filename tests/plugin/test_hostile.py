@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
+from projects import QUICK
+from tables import Table
 
 if TYPE_CHECKING:
     from sample_runs import FindArchives, RunGencore
@@ -119,28 +121,40 @@ SAMPLES = {
 }
 
 
+PATCH = """
+    import pytest
+    @pytest.fixture
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            def broken(*args, **kwargs): raise RuntimeError("patched")
+            import socket, subprocess, tempfile, uuid
+            patch.setattr({name!r}, broken)
+            yield
+    def test_x(patched): assert 0
+"""
+
+
+def row_of(name: str) -> str:
+    return name.replace(".", "_")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Table:
+    """All of them, one after the other, in one process, which no patch may outlive.
+
+    Plain tracebacks: pytest itself asks some of these functions when it makes its own report.
+    """
+    sources = {row_of(name): PATCH.format(name=name) for name in PATCHED}
+    fake = bool(request.config.getoption("--fake-engine"))
+    return Table(tmp_path_factory.mktemp("patched"), sources, *QUICK, "--tb=native", fake=fake)
+
+
+@pytest.mark.xdist_group("patched")
 @pytest.mark.parametrize("name", PATCHED)
-def test_patched(
-    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, name: str
-) -> None:
-    pytester.makepyfile(
-        test_a=f"""
-        import pytest
-        @pytest.fixture
-        def patched():
-            with pytest.MonkeyPatch.context() as patch:
-                def broken(*args, **kwargs): raise RuntimeError("patched")
-                import socket, subprocess, tempfile, uuid
-                patch.setattr({name!r}, broken)
-                yield
-        def test_x(patched): assert 0
-        """
-    )
-    # Plain: pytest itself asks some of these functions when it makes its own report.
-    result = run_gencore("--gencore-on-fail", "--tb=native")
-    if result.parseoutcomes() != {"failed": 1}:
+def test_patched(table: Table, name: str) -> None:
+    if table.counts(row_of(name)) != {"failed": 1}:
         pytest.skip("pytest itself needs the function")
-    assert list(find_archives()) == ["test_a.py::test_x call"]
+    assert list(table.archives(row_of(name))) == ["test_x call"]
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -22,16 +22,18 @@ import json
 class Reporter:
     def __init__(self, config):
         self.config = config
+        self.reports = []
     def pytest_runtest_logreport(self, report):
         category = self.config.hook.pytest_report_teststatus(report=report, config=self.config)[0]
-        facts = {"nodeid": report.nodeid, "when": report.when, "category": category,
-                 "gencore": getattr(report, "gencore", None), "sections": report.sections}
-        with open(%r, "a") as file:
-            file.write(json.dumps(facts) + "\\n")
+        self.reports.append({"nodeid": report.nodeid, "when": report.when, "category": category})
+    def pytest_unconfigure(self):
+        with open(%r, "w") as file:
+            json.dump(self.reports, file)
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Reporter(config))
 """
+"""Written at the end: while a row runs, what is needed to write may be patched."""
 
 
 class Table:
@@ -40,7 +42,7 @@ class Table:
     def __init__(self, folder: Path, sources: Mapping[str, str], *arguments: str, fake: bool = False) -> None:
         """Write ``test_ROW.py`` for each row and run pytest with ``QUICK`` unless there are arguments."""
         self.project = Project(folder)
-        self._reports = folder / "reports.jsonl"
+        self._reports = folder / "reports.json"
         self.project.write(
             conftest=REPORTER % str(self._reports), **{f"test_{row}": text for row, text in sources.items()}
         )
@@ -54,7 +56,7 @@ class Table:
 
     def reports(self, row: str) -> list[dict[str, Any]]:
         """Return the reports of a row, in their order."""
-        reports = map(json.loads, self._reports.read_text().splitlines())
+        reports = json.loads(self._reports.read_text())
         return [report for report in reports if is_of(row, report["nodeid"])]
 
     def counts(self, row: str) -> dict[str, int]:
