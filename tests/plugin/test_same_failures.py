@@ -148,7 +148,7 @@ STYLES = {
     "native": ("--tb=native",),
     "locals": ("--showlocals", "--tb=long"),
     "full": ("--full-trace",),
-    "xdist": ("-n2",),
+    "xdist": ("-n2", "--dist=loadfile"),  # else which test asks first for a fixture of the module is chance
 }
 
 
