@@ -19,6 +19,7 @@ COUNT = int(os.environ.get("GENCORE_FUZZ_COUNT", "1000"))
 SEED = int(os.environ.get("GENCORE_FUZZ_SEED", "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(max(120, COUNT // 50))
 def test_damaged_archives(tmp_path: Path) -> None:
     """Refused or unpacked, in one process, with at most 100 MiB more memory; nothing is written elsewhere."""

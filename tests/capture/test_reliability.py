@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from kernel import settings_lock
 from process_state import processes_in
 from subjects import run_subject
@@ -33,6 +34,7 @@ report(outcomes=captures.finish(), before=before, after=after, pid=os.getpid(), 
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_captures(tmp_path: Path) -> None:
     """Both methods, several at a time."""
     temporary = tmp_path / "tmp"

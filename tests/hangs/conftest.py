@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from native_builds import compile_c
+from native_builds import compile_once, shared_folder
 from projects import Project
 
 if TYPE_CHECKING:
@@ -26,5 +26,5 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def crashers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the library of ``crashers.c``."""
-    output = tmp_path_factory.mktemp("crashers") / "libcrashers.so"
-    return compile_c(output, [CRASHERS], ["-shared", "-fPIC", "-Wno-infinite-recursion"])
+    output = shared_folder(tmp_path_factory) / "libcrashers.so"
+    return compile_once(output, [CRASHERS], ["-shared", "-fPIC", "-Wno-infinite-recursion"])

@@ -161,6 +161,7 @@ def outcomes(ended: Ended) -> list[str]:
     return sorted(lines) + [re.sub(r", \d+ warnings?", "", line) for line in numbers]
 
 
+@pytest.mark.slow
 @needs("gcc")
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_round(tmp_path: Path, crashers: Path, number: int) -> None:

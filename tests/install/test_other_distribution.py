@@ -27,10 +27,14 @@ from wheels import build_wheel, clean_environment, copy_sources, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("GENCORE_OTHER_DISTRIBUTION") != "1",
-    reason="makes a root file system of another release: only with GENCORE_OTHER_DISTRIBUTION=1",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(
+        os.environ.get("GENCORE_OTHER_DISTRIBUTION") != "1",
+        reason="makes a root file system of another release: only with GENCORE_OTHER_DISTRIBUTION=1",
+    ),
+]
 
 RELEASES = ("trixie", "bookworm")
 """Of Debian; the first that this machine is not. Both have a Python that the command line runs on."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from native_builds import NATIVE, PROGRAMS, SANITIZERS, SIGNAL_SAFE_SOURCES, compile_c
+from native_builds import NATIVE, PROGRAMS, SANITIZERS, SIGNAL_SAFE_SOURCES, compile_once, shared_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,33 +16,33 @@ DRIVER = [*sorted(NATIVE.glob("driver*.c")), *SIGNAL_SAFE_SOURCES]
 
 @pytest.fixture(scope="session")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("builds")
+    return shared_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def fake_collector(builds: Path) -> Path:
-    return compile_c(builds / "fake_collector", [PROGRAMS / "fake_collector.c"])
+    return compile_once(builds / "fake_collector", [PROGRAMS / "fake_collector.c"])
 
 
 @pytest.fixture(scope="session")
 def driver(builds: Path) -> Path:
-    return compile_c(builds / "driver", DRIVER)
+    return compile_once(builds / "driver", DRIVER)
 
 
 @pytest.fixture(scope="session")
 def sanitized_driver(builds: Path) -> Path:
-    return compile_c(builds / "driver_sanitized", DRIVER, SANITIZERS)
+    return compile_once(builds / "driver_sanitized", DRIVER, SANITIZERS)
 
 
 @pytest.fixture(scope="session")
 def aarch64_driver(builds: Path) -> Path:
-    return compile_c(builds / "driver_aarch64", DRIVER, compiler="aarch64-linux-gnu-gcc")
+    return compile_once(builds / "driver_aarch64", DRIVER, compiler="aarch64-linux-gnu-gcc")
 
 
 @pytest.fixture(scope="session")
 def helpers(builds: Path) -> Path:
     """Return a library for the Python programs."""
-    return compile_c(builds / "libhelpers.so", [PROGRAMS / "helpers.c"], ["-shared", "-fPIC"])
+    return compile_once(builds / "libhelpers.so", [PROGRAMS / "helpers.c"], ["-shared", "-fPIC"])
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from native_builds import run_subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_fifty_of_fifty_captures_succeed(tmp_path: Path) -> None:
     report = json.loads(run_subject("churn.py", 50, tmp_path / "out", timeout=120))
     assert report["made"] == 50

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "pytest_gencore" / "capture" / "csrc"
@@ -37,6 +41,26 @@ def compile_c(
     command = [compiler, *STRICT, *flags, *map(str, sources), "-o", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
+    return output
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of pytest-xdist have, and no other session."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "builds"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def compile_once(
+    output: Path, sources: Sequence[Path], flags: Sequence[str] = (), compiler: str = "gcc"
+) -> Path:
+    """Compile unless another worker has, or wait for it while it does."""
+    with output.with_name(f"{output.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            partial = compile_c(output.with_name(f"{output.name}.partial"), sources, flags, compiler)
+            partial.rename(output)
     return output
 
 

@@ -50,6 +50,12 @@ class Ended:
         return re.findall(r"^gencore: core archive: (\S+)  \(", self.err, re.MULTILINE)
 
 
+def show(out: str, err: str) -> None:
+    """Print what an inner run wrote: pytest shows it with the failure of a test that looked at the run."""
+    print(out, end="")
+    print(err, end="", file=sys.stderr)
+
+
 class Running:
     """A run of pytest."""
 
@@ -60,6 +66,7 @@ class Running:
     def end(self, timeout: float = 120) -> Ended:
         """Wait for the end of the process, and of the collectors that may still have something to say."""
         out, err = self.process.communicate(timeout=timeout)
+        show(out, err)
         assert "INTERNALERROR" not in out + err, out + err
         return Ended(self.process.returncode, out, err)
 
@@ -69,6 +76,7 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         out, err = self.process.communicate(timeout=60)
+        show(out, err)
         return Ended(self.process.returncode, out, err)
 
 

@@ -77,6 +77,8 @@ def run_subject(
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
+    print(output.decode(errors="replace"), end="")
+    print(errors.decode(errors="replace"), end="", file=sys.stderr)
     answers = [line for line in output.decode(errors="replace").splitlines() if line.startswith(_ANSWER)]
     assert process.returncode == 0, errors.decode(errors="replace")
     assert answers, errors.decode(errors="replace")

@@ -9,7 +9,7 @@ import collections
 import json
 from typing import TYPE_CHECKING, Any
 
-from projects import QUICK, Project
+from projects import QUICK, Project, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,7 @@ class Table:
 
     def reports(self, row: str) -> list[dict[str, Any]]:
         """Return the reports of a row, in their order."""
+        show(self.ended.out, self.ended.err)
         reports = json.loads(self._reports.read_text())
         return [report for report in reports if is_of(row, report["nodeid"])]
 
