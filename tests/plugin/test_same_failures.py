@@ -131,7 +131,8 @@ CONFTEST = """
     def pytest_runtest_logreport(report):
         if report.longrepr is not None:
             sections = [section for section in report.sections if section[0] != "gencore"]
-            key = f"{report.nodeid} {report.when} {len(texts) if 'subtests' in report.nodeid else ''}"
+            start = f"{report.nodeid} {report.when}"
+            key = f"{start} {sum(known.startswith(start) for known in texts)}"  # subtests share their nodeid
             texts[key] = [report.longreprtext, sections]
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(session):
