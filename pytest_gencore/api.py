@@ -13,7 +13,8 @@ from pytest_gencore.errors import ArchiveError
 if TYPE_CHECKING:
     from pytest_gencore.capture import Capture, CaptureRequest, Threads
     from pytest_gencore.methods import MethodName
-    from pytest_gencore.run.run import Outcome, Run
+    from pytest_gencore.run.outcome import Outcome
+    from pytest_gencore.run.run import Run
 
 DEFAULT_DIRECTORY = "gencore-artifacts"
 

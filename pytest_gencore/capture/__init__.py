@@ -16,7 +16,8 @@ from pytest_gencore.run.folder import new_run_id
 from pytest_gencore.triggers import Trigger
 
 if TYPE_CHECKING:
-    from pytest_gencore.run.run import Outcome, Run
+    from pytest_gencore.run.outcome import Outcome
+    from pytest_gencore.run.run import Run
 
 __all__ = [
     "Capture",

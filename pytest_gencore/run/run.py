@@ -10,8 +10,7 @@ import select
 import shutil
 import signal
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
 from pytest_gencore.run.folder import (
@@ -23,55 +22,19 @@ from pytest_gencore.run.folder import (
     run_folder_name,
     sweep,
 )
+from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.run.state import CaptureState, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_gencore.triggers import Trigger
 
 _TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000
 _CANCEL_SECONDS = 5.0
 _TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
 """Longest time that a finished collector is waited for; it takes some milliseconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became, or is becoming, of one capture."""
-
-    archive: Path
-    state: Literal["working", "done", "failed", "dropped"]
-    """``dropped``: nobody wanted the archive any more, see ``Run.drop``."""
-    reason: str
-    """Why it failed; for a finished one what is worth knowing (truncated, ...); else empty."""
-    nodeid: str | None
-    phase: str | None
-    worker_id: str | None
-    trigger: Trigger | None
-    """None until the collector has said it."""
-    method: str
-    size_bytes: int
-    """Size of the finished archive; 0 before."""
-    bytes_done: int
-    bytes_total: int
-    """Bytes of core and libraries read so far and in all; 0 while unknown."""
-    queued: bool = False
-    """Whether it waits for other collectors of the run; its snapshot exists."""
-    captured_pid: int = 0
-    """The captured process; 0 while unknown."""
-    attempt: int = 1
-    """1 for the first run of the test, one more for each rerun."""
-    signal: int | None = None
-    """Number of the signal behind it, for trigger ``crash``."""
-    summary: str = ""
-    """One line: what happened, and where."""
-    deadline_source: str | None = None
-    """Who set the deadline, for trigger ``timeout``."""
-    answer: str = ""
-    """What happened and where every thread was, some lines for a log; empty as long as it is not known."""
 
 
 class Run:

@@ -1,0 +1,47 @@
+"""What became of a capture, for those who wait for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gencore.triggers import Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became, or is becoming, of one capture."""
+
+    archive: Path
+    state: Literal["working", "done", "failed", "dropped"]
+    """``dropped``: nobody wanted the archive any more, see ``Run.drop``."""
+    reason: str
+    """Why it failed; for a finished one what is worth knowing (truncated, ...); else empty."""
+    nodeid: str | None
+    phase: str | None
+    worker_id: str | None
+    trigger: Trigger | None
+    """None until the collector has said it."""
+    method: str
+    size_bytes: int
+    """Size of the finished archive; 0 before."""
+    bytes_done: int
+    bytes_total: int
+    """Bytes of core and libraries read so far and in all; 0 while unknown."""
+    queued: bool = False
+    """Whether it waits for other collectors of the run; its snapshot exists."""
+    captured_pid: int = 0
+    """The captured process; 0 while unknown."""
+    attempt: int = 1
+    """1 for the first run of the test, one more for each rerun."""
+    signal: int | None = None
+    """Number of the signal behind it, for trigger ``crash``."""
+    summary: str = ""
+    """One line: what happened, and where."""
+    deadline_source: str | None = None
+    """Who set the deadline, for trigger ``timeout``."""
+    answer: str = ""
+    """What happened and where every thread was, some lines for a log; empty as long as it is not known."""
