@@ -204,12 +204,11 @@ def _collector_command() -> list[str]:
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
     paths = [str(Path(__file__).resolve().parents[2])]
-    for optional in ("isal", "psutil"):
-        spec = importlib.util.find_spec(optional)
-        if spec is not None and spec.origin is not None:
-            folder = str(Path(spec.origin).resolve().parents[1])
-            if folder not in paths:
-                paths.append(folder)
+    spec = importlib.util.find_spec("isal")
+    if spec is not None and spec.origin is not None:
+        folder = str(Path(spec.origin).resolve().parents[1])
+        if folder not in paths:
+            paths.append(folder)
     return [sys.executable, "-I", "-S", "-c", _START, *paths]
 
 

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from pytest_gencore.collector import abort
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
@@ -26,7 +24,6 @@ from pytest_gencore.collector.source.handover import Handover, parse_handover
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.junit.journal import JOURNAL_LIMIT, Journal, parse_journal
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
 from pytest_gencore.run.concurrency import collector_slot
@@ -34,6 +31,7 @@ from pytest_gencore.run.quota import SizeQuota
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
+    from pytest_gencore.junit.journal import Journal
 
 _OOM_SCORE = "900"
 """After the snapshot, which has 1000, and before any test."""
@@ -96,7 +94,7 @@ def main() -> None:
     finisher = collector.finisher
     try:
         with abort.interrupts():
-            _lower_priority()
+            _be_killed_first()
             artifact = collector.work()
         finisher.publish(artifact)
     except CaptureDropped:
@@ -119,18 +117,18 @@ def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:
     """Read the notes for the junit file from the snapshot; None if there are none, or another's to write."""
     if not (handover.context.run.session.is_local and handover.journal_size and handover.journal_address):
         return None
+    from pytest_gencore.junit.journal import JOURNAL_LIMIT, parse_journal  # few captures need it
+
     return parse_journal(snapshot.read(handover.journal_address, min(handover.journal_size, JOURNAL_LIMIT)))
 
 
-def _lower_priority() -> None:
-    """Let tests use the disk first, and let the kernel kill us first: see oom_score_adj in proc(5).
+def _be_killed_first() -> None:
+    """Let the kernel kill us before any test when memory runs out: see oom_score_adj in proc(5).
 
-    Our priority for processors is lowered by the launcher.
+    Our priorities for processors and disks are lowered by the launcher.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
-    with contextlib.suppress(psutil.Error, OSError):
-        psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
 
 
 if __name__ == "__main__":

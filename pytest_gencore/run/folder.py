@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,7 +44,7 @@ def new_run_id() -> str:
     except (OSError, ValueError, IndexError) as error:
         message = f"this process cannot be seen in /proc: {error}"
         raise UnavailableError(message, help_text="mount /proc") from error
-    return f"{os.getpid()}-{birth}-{uuid.uuid4().hex[:12]}"
+    return f"{os.getpid()}-{birth}-{os.urandom(6).hex()}"
 
 
 def run_folder_name(run_id: str) -> str:

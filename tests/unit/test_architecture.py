@@ -38,7 +38,6 @@ ALLOWED = {
 FOREIGN = {
     "plugin": {"pytest", "pluggy"},
     "archive": {"isal"},
-    "collector": {"psutil"},
     "cli": {"click"},
 }
 """Which packages that are not in the standard library a room may import."""

@@ -26,6 +26,10 @@
 #define TRACE_SECONDS 2
 #define PIECE (1024 * 1024)
 #define LOWER_BY 10 /* of nice(2), which ends at 19 by itself */
+#ifndef IOPRIO_WHO_PROCESS
+#define IOPRIO_WHO_PROCESS 1 /* ioprio_set(2); <linux/ioprio.h> came with Linux 5.15 */
+#endif
+#define IOPRIO_LOWEST_BEST_EFFORT (2 << 13 | 7)
 
 /* Without close_range (before Linux 5.9) only what is open is closed: nofile may be a billion. */
 static void
@@ -105,6 +109,8 @@ gencore_lower_priority(void)
     if (raised > 0) {
         (void)raw3(SYS_setpriority, PRIO_PROCESS, 0, 20 - raised + LOWER_BY);
     }
+    /* The lowest of the usual class; threads that are started later have it, too. */
+    (void)raw3(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST_BEST_EFFORT);
 }
 
 static void

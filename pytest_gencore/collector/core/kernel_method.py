@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -61,7 +60,7 @@ def _describe(pid: int, handover: Handover) -> CoreFacts:
         pid=pid,
         tid=pid,
         signal=_SIGSEGV,
-        hostname=socket.gethostname(),
+        hostname=os.uname().nodename,
         comm=handover.threads[0].name,
         executable=handover.context.run.executable,
     )

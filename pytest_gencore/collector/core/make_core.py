@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_gencore.collector.core.kernel_method import dump_core
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,5 +19,7 @@ def make_core(method: str, handover: Handover, source: CoreSource, check: Callab
     meanwhile, and what it raises ends that. Raises ArchiveError if there can be no core by this method.
     """
     if method == "kernel":
+        from pytest_gencore.collector.core.kernel_method import dump_core  # few captures need it
+
         return dump_core(handover, source.snapshot, source.notes, check)
     return source.build_core(handover.core_filter)
