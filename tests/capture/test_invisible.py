@@ -1,4 +1,4 @@
-"""A capture is invisible to the process that it captures: issue 2, what must be shown, item 5."""
+"""A capture is invisible to the process that it captures."""
 
 from __future__ import annotations
 

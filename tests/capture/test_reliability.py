@@ -1,4 +1,4 @@
-"""A hundred captures in one process leave nothing: issue 2, what must be shown, item 7."""
+"""A hundred captures in one process leave nothing."""
 
 from __future__ import annotations
 
