@@ -85,3 +85,11 @@ def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
 def answer(output: str) -> Any:
     """Return the JSON that a subcommand has printed."""
     return json.loads(output)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder for temporary files of programs."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"

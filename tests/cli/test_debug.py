@@ -1,4 +1,4 @@
-"""debug and stacks: the debugger takes the archive's files, and nothing of the archive is run."""
+"""debug: the debugger takes the archive's files, and nothing of the archive is run."""
 
 from __future__ import annotations
 
@@ -13,34 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from capabilities import needs
-from gencore_archives import read_manifest
+from gencore_archives import read_manifest, threads_of
 from kernel import wait_until
 from repacked import repack
 from subjects import search_path
 
 from pytest_gencore.archive import parse_manifest
-from pytest_gencore.cli import python_commands, stacks
+from pytest_gencore.cli import python_commands
 from pytest_gencore.cli.tools import find_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from click.testing import Result
-
-    Gencore = Callable[..., Result]
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder for temporary files of programs."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    return tmp_path / "tmp"
-
-
-def threads_of(archive: Path) -> list[int]:
-    return [thread["tid"] for thread in read_manifest(archive)["threads"]]
 
 
 # ---- debug -----------------------------------------------------------------------------------------------
@@ -219,123 +204,3 @@ def test_mismatch_of_build_ids_is_reported(
 
     assert f"warning: {path} has the build id " in result.stderr
     assert "the manifest says 0000" in result.stderr
-
-
-# ---- Python's commands for gdb ---------------------------------------------------------------------------
-
-
-def manifest_of(version: str, implementation: str = "CPython") -> Any:
-    from made_archives import new_manifest
-
-    manifest = new_manifest()
-    manifest["versions"]["python"] = {"implementation": implementation, "version": version}
-    return parse_manifest(json.dumps(manifest).encode())
-
-
-def test_script_is_found_beside_the_python_of_that_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "prefix" / "bin"
-    folder.mkdir(parents=True)
-    monkeypatch.setenv("PATH", str(folder))
-    (folder / "python3.77").write_text("#!/bin/sh\n")
-    (folder / "python3.77").chmod(0o755)
-    script = folder / "python3.77-gdb.py"
-    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None
-
-    script.write_text("#!/bin/sh\nexec something\n")
-    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None, "a wrapper is no script"
-    script.write_text("import gdb\n")
-    script.chmod(0o646)
-    assert python_commands.find_on_machine(manifest_of("3.77.1")) is None, "others can change it"
-    script.chmod(0o644)
-    assert python_commands.find_on_machine(manifest_of("3.77.1")) == script
-    for version in ("3.7", "3.78.1", "/../3.77", "", "x"):
-        assert python_commands.find_on_machine(manifest_of(version)) != script
-    assert python_commands.find_on_machine(manifest_of("3.77.1", "PyPy")) is None
-
-
-@pytest.mark.parametrize("top", ["", "usr/share/gdb/auto-load"])
-def test_script_is_found_in_the_archive(tmp_path: Path, top: str) -> None:
-    manifest = manifest_of("3.77.1")
-    path = manifest.executable.lstrip("/")
-    assert python_commands.find_in_archive(manifest, tmp_path) is None
-
-    script = tmp_path / top / f"{path}-gdb.py"
-    script.parent.mkdir(parents=True)
-    script.with_name("libfoo.so-gdb.py").touch()
-    assert python_commands.find_in_archive(manifest, tmp_path) is None
-    script.touch()
-    assert python_commands.find_in_archive(manifest, tmp_path) == script
-
-
-# ---- stacks ----------------------------------------------------------------------------------------------
-
-
-@needs("pystack")
-def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
-    result = run_program("stacks", real_archive)
-
-    assert result.returncode == 0, result.stderr
-    assert {int(tid) for tid in re.findall(r"Traceback for thread (\d+)", result.stdout)} == set(
-        threads_of(real_archive)
-    )
-    assert "in wait_for_the_moon" in result.stdout
-    assert "in the_test_function" in result.stdout
-    assert "(C)" not in result.stdout
-    assert not list(temporary.iterdir())
-
-
-@needs("pystack")
-def test_native_stacks_with_locals(run_program: RunProgram, real_archive: Path) -> None:
-    result = run_program("stacks", "--native", "--locals", "--json", real_archive)
-
-    answer = json.loads(result.stdout)
-    assert answer["tool"] == "pystack"
-    assert "(C)" in answer["text"]
-    assert "moon-" in answer["text"]
-
-
-@needs("gdb")
-def test_stacks_of_gdb(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "find_tool", lambda name: None if name == "pystack" else find_tool(name))
-
-    result = gencore("stacks", real_archive)
-
-    assert result.exit_code == 0
-    assert "pystack is not installed" in result.stderr
-    assert result.stdout.startswith("Thread ")
-    assert len(re.findall(r"LWP \d+", result.stdout)) >= 2
-
-
-def test_stacks_without_tools(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "find_tool", lambda name: None)
-
-    result = gencore("stacks", "--json", real_archive)
-
-    assert json.loads(result.stdout)["tool"] == "stacks.txt"
-    assert "wait_for_the_moon" in json.loads(result.stdout)["text"]
-    assert "pip install pystack" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["pystack", "gdb"])
-def test_tool_that_fails(
-    gencore: Gencore, real_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """The stacks of the archive are left, and the reason is said."""
-    fake = tmp_path / name
-    fake.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && echo "1.2" && exit\nprintf "oh \\033[31mno\\n" >&2; exit 3\n'
-    )
-    fake.chmod(0o755)
-    from pytest_gencore.cli.tools import describe_tool
-
-    monkeypatch.setattr(
-        stacks, "find_tool", lambda wanted: describe_tool(name, str(fake)) if wanted == name else None
-    )
-
-    result = gencore("stacks", real_archive)
-
-    assert result.exit_code == 0
-    assert f"{name} could not read the core: oh \\x1b[31mno\n" in result.stderr
-    assert "wait_for_the_moon" in result.stdout

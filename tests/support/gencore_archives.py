@@ -23,3 +23,8 @@ def read_member(archive: Path, name: str) -> bytes:
         file = tar.extractfile(f"{top}/{name}")
         assert file is not None
         return file.read()
+
+
+def threads_of(archive: Path) -> list[int]:
+    """Return the thread ids of the manifest."""
+    return [thread["tid"] for thread in read_manifest(archive)["threads"]]

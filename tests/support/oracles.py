@@ -136,3 +136,13 @@ def read_memory(core: Path, address: int, size: int) -> bytes:
 def lines_with(text: str, first_word: str) -> Sequence[list[str]]:
     """Return the words after ``first_word`` of every line that begins with it."""
     return [line.split()[1:] for line in text.splitlines() if line.split()[:1] == [first_word]]
+
+
+def complaints_of_readelf(path: Path) -> list[str]:
+    """Return the lines in which readelf finds something wrong; none if the core is right."""
+    run = subprocess.run(["readelf", "-aW", path], capture_output=True, text=True, check=True)
+    complaint = re.compile("warning|error|corrupt|truncated|unable", re.IGNORECASE)
+    # Of binutils 2.40 about section header 0 of PN_XNUM, as fill_extnum_info in fs/binfmt_elf.c makes it.
+    known = re.compile(r"readelf: Warning: \[ 0\]: Unexpected value \(70001\) in info field\.")
+    lines = (run.stdout + run.stderr).splitlines()
+    return [line for line in lines if complaint.search(line) and not known.fullmatch(line)]

@@ -1,0 +1,109 @@
+"""prune: what it removes, and what it leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_gencore.run.folder import new_run_id, run_folder_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+
+    Gencore = Callable[..., Result]
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    """Return a directory with five archives by name, 1000 bytes and a day apart, and what is none."""
+    now = time.time()
+    for days in range(5):
+        stamp = time.strftime("%Y%m%d.%H%M%S", time.gmtime(now - days * 86_400 - 60))
+        (tmp_path / f"core_{stamp}.77.001.tar.gz").write_bytes(bytes(1000))
+    others = (
+        "core_20200101.000000.1.001",
+        "core_20200101.000000.1.001.tar.gz.partial",
+        "xcore_20200101.000000.1.001.tar.gz",
+        "core_20200101.000000.1.1.tar.gz",
+        "core_20209901.000000.1.001.tar.gz",
+        "notes.txt",
+        ".gencore-1-2-3",
+    )
+    for name in others:
+        (tmp_path / name).write_bytes(bytes(1000))
+    (tmp_path / "core_20200101.000000.1.001.tar.gz").symlink_to(tmp_path / "notes.txt")
+    (tmp_path / "core_20200101.000000.2.001.tar.gz").mkdir()
+    (tmp_path / "core_20200101.000000.2.001.tar.gz" / "core_20200101.000000.2.001.tar.gz").write_bytes(b"x")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        (["--keep", "2"], 2),
+        (["--keep", "9"], 5),
+        (["--older-than", "2d"], 2),
+        (["--older-than", "36h", "--keep", "1"], 1),
+        (["--max-size", "3000"], 3),
+        (["--max-size", "2.9kB"], 2),
+        (["--keep", "0"], 0),
+    ],
+)
+def test_prune(gencore: Gencore, artifacts: Path, rules: list[str], left: int) -> None:
+    before = sorted(artifacts.rglob("*"))
+    archives = [path for path in before if ".77." in path.name]
+
+    planned = gencore("prune", artifacts, *rules, "--dry-run", "--json")
+    assert sorted(artifacts.rglob("*")) == before
+    result = gencore("prune", artifacts, *rules)
+
+    assert result.exit_code == 0
+    doomed = archives[: len(archives) - left]
+    assert sorted(json.loads(planned.stdout)["removed"]) == [str(path) for path in doomed]
+    assert sorted(artifacts.rglob("*")) == [path for path in before if path not in doomed]
+    assert result.output.count("removed ") == len(doomed)
+
+
+def test_prune_of_what_killed_runs_left(gencore: Gencore, artifacts: Path) -> None:
+    """What is used stays: the folder of a living process, that of a collector, and what is too young."""
+    own = artifacts / run_folder_name(new_run_id())
+    busy = artifacts / ".gencore-1-2-5"
+    left = artifacts / ".gencore-1-2-4"
+    for folder in (own, busy, left):
+        (folder / "work").mkdir(parents=True)
+    names = [f"core_20200101.000000.{number}.001" for number in range(3, 8)]
+    for folder, name in zip((own, busy, left), names, strict=False):
+        (folder / f"{name}.json").write_text("{}")
+    for name in names:
+        path = artifacts / f"{name}.tar.gz.partial"
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1) if name != names[4] else None)
+    os.utime(artifacts / "core_20200101.000000.1.001.tar.gz.partial", (1, 1))
+    before = set(artifacts.iterdir())
+    expected = [
+        *(artifacts / f"core_20200101.000000.{number}.001.tar.gz.partial" for number in (1, 5, 6)),
+        left,
+    ]
+
+    with (busy / f"{names[1]}.json").open() as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        planned = gencore("prune", artifacts, "--unfinished", "--dry-run", "--json")
+        assert set(artifacts.iterdir()) == before
+        result = gencore("prune", artifacts, "--unfinished")
+
+    assert (planned.exit_code, result.exit_code) == (0, 0)
+    assert json.loads(planned.stdout)["removed"] == [str(path) for path in expected]
+    assert result.stdout.splitlines() == [f"removed {path}" for path in expected]
+    assert before - set(artifacts.iterdir()) == set(expected)
+
+
+def test_prune_of_nothing(gencore: Gencore, tmp_path: Path) -> None:
+    assert gencore("prune", tmp_path / "none", "--keep", "1", "--unfinished").exit_code == 0

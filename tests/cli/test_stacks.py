@@ -1,0 +1,93 @@
+"""stacks: by pystack, by gdb, or those of the archive."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from capabilities import needs
+from gencore_archives import threads_of
+
+from pytest_gencore.cli import stacks
+from pytest_gencore.cli.tools import find_tool
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from click.testing import Result
+
+    Gencore = Callable[..., Result]
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@needs("pystack")
+def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:
+    result = run_program("stacks", real_archive)
+
+    assert result.returncode == 0, result.stderr
+    assert {int(tid) for tid in re.findall(r"Traceback for thread (\d+)", result.stdout)} == set(
+        threads_of(real_archive)
+    )
+    assert "in wait_for_the_moon" in result.stdout
+    assert "in the_test_function" in result.stdout
+    assert "(C)" not in result.stdout
+    assert not list(temporary.iterdir())
+
+
+@needs("pystack")
+def test_native_stacks_with_locals(run_program: RunProgram, real_archive: Path) -> None:
+    result = run_program("stacks", "--native", "--locals", "--json", real_archive)
+
+    answer = json.loads(result.stdout)
+    assert answer["tool"] == "pystack"
+    assert "(C)" in answer["text"]
+    assert "moon-" in answer["text"]
+
+
+@needs("gdb")
+def test_stacks_of_gdb(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "find_tool", lambda name: None if name == "pystack" else find_tool(name))
+
+    result = gencore("stacks", real_archive)
+
+    assert result.exit_code == 0
+    assert "pystack is not installed" in result.stderr
+    assert result.stdout.startswith("Thread ")
+    assert len(re.findall(r"LWP \d+", result.stdout)) >= 2
+
+
+def test_stacks_without_tools(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "find_tool", lambda name: None)
+
+    result = gencore("stacks", "--json", real_archive)
+
+    assert json.loads(result.stdout)["tool"] == "stacks.txt"
+    assert "wait_for_the_moon" in json.loads(result.stdout)["text"]
+    assert "pip install pystack" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["pystack", "gdb"])
+def test_tool_that_fails(
+    gencore: Gencore, real_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The stacks of the archive are left, and the reason is said."""
+    fake = tmp_path / name
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "1.2" && exit\nprintf "oh \\033[31mno\\n" >&2; exit 3\n'
+    )
+    fake.chmod(0o755)
+    from pytest_gencore.cli.tools import describe_tool
+
+    monkeypatch.setattr(
+        stacks, "find_tool", lambda wanted: describe_tool(name, str(fake)) if wanted == name else None
+    )
+
+    result = gencore("stacks", real_archive)
+
+    assert result.exit_code == 0
+    assert f"{name} could not read the core: oh \\x1b[31mno\n" in result.stderr
+    assert "wait_for_the_moon" in result.stdout
