@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import both_methods, needs
+from crash_table import ABRT, CRASHES, SEGV, Crash, write_crash
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
 from oracles import run_gdb
@@ -18,108 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from projects import Project
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """A way to die: the test, and what must be seen of it."""
-
-    test: str
-    signal: signal.Signals
-    text: str
-    """What faulthandler calls it; empty if faulthandler has nothing to say."""
-    on_top: str
-    """Pattern of functions of which one is among the innermost five."""
-    code: int | None = None
-    phase: str = "call"
-
-
-SEGV, ABRT = signal.SIGSEGV, signal.SIGABRT
-SEGV_TEXT = "Segmentation fault"
-STRLEN = "strlen"
-ABORT = "abort|raise|pthread_kill"
-CRASHES = {
-    "string_at": Crash("def test_x(): ctypes.string_at(8)", SEGV, SEGV_TEXT, STRLEN, code=1),
-    "abort": Crash("def test_x(): os.abort()", ABRT, "Aborted", ABORT, code=-6),
-    "overflow": Crash("def test_x(): LIBRARY.overflow(0)", SEGV, SEGV_TEXT, "overflow"),
-    "thread": Crash(
-        """
-def test_x():
-    thread = threading.Thread(target=ctypes.string_at, args=(8,))
-    thread.start()
-    threading.Event().wait()
-""",
-        SEGV,
-        SEGV_TEXT,
-        STRLEN,
-        code=1,
-    ),
-    "setup": Crash(
-        """
-@pytest.fixture
-def broken(): ctypes.string_at(8)
-def test_x(broken): pass
-""",
-        SEGV,
-        SEGV_TEXT,
-        STRLEN,
-        code=1,
-        phase="setup",
-    ),
-    "teardown": Crash(
-        """
-@pytest.fixture
-def broken():
-    yield
-    ctypes.string_at(8)
-def test_x(broken): pass
-""",
-        SEGV,
-        SEGV_TEXT,
-        STRLEN,
-        code=1,
-        phase="teardown",
-    ),
-    "sigbus": Crash(
-        """
-def test_x(tmp_path):
-    with open(tmp_path / "file", "w+b") as file:
-        file.truncate(4096)
-        memory = mmap.mmap(file.fileno(), 4096)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        file.truncate(0)
-        ctypes.string_at(address)
-""",
-        signal.SIGBUS,
-        "Bus error",
-        STRLEN,
-        code=2,
-    ),
-    "sigill": Crash("def test_x(): LIBRARY.illegal()", signal.SIGILL, "Illegal instruction", "illegal"),
-    "sigfpe": Crash("def test_x(): LIBRARY.divide()", signal.SIGFPE, "Floating.point exception", "divide"),
-    "fatal": Crash(
-        "def test_x(): ctypes.pythonapi.Py_FatalError(b'all is lost')",
-        ABRT,
-        "",
-        "Py_FatalError|fatal_error|" + ABORT,
-        code=-6,
-    ),
-    "assert": Crash("def test_x(): LIBRARY.fail_assertion()", ABRT, "Aborted", ABORT + "|assert", code=-6),
-    "two_threads": Crash(
-        "def test_x(): LIBRARY.crash_in_two_threads()", SEGV, SEGV_TEXT, "write_nowhere", code=1
-    ),
-}
-HEAD = """\
-import ctypes, mmap, os, pytest, threading
-LIBRARY = ctypes.CDLL({library!r})
-{test}
-"""
-
-
-def write_crash(project: Project, library: Path, name: str) -> None:
-    """Write ``test_NAME.py``."""
-    text = HEAD.format(library=str(library), test=CRASHES[name].test)
-    (project.folder / f"test_{name}.py").write_text(text)
 
 
 def check_core(project: Project, archive: Path, crash: Crash) -> str:
@@ -240,31 +137,6 @@ def test_fatal_error(project: Project, crashers: Path) -> None:
     assert re.search("^Fatal Python error: .*all is lost$", ended.err, re.MULTILINE)
     assert ended.err.count("Fatal Python error") == 1
     assert ended.announced() == [str(project.only_archive())]
-
-
-def test_the_pause_of_a_held_process(project: Project) -> None:
-    """The threads of a dying process stand until its archive is finished."""
-    project.write(test_a="import ctypes\ndef test_x(): ctypes.string_at(8)")
-
-    project.run(*QUICK)
-
-    archive = project.only_archive()
-    timings = read_manifest(archive)["timings"]
-    assert timings["pause_ms"] > 1000 * timings["collect_s"]
-    assert timings["held"] is True
-    shown = project.run_program("-m", "pytest_gencore", "show", str(archive)).out
-    seconds = f"{timings['pause_ms'] / 1000:.1f} s"
-    assert f"threads were held until the archive was finished, {seconds}" in shown
-
-
-def test_the_pause_of_a_process_that_goes_on(project: Project) -> None:
-    project.write(test_a="def test_x(): assert False")
-
-    project.run(*QUICK)
-
-    timings = read_manifest(project.only_archive())["timings"]
-    assert timings["pause_ms"] < 1000 * timings["collect_s"]
-    assert timings["held"] is False
 
 
 # ---- between tests -------------------------------------------------------------------------------------

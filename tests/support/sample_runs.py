@@ -1,4 +1,4 @@
-"""Types of the fixtures that run pytest on sample files."""
+"""Sample tests, and types of the fixtures that run pytest on them."""
 
 from __future__ import annotations
 
@@ -10,3 +10,12 @@ import pytest
 RunGencore = Callable[..., pytest.RunResult]
 """``(*args, fake="", timeout=120)``"""
 FindArchives = Callable[[], dict[str, Path]]
+
+SAMPLE = """
+    import pytest
+    def test_ok(): pass
+    def test_bad():
+        marker_of_the_test = "here"
+        assert marker_of_the_test == "there"
+    def test_worse(): raise ValueError
+"""
