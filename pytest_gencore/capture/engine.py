@@ -60,7 +60,7 @@ class CaptureEngine:
         """Import the extension and prepare the start of collectors; creates no file.
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
-        ``pytest_gencore.run.run.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
+        ``pytest_gencore.run.folder.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
         bound all processes of the run together; None and 0: no bound. Signal handlers write to
         ``stderr_fd``, which stays the caller's. Raises ``UnavailableError``.
         """

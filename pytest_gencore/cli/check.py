@@ -10,8 +10,9 @@ import click
 
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, printable
+from pytest_gencore.cli.output import echo_json
 from pytest_gencore.methods import choose_method
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
             _print(finding)
         if result:
             _print_selftest(result)
-        click.echo(printable(_verdict(problems, result, works=works, method=method, reason=reason)))
+        click.echo(escape_unprintable(_verdict(problems, result, works=works, method=method, reason=reason)))
     if not works:
         raise SystemExit(1)
 
@@ -74,20 +75,20 @@ def _describe(
 
 def _print(finding: Finding) -> None:
     mark = {"ok": "ok", "note": "note", "problem": "PROBLEM"}[finding.state]
-    click.echo(printable(f"{mark:<8}{finding.name:<13} {finding.value}"))
+    click.echo(escape_unprintable(f"{mark:<8}{finding.name:<13} {finding.value}"))
     if finding.advice:
-        click.echo(printable(f"{'':<22}{finding.advice}"))
+        click.echo(escape_unprintable(f"{'':<22}{finding.advice}"))
 
 
 def _print_selftest(result: SelfTest) -> None:
     if result.is_ok:
         tools = ", ".join(result.opened_with)
         text = f"{result.threads} threads, {format_size(result.size)}, opened with {tools}"
-        click.echo(printable(f"{'ok':<8}{'self-test':<13} {text}"))
+        click.echo(escape_unprintable(f"{'ok':<8}{'self-test':<13} {text}"))
     else:
-        click.echo(printable(f"{'PROBLEM':<8}{'self-test':<13} {result.reason}"))
+        click.echo(escape_unprintable(f"{'PROBLEM':<8}{'self-test':<13} {result.reason}"))
     for warning in result.warnings:
-        click.echo(printable(f"{'':<22}{warning}"))
+        click.echo(escape_unprintable(f"{'':<22}{warning}"))
 
 
 def _verdict(

@@ -10,8 +10,9 @@ import click
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, printable
+from pytest_gencore.cli.output import echo_json
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_archives(directory: Path, *, as_json: bool) -> None:
     if as_json:
         echo_json(rows)
     elif not rows:
-        click.echo(f"no archives in {printable(str(directory))}")
+        click.echo(f"no archives in {escape_unprintable(str(directory))}")
     else:
         for row in rows:
             click.echo(_format(row))
@@ -67,11 +68,11 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
 
 def _format(row: dict[str, Any]) -> str:
     if "error" in row:
-        return printable(f"{row['path']}  {format_size(row['size'])}  DAMAGED: {row['error']}")
+        return escape_unprintable(f"{row['path']}  {format_size(row['size'])}  DAMAGED: {row['error']}")
     what = row["nodeid"] or f"process {row['pid']}"
     if row["phase"]:
         what += f" ({row['phase']})"
     marks = [] if row["complete"] else ["not finished"]
     marks += ["truncated"] if row["truncated"] else []
     parts = (row["path"], format_size(row["size"]), row["trigger"], what, *marks)
-    return printable("  ".join(parts))
+    return escape_unprintable("  ".join(parts))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from pytest_gencore.cli.output import printable
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except GencoreError as error:
-            raise click.ClickException(printable(str(error))) from error
+            raise click.ClickException(escape_unprintable(str(error))) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
             where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
-            raise click.ClickException(printable(f"{error.strerror or error}{where}")) from error
+            raise click.ClickException(escape_unprintable(f"{error.strerror or error}{where}")) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the subcommands, in the order of the documentation."""

@@ -11,8 +11,9 @@ import click
 
 from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json, note, printable
+from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration, parse_size
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def prune(
         removed.append(path)
         if not as_json:
             verb = "would remove" if dry_run else "removed"
-            click.echo(printable(f"{verb} {path}{sizes.get(path, '')}"))
+            click.echo(escape_unprintable(f"{verb} {path}{sizes.get(path, '')}"))
     if as_json:
         kept = [str(file.path) for file in files if file.path not in removed]
         echo_json({"removed": [str(path) for path in removed], "kept": kept, "dry_run": dry_run})

@@ -8,7 +8,8 @@ import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import echo_json, echo_text, printable
+from pytest_gencore.cli.output import echo_json, echo_text
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def show(archive: Path, *, failure: bool, as_json: bool) -> None:
         echo_json({"path": path, "size": size, "manifest": opened.manifest.document})
     else:
         for label, value in _lines(opened):
-            click.echo(printable(f"{label:<10} {value}".rstrip()))
+            click.echo(escape_unprintable(f"{label:<10} {value}".rstrip()))
 
 
 def _lines(archive: Archive) -> Iterator[tuple[str, str]]:

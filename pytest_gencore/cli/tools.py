@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from pytest_gencore.cli.output import printable
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,4 +100,4 @@ def run_filtered(command: Sequence[str]) -> int:
 
 def _print_lines(stream: IO[bytes], *, err: bool) -> None:
     while line := stream.readline(_PRINTED_LINE_LIMIT):
-        click.echo(printable(line.decode(errors="replace").removesuffix("\n"), keep="\t"), err=err)
+        click.echo(escape_unprintable(line.decode(errors="replace").removesuffix("\n"), keep="\t"), err=err)

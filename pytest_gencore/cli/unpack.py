@@ -8,8 +8,8 @@ import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import printable
 from pytest_gencore.cli.workspace import unpack_with_progress
+from pytest_gencore.texts import escape_unprintable
 
 
 @click.command(
@@ -28,4 +28,4 @@ def unpack(archive: Path, directory: Path) -> None:
     archive is damaged, does not fit or the folder exists; then there is no folder.
     """
     folder = unpack_with_progress(read_archive(archive), directory)
-    click.echo(printable(str(folder)))
+    click.echo(escape_unprintable(str(folder)))

@@ -122,7 +122,7 @@ class Capturing:
         engine = self.capturer.engine
         if fired.in_debugger or engine is None:
             return
-        from pytest_gencore.capture import Run
+        from pytest_gencore.run.run import Run
 
         capture = engine.read_result(fired.request, fired.result)
         run = Run(self.capturer.settings.dir, self.capturer.get_run_id())

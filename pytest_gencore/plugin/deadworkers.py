@@ -14,7 +14,8 @@ from pytest_gencore.triggers import HANDLED
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_gencore.capture import Outcome, Run
+    from pytest_gencore.run.outcome import Outcome
+    from pytest_gencore.run.run import Run
 
 ANSWER_SECONDS = 10.0
 """How long the controller waits for the first words of a collector, which come after some 0.2 s."""

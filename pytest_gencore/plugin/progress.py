@@ -11,7 +11,7 @@ from pytest_gencore.units import format_duration, format_size
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_gencore.capture import Outcome
+    from pytest_gencore.run.outcome import Outcome
 
 CALLS_PER_HEARTBEAT = 60
 """Progress is told twice a second; CI systems end jobs that say nothing for minutes."""

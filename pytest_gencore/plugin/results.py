@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_gencore.capture import Outcome
     from pytest_gencore.junit.attacher import Archives
     from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.folder import Refusals
+    from pytest_gencore.run.outcome import Outcome
 
 SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_gencore.capture import Outcome, Run
     from pytest_gencore.plugin.progress import StatusLine
     from pytest_gencore.plugin.results import Finished, Results
     from pytest_gencore.plugin.settings import Settings
+    from pytest_gencore.run.outcome import Outcome
+    from pytest_gencore.run.run import Run
 
 
 class Showing:
@@ -119,8 +120,8 @@ class Showing:
                 reporter.line(line)
 
     def _finish(self) -> None:
-        from pytest_gencore.capture import Run
         from pytest_gencore.plugin.progress import StatusLine
+        from pytest_gencore.run.run import Run
 
         run = Run(self._settings.dir, self._get_run_id())
         status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))

@@ -102,8 +102,8 @@ class Controller:
             self._get_results().add_note(f"cannot describe a crash: {describe_error(error)}")
 
     def _look_at_dead(self, node: Any) -> None:
-        from pytest_gencore.capture import Run
         from pytest_gencore.plugin.deadworkers import DeadWorkers
+        from pytest_gencore.run.run import Run
 
         try:
             if self._dead_workers is None:

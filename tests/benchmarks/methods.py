@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from results import FORK, GCORE, GCORE_TAR, KERNEL, KERNEL_CORE, MEMORY, MEMORY_CORE, PLAIN
 
-from pytest_gencore.capture import CaptureEngine, CaptureRequest, Run, new_run_id
+from pytest_gencore.capture import CaptureEngine, CaptureRequest, new_run_id
+from pytest_gencore.run.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from kernel import wait_until
 from subjects import open_archived_core
 
-from pytest_gencore.capture import CaptureRequest, Run, engine, new_run_id
+from pytest_gencore.capture import CaptureRequest, engine, new_run_id
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
 from pytest_gencore.request.context import ContextWriter, SessionContext, encode_test
 from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.run.run import Run
 
 if TYPE_CHECKING:
     from pytest_gencore.corefile.segments import Segment

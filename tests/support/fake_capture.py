@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
+from pytest_gencore.run import run as run_module
 from pytest_gencore.run.folder import Refusals
+from pytest_gencore.run.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +101,7 @@ class FakeRun:
     def __init__(self, directory: Path, run_id: str) -> None:
         self.state = directory / f".run-{run_id}"
 
-    def outcomes(self, *, working: bool = False) -> list[capture.Outcome]:
+    def outcomes(self, *, working: bool = False) -> list[Outcome]:
         outcomes = []
         for path in sorted(self.state.glob("*.json")):
             facts = json.loads(path.read_text())
@@ -107,7 +109,7 @@ class FakeRun:
             failed = MODE == "failed"
             state = "working" if working else "failed" if failed else "done"
             outcomes.append(
-                capture.Outcome(
+                Outcome(
                     archive=archive,
                     state=state,  # type: ignore[arg-type]
                     reason="disk full" if failed else "",
@@ -126,9 +128,9 @@ class FakeRun:
     def wait(
         self,
         *,
-        progress: Callable[[list[capture.Outcome]], None] | None = None,
+        progress: Callable[[list[Outcome]], None] | None = None,
         timeout: float | None = None,
-    ) -> list[capture.Outcome]:
+    ) -> list[Outcome]:
         for _ in range(3 if MODE == "slow" else 0):
             assert progress is not None
             progress(self.outcomes(working=True))
@@ -145,4 +147,4 @@ class FakeRun:
 
 
 capture.CaptureEngine = FakeEngine  # type: ignore[misc,assignment]
-capture.Run = FakeRun  # type: ignore[misc,assignment]
+run_module.Run = FakeRun  # type: ignore[misc,assignment]

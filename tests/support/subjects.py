@@ -29,11 +29,14 @@ import psutil
 from process_state import processes_in
 
 import pytest_gencore
-from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, Outcome, Run, new_run_id
+from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest, new_run_id
 from pytest_gencore.corefile.reader import CoreFile, read_core
+from pytest_gencore.run.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pytest_gencore.run.outcome import Outcome
 
 SMALL_FILTER = 0x11
 """Anonymous private memory and ELF headers: what a debugger needs, and little more."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "methods", "protocol", "triggers", "units", "version"}
+SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
@@ -31,6 +31,7 @@ ALLOWED = {
     "methods": set(),
     "protocol": set(),
     "version": set(),
+    "texts": set(),
     "triggers": set(),
     "units": set(),
 }

@@ -6,6 +6,8 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.texts import escape_unprintable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -29,13 +31,7 @@ _FOREIGN = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<
 
 def printable(text: str, limit: int = _TEXT_LENGTH) -> str:
     """Return text for one line of a log: cut, and with everything escaped that is not printable."""
-    cut = text if len(text) <= limit else f"{text[: limit - 3]}..."
-    if cut.isprintable():
-        return cut
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in cut
-    )
+    return escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
 def machinery_of(frame: Frame) -> str:
