@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pytest_gencore.errors import UnavailableError
-from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.machine.process import is_alive, start_ticks
 from pytest_gencore.run.files import (
     CLAIM,
     CLOSED,
@@ -58,7 +58,7 @@ def is_awaited(folder: Path) -> bool:
         return False
     try:
         pid, birth, _ = folder.name.removeprefix(_PREFIX).split("-")
-        return start_ticks(int(pid)) == int(birth)
+        return is_alive(int(pid), int(birth))
     except (OSError, ValueError, IndexError):
         return False
 

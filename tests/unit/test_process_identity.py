@@ -41,6 +41,20 @@ def test_another_process_with_the_id_is_not_awaited(tmp_path: Path) -> None:
     assert not is_awaited(tmp_path / ".gencore-nonsense")
 
 
+def test_process_that_nobody_has_waited_for_has_ended(tmp_path: Path) -> None:
+    """What a timer of pytest-timeout has ended stays in /proc until its parent looks."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    folder = tmp_path / f".gencore-{process.pid}-{start_ticks(process.pid)}-0"
+    folder.mkdir()
+    assert is_awaited(folder)
+    process.stdin.close()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert start_ticks(process.pid)
+    assert not is_awaited(folder)
+    process.wait()
+
+
 @needs("root")
 def test_clock_of_the_machine_is_set(tmp_path: Path) -> None:
     folder = tmp_path / run_folder_name(new_run_id())
