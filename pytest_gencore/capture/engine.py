@@ -40,6 +40,9 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
+_CLAIM = CLAIM.named("%s")
+"""Once: the name is made twice a test."""
+
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
 
@@ -238,7 +241,7 @@ def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     if claim is None or nodeid is None:
         return None
     key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
-    return CLAIM.named(hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:24])
+    return _CLAIM % (hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=12).hexdigest(),)
 
 
 def _find_pystack() -> str | None:
