@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from pytest_gencore.capture import _native
 from pytest_gencore.protocol import Stage
 
+SOURCES = Path(_native.__file__).with_name("csrc")
+FORMATS_WITH_LENGTHS = re.compile(r'"[^"\n]*[yszu]#[^"\n]*"')
 MESSAGES = [b""] * len(Stage)
 
 
@@ -62,3 +66,11 @@ def test_only_the_main_interpreter_captures() -> None:
         [sys.executable, "-c", IN_ANOTHER_INTERPRETER], capture_output=True, text=True, timeout=60, check=True
     )
     assert "captures work in the main interpreter only" in done.stdout
+
+
+def test_no_format_depends_on_the_python_that_compiled() -> None:
+    """Up to 3.12 ``#`` needs a macro whose work 3.13's headers do not do: SystemError when it is called."""
+    assert FORMATS_WITH_LENGTHS.search('PyArg_ParseTuple(args, "Oy#:x", &a, &b, &c)')
+    files = sorted(SOURCES.glob("*.[ch]"))
+    assert files
+    assert [path.name for path in files if FORMATS_WITH_LENGTHS.search(path.read_text())] == []

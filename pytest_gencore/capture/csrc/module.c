@@ -136,6 +136,18 @@ native_prepare(PyObject *module, PyObject *args)
 
 /* ---- capture ---------------------------------------------------------------------- */
 
+int
+native_bytes(PyObject *object, const char **data, uint64_t *size)
+{
+    Py_ssize_t length;
+
+    if (PyBytes_AsStringAndSize(object, (char **)data, &length) < 0) {
+        return -1;
+    }
+    *size = (uint64_t)length;
+    return 0;
+}
+
 PyObject *
 native_result(const struct gencore_result *result)
 {
@@ -154,24 +166,23 @@ PyDoc_STRVAR(capture_doc,
 static PyObject *
 native_capture(PyObject *module, PyObject *args)
 {
-    PyObject *capsule;
+    PyObject *capsule, *text;
     struct gencore_plan *plan;
     struct gencore_request request = {0};
     struct gencore_result result;
-    Py_ssize_t text_size;
     unsigned long long core_filter;
     double hold_seconds;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "Oy#Kpzd:capture", &capsule, &request.text, &text_size,
-                          &core_filter, &request.stop_threads, &request.claim, &hold_seconds)) {
+    if (!PyArg_ParseTuple(args, "OSKpzd:capture", &capsule, &text, &core_filter,
+                          &request.stop_threads, &request.claim, &hold_seconds)
+        || native_bytes(text, &request.text, &request.text_size) < 0) {
         return NULL;
     }
     plan = PyCapsule_GetPointer(capsule, NATIVE_PLAN);
     if (!plan) {
         return NULL;
     }
-    request.text_size = (uint64_t)text_size;
     request.core_filter = core_filter;
     request.hold_ns = (int64_t)(hold_seconds * 1e9);
     (void)gencore_capture(plan, &request, &result);
@@ -261,15 +272,16 @@ PyDoc_STRVAR(note_doc,
 static PyObject *
 native_note(PyObject *module, PyObject *args)
 {
+    PyObject *bytes;
     const char *data;
-    Py_ssize_t size;
+    uint64_t size;
     int error;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "y#:note", &data, &size)) {
+    if (!PyArg_ParseTuple(args, "S:note", &bytes) || native_bytes(bytes, &data, &size) < 0) {
         return NULL;
     }
-    error = gencore_note(data, (uint64_t)size);
+    error = gencore_note(data, size);
     if (error < 0) {
         return native_error(error);
     }

@@ -41,18 +41,18 @@ PyDoc_STRVAR(prepare_standby_doc,
 static PyObject *
 native_prepare_standby(PyObject *module, PyObject *args)
 {
-    PyObject *plan, *capsule = NULL;
+    PyObject *plan, *bytes, *capsule = NULL;
     const char *text, *claim;
-    Py_ssize_t text_size;
+    uint64_t text_size;
     unsigned long long core_filter;
     int stop_threads, hand_on_stderr;
     double await_seconds;
     struct standby *standby;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "Oy#Kpzpd:prepare_standby", &plan, &text, &text_size, &core_filter,
+    if (!PyArg_ParseTuple(args, "OSKpzpd:prepare_standby", &plan, &bytes, &core_filter,
                           &stop_threads, &claim, &hand_on_stderr, &await_seconds)
-        || !PyCapsule_GetPointer(plan, NATIVE_PLAN)) {
+        || native_bytes(bytes, &text, &text_size) < 0 || !PyCapsule_GetPointer(plan, NATIVE_PLAN)) {
         return NULL;
     }
     standby = calloc(1, sizeof(*standby));
@@ -65,7 +65,7 @@ native_prepare_standby(PyObject *module, PyObject *args)
         standby->native.plan = PyCapsule_GetPointer(plan, NATIVE_PLAN);
         standby->native.request = (struct gencore_request){
             .text = standby->text,
-            .text_size = (uint64_t)text_size,
+            .text_size = text_size,
             .core_filter = core_filter,
             .stop_threads = stop_threads,
             .hand_on_stderr = hand_on_stderr,
