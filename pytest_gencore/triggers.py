@@ -30,10 +30,10 @@ class TriggerKind:
 
 TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
     "failure": TriggerKind(summary="failed: {where}", did="ran the test", claim=""),
+    # A hang or a crash after a failure of the same test says more: it is captured, too.
     "timeout": TriggerKind(
-        summary="{deadline}: {where}", did="ran the test", claim="", by_handler=True, may_go_on=True
+        summary="{deadline}: {where}", did="ran the test", claim="hang ", by_handler=True, may_go_on=True
     ),
-    # A crash after a failure of the same test says more: it is captured, too.
     "crash": TriggerKind(
         summary="{signal} in {where}", did="crashed", claim="crash ", by_handler=True, is_fatal=True
     ),

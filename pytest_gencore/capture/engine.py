@@ -177,7 +177,7 @@ class PreparedCaptures:
         self.request = request
         self._prepare = engine.native.prepare_standby
         self._text = engine.writer.prepare(request, exits=await_seconds > 0)
-        tells = await_seconds > 0 or (TRIGGERS[request.trigger].may_go_on and request.worker_id is None)
+        tells = await_seconds > 0 or TRIGGERS[request.trigger].may_go_on
         self._plan = engine.plan
         self._flags = (request.core_filter, request.threads == "all")
         self._end = (tells, await_seconds)

@@ -14,6 +14,7 @@ from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
 from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.describe import describe_state
+from pytest_gencore.collector.outcome.earlier import describe_failures
 from pytest_gencore.collector.outcome.finisher import Finisher
 from pytest_gencore.collector.outcome.messenger import Messenger
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
@@ -28,6 +29,7 @@ from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
 from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.quota import SizeQuota
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
@@ -59,8 +61,10 @@ class _Collector:
         try:
             stacks = Stacks(handover, snapshot)
             self._publish_answer(stacks)
-            self.messenger.prepare(finisher.answer)
             finisher.journal = _read_journal(handover, snapshot)
+            self.messenger.prepare(
+                finisher.answer, describe_failures(finisher.journal, handover.context.request.nodeid)
+            )
             finisher.write_junit_early()
             progress.add_check(finisher.check)
             with (
@@ -114,8 +118,9 @@ def main() -> None:
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:
-    """Read the notes for the junit file from the snapshot; None if there are none, or another's to write."""
-    if not (handover.context.run.session.is_local and handover.journal_size and handover.journal_address):
+    """Read the process's notes from the snapshot; None if there are none, or another's to pass on."""
+    is_ours = handover.context.run.session.is_local and TRIGGERS[handover.context.request.trigger].by_handler
+    if not (is_ours and handover.journal_size and handover.journal_address):
         return None
     from pytest_gencore.junit.journal import JOURNAL_LIMIT, parse_journal  # few captures need it
 

@@ -1,10 +1,10 @@
-"""The captured process's notes for the junit file: lines of JSON in its memory, see docs/reference."""
+"""The captured process's notes of its tests, for those who speak for it: lines of JSON in its memory."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -45,11 +45,21 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed report that pytest shows when the run ends."""
+
+    nodeid: str
+    phase: str
+    case: Case
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
     """The notes, read anew by each pass: they may be long."""
 
     data: bytes
-    suite: Suite = field(default_factory=Suite)
+    suite: Suite | None = None
+    """None if pytest writes no junit file."""
     running: Case | None = None
     is_finished: bool = False
     """Whether pytest has written the file itself."""
@@ -60,9 +70,16 @@ class Journal:
             if is_case(note):
                 yield _case(note)
 
+    def failures(self) -> Iterator[Failure]:
+        """Yield the failed reports, in their order."""
+        for note in _notes(self.data):
+            failure = note.get("failed")
+            if isinstance(failure, dict):
+                yield Failure(_text(failure.get("nodeid")), _text(failure.get("phase")), _case(failure))
 
-def parse_journal(data: bytes) -> Journal | None:
-    """Find the suite, the running test and the end; None without a suite.
+
+def parse_journal(data: bytes) -> Journal:
+    """Find the suite, the running test and the end.
 
     Lines that are no notes are passed over.
     """
@@ -80,7 +97,7 @@ def parse_journal(data: bytes) -> Journal | None:
             ended = _case(note)
             if (ended.classname, ended.name) == (running.classname, running.name):
                 running = None
-    return None if suite is None else Journal(data, suite, running, is_finished)
+    return Journal(data, suite, running, is_finished)
 
 
 def is_case(note: dict[str, Any]) -> bool:

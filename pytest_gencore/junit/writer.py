@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import itertools
 import json
 import os
 import stat
@@ -31,6 +32,7 @@ _RESULTS: Final = {"failed": "failure", "error": "error", "skipped": "skipped"}
 class Verdict:
     """What is to be said of the captured test."""
 
+    nodeid: str | None
     summary: str
     text: str
     """The answer, of several lines, and what came of the archive."""
@@ -48,7 +50,7 @@ def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict
     Not over a file that pytest, or the collector of a later capture, has written meanwhile; nor over what is
     no regular file.
     """
-    if journal.is_finished:
+    if journal.is_finished or journal.suite is None:
         return False
     path = Path(os.path.realpath(path))
     with _exclusive_memory(run_folder / JUNIT.named()) as memory:
@@ -58,7 +60,7 @@ def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict
             if not stat.S_ISREG(status.st_mode) or not _may_replace(status, written, verdict.started_ns):
                 return False
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        status = replace_file(path, make_junit(journal, verdict))
+        status = replace_file(path, make_junit(journal, journal.suite, verdict))
         facts = {"started": verdict.started_ns, "inode": status.st_ino, "mtime": status.st_mtime_ns}
         memory.seek(0)
         memory.truncate()
@@ -90,12 +92,16 @@ def _recall(memory: IO[str]) -> dict[str, int]:
     return facts if isinstance(facts, dict) else {}
 
 
-def make_junit(journal: Journal, verdict: Verdict) -> Iterator[str]:
-    """Yield the text of the file; the finished tests are read twice, as their number comes first."""
-    suite = journal.suite
+def make_junit(journal: Journal, suite: Suite, verdict: Verdict) -> Iterator[str]:
+    """Yield the text of the file; the finished tests are read twice, as their number comes first.
+
+    A captured test that had failed before has two entries, as in pytest's own file.
+    """
+    is_running = journal.running is not None
+    failures = [f.case for f in journal.failures() if is_running and f.nodeid == verdict.nodeid]
     counts = dict.fromkeys(("error", "failed", "skipped"), 0)
     tests = 1
-    for case in journal.finished_cases():
+    for case in itertools.chain(journal.finished_cases(), failures):
         tests += 1
         if case.outcome in counts:
             counts[case.outcome] += 1
@@ -114,9 +120,9 @@ def make_junit(journal: Journal, verdict: Verdict) -> Iterator[str]:
     )
     head, _, tail = ET.tostring(element, encoding="unicode", short_empty_elements=False).partition("><")
     yield f'<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests">{head}>'
-    for case in journal.finished_cases():
+    for case in itertools.chain(journal.finished_cases(), failures):
         yield ET.tostring(_make_case(case, suite), encoding="unicode")
-    yield ET.tostring(_make_captured(journal, verdict), encoding="unicode")
+    yield ET.tostring(_make_captured(journal, suite, verdict), encoding="unicode")
     yield f"<{tail}</testsuites>"
 
 
@@ -132,10 +138,10 @@ def _make_case(case: Case, suite: Suite) -> ET.Element:
     return element
 
 
-def _make_captured(journal: Journal, verdict: Verdict) -> ET.Element:
+def _make_captured(journal: Journal, suite: Suite, verdict: Verdict) -> ET.Element:
     """Return the test that was running; without one the run itself, as pytest names internal errors."""
     running = journal.running or Case(classname="pytest", name="internal")
-    element = _new_case(running, journal.suite)
+    element = _new_case(running, suite)
     archive = verdict.archive
     shown = str(archive) if archive is not None else ""
     _add_properties(element, [*running.properties, *([(PROPERTY, shown)] if shown else [])])

@@ -42,6 +42,8 @@ class Capturer:
         self.has_fired: Callable[[str], bool] = never
         """Whether a deadline of the running test has passed until the report of a phase."""
         self.take_fired: Callable[[], list[Fired]] = list
+        self.stop_clock: Callable[[], None] = do_nothing
+        """Lets the clock of our own deadline stand still until the next phase."""
         self._plugins: list[object] = []
         self._stderr_fd = -1
 
@@ -68,7 +70,7 @@ class Capturer:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-            self.has_fired, self.take_fired = never, list
+            self.has_fired, self.take_fired, self.stop_clock = never, list, do_nothing
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
@@ -92,6 +94,13 @@ class Capturer:
             once_a_worker=self._once_a_worker,
             **details,
         )
+
+    def note_failure(self, report: pytest.TestReport) -> None:
+        """Keep what is known of a failure for whoever speaks when this process cannot; a worker has told."""
+        if self.engine is not None and self._is_local:
+            from pytest_gencore.plugin.journal import note_failure
+
+            note_failure(self.engine, report)
 
     @property
     def _is_local(self) -> bool:
@@ -139,7 +148,9 @@ class Capturer:
             make_request=self.make_request,
             local=self._is_local,
         )
-        self.has_fired, self.take_fired = self._watch.deadlines.has_fired, self._watch.deadlines.take_fired
+        deadlines = self._watch.deadlines
+        self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
+        self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
         if self._is_local and self._config.getoption("xmlpath", None):
             from pytest_gencore.plugin import journal
@@ -149,6 +160,10 @@ class Capturer:
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)
         self._plugins.append(plugin)
+
+
+def do_nothing() -> None:
+    """Nothing watches tests."""
 
 
 def never(_phase: str) -> bool:

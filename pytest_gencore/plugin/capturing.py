@@ -52,7 +52,12 @@ class Capturing:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Capture once the report is what all other plugins made of it."""
+        """Capture once the report is what all other plugins made of it.
+
+        What the report of a failure takes is not the test's time.
+        """
+        if call.excinfo is not None:
+            self.capturer.stop_clock()
         report = yield
         if (
             self.capturer.has_fired(call.when)
@@ -71,6 +76,8 @@ class Capturing:
     def consider(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
         """Capture if the report asks for it; attach what there is to attach."""
         try:
+            if report.failed:
+                self.capturer.note_failure(report)
             for fired in self.capturer.take_fired():
                 self._take_fired(item, report, fired)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):

@@ -115,6 +115,8 @@ class Deadlines:
     def hold_pytest_timeout(self, item: pytest.Item) -> None:
         """Let the thread with which pytest-timeout ends the process wait until our handler has captured.
 
+        A process that crashes is left to that.
+
         The order of two timers is not the order in which a busy machine runs their threads.
         """
         if not self._is_other_set:
@@ -183,6 +185,8 @@ class Deadlines:
                 and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is None
                 and _now(time.CLOCK_MONOTONIC) < until
             ):
+                _sleep(_POLL_SECONDS)
+            while self._native.is_crashing():  # and this must not end it first, with another status
                 _sleep(_POLL_SECONDS)
             return function(*args, **kwargs)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.attach import SECTION, Attachment
+from pytest_gencore.plugin.lostworkers import find_process
 from pytest_gencore.triggers import HANDLED
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class DeadWorkers:
         lines = [str(report.longrepr)]
         for outcome in captures:
             path = str(outcome.archive)
+            self._run.acknowledge(outcome.archive.name.removesuffix(".tar.gz"))
             attachment = Attachment(
                 path=path,
                 trigger=outcome.trigger or "crash",
@@ -92,11 +94,8 @@ class DeadWorkers:
 
 def find_exit_status(node: Any) -> int | None:
     """Return how a worker on this machine ended, None if that cannot be known."""
-    process: Any = getattr(
-        getattr(node.gateway, "_io", None), "popen", None
-    )  # xdist itself has no better way
     try:
-        status = process.wait(EXIT_SECONDS)
+        status = find_process(node).wait(EXIT_SECONDS)
     except Exception:  # noqa: BLE001 - private: whatever it has become
         return None
     return status if isinstance(status, int) else None

@@ -1,4 +1,4 @@
-"""Tell the snapshot which tests have finished, for the junit file of a run that does not survive.
+"""Tell the snapshot how tests ended, for the log and the junit file of a run that does not survive.
 
 The lines live in memory only (csrc/journal.c); a collector reads them from the snapshot.
 """
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine
 
 NAME = "gencore-journal"
+TEXT_LIMIT = 64 << 10
+"""Characters of a failure's text."""
 
 
 class Journal:
@@ -64,6 +66,21 @@ class Journal:
 
     def _write(self, **fields: Any) -> None:
         self._note(json.dumps(fields).encode() + b"\n")
+
+
+def note_failure(engine: CaptureEngine, report: pytest.TestReport) -> None:
+    """Tell of a failed report at once: pytest shows it when the run ends, and it may not come to that."""
+    message, text = describe_failure(report)
+    failure = {
+        "nodeid": report.nodeid,
+        "phase": report.when,
+        **describe_place(report.nodeid, report.location),
+        "time": report.duration,
+        "outcome": "failed" if report.when == "call" else "error",
+        "message": message,
+        "text": text[:TEXT_LIMIT],
+    }
+    engine.native.note(json.dumps({"failed": failure}).encode() + b"\n")
 
 
 def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gencore.plugin.deadworkers import DeadWorkers
+    from pytest_gencore.plugin.lostworkers import LostWorkers
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
 
@@ -47,6 +48,7 @@ class Controller:
         self._settings = settings
         self._get_run_id = get_run_id
         self._dead_workers: DeadWorkers | None = None
+        self._lost_workers: LostWorkers | None = None
         self._unavailable: str | None = None
 
     def find_unavailable(self) -> str:
@@ -74,6 +76,20 @@ class Controller:
             "run_id": run_id,
             "once_a_worker": self._config.getoption("dist", "no") == "each",
         }
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodeready(self, node: Any) -> None:
+        """Watch the process of a worker."""
+        if self._settings.on_fail:
+            from pytest_gencore.plugin.lostworkers import LostWorkers
+
+            self._lost_workers = self._lost_workers or LostWorkers()
+            self._lost_workers.watch(node)
+
+    def pytest_sessionfinish(self) -> None:
+        """Watch no longer."""
+        if self._lost_workers is not None:
+            self._lost_workers.close()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record what workers captured."""

@@ -79,6 +79,16 @@ class Running:
         show(out, err)
         return Ended(self.process.returncode, out, err)
 
+    def kill_when_told(self, text: str) -> Ended:
+        """Kill it when its standard error has this text."""
+        assert self.process.stderr is not None
+        lines: list[str] = []
+        while text not in (line := self.process.stderr.readline()):
+            assert line, f"{text!r} was not told: {''.join(lines)}"
+            lines.append(line)
+        ended = self.kill()
+        return Ended(ended.status, ended.out, "".join([*lines, line, ended.err]))
+
 
 class Project:
     """A folder with tests."""

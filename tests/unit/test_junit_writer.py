@@ -28,9 +28,7 @@ ARCHIVE = Path("/out/core_1.tar.gz")
 
 def journal_of(*notes: dict[str, Any], **suite: str) -> Journal:
     lines = [json.dumps(note) for note in ({"junit": {**SUITE, **suite}}, *notes)]
-    journal = parse_journal("\n".join(lines).encode() + b"\n")
-    assert journal is not None
-    return journal
+    return parse_journal("\n".join(lines).encode() + b"\n")
 
 
 def case(name: str, outcome: str = "passed", **more: Any) -> dict[str, Any]:
@@ -52,11 +50,12 @@ def started(name: str) -> dict[str, Any]:
 def verdict(
     archive: Path | None = ARCHIVE, *, started_ns: int = STARTED_NS, base: str | None = None
 ) -> Verdict:
-    return Verdict("SIGSEGV in it", "SIGSEGV in it\nstack\n", archive, started_ns, base)
+    return Verdict("test_a.py::test_it", "SIGSEGV in it", "SIGSEGV in it\nstack\n", archive, started_ns, base)
 
 
 def root_of(journal: Journal, said: Verdict | None = None) -> ET.Element:
-    return ET.fromstring("".join(make_junit(journal, said or verdict())))
+    assert journal.suite is not None
+    return ET.fromstring("".join(make_junit(journal, journal.suite, said or verdict())))
 
 
 def test_counts_and_times() -> None:
@@ -99,7 +98,7 @@ def test_valid_whatever_is_in_it(tmp_path: Path) -> None:
         hostname=ugly,
     )
     path = tmp_path / "junit.xml"
-    assert write_junit(path, tmp_path, journal, Verdict(ugly, ugly, Path(f"/x/{ugly}"), STARTED_NS))
+    assert write_junit(path, tmp_path, journal, Verdict(None, ugly, ugly, Path(f"/x/{ugly}"), STARTED_NS))
     first, second = read_junit(path)
     assert first.results == ("failure",)
     assert second.results == ("error",)
@@ -131,6 +130,25 @@ def test_no_archive() -> None:
     assert [child.tag for child in captured] == ["error"]
 
 
+def test_captured_after_it_had_failed() -> None:
+    """Two entries, as in pytest's own file; those of other tests are in their own notes."""
+    other = {"failed": {"nodeid": "test_a.py::x", "phase": "call", **case("x", "failed")}}
+    failed = case("it", "failed", message="assert 0", text="the text")
+    own = {"failed": {"nodeid": "test_a.py::test_it", "phase": "call", **failed}}
+    suite = root_of(journal_of(other, case("x", "failed"), started("it"), own))[0]
+    assert [(entry.get("name"), *(child.tag for child in entry)) for entry in suite] == [
+        ("x", "failure"),
+        ("it", "failure"),
+        ("it", "properties", "error", "system-out"),
+    ]
+    assert suite[1].findtext("failure") == "the text"
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {
+        "tests": "3",
+        "failures": "2",
+        "errors": "1",
+    }
+
+
 def test_paths_as_the_consumer_wants_them() -> None:
     captured = root_of(journal_of(started("a")), verdict(base="/out/reports"))[0][-1]
     assert captured.findtext("system-out") == "[[ATTACHMENT|../core_1.tar.gz]]\n"
@@ -139,11 +157,10 @@ def test_paths_as_the_consumer_wants_them() -> None:
 
 
 def test_notes_that_are_none() -> None:
-    assert parse_journal(b"") is None
-    assert parse_journal(b'{"name": "a", "outcome": "passed"}\n') is None, "no suite"
+    assert parse_journal(b"").suite is None
+    assert parse_journal(b'{"name": "a", "outcome": "passed"}\n').suite is None
     data = b'null\n[1]\n{"junit": {"suite_name": "s"}}\nxx\n\n{"name": "a", "outcome": "odd"}\n{"na'
     journal = parse_journal(data)
-    assert journal is not None
     assert list(journal.finished_cases()) == []
 
 

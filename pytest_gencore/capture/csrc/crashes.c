@@ -82,6 +82,7 @@ capture_crash(siginfo_t *info, void *context)
                                                                     __ATOMIC_SEQ_CST);
             struct gencore_result result;
 
+            gencore_stop_deadlines(); /* waiting for the collector is not the test's time */
             if (standby) {
                 gencore_capture_in_handler(standby, 0, info, context, &result);
             }
@@ -187,6 +188,13 @@ gencore_unwatch_crashes(void)
         }
     }
     watch.owner = 0;
+}
+
+int
+gencore_is_crashing(void)
+{
+    return watch.owner == raw0(SYS_getpid)
+           && __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) != 0;
 }
 
 void

@@ -189,6 +189,19 @@ gencore_cancel_deadline(unsigned int which, struct gencore_result *result)
 }
 
 void
+gencore_stop_deadlines(void)
+{
+    for (unsigned int which = 0; which < GENCORE_DEADLINES; which++) {
+        struct deadline *deadline = &deadlines.all[which];
+
+        if (deadline->has_timer && deadline->owner == raw0(SYS_getpid)) {
+            (void)set_timer(deadline, 0);
+        }
+        deadline->standby = NULL;
+    }
+}
+
+void
 gencore_release_deadlines(void)
 {
     struct gencore_action usual = {.handler = (void *)SIG_DFL}, current;

@@ -174,6 +174,10 @@ int gencore_watch_crashes(void);
 /* Take our handler out where it is still the first. */
 void gencore_unwatch_crashes(void);
 
+/* Whether a fatal signal has come to this process: it is about to end, whatever it does meanwhile.
+ */
+int gencore_is_crashing(void);
+
 /*
  * Put a handler under faulthandler's, or take it out: save the actions, disable faulthandler,
  * install or remove, enable it again, restore what was in front of it. Not while our own handlers
@@ -208,6 +212,9 @@ int gencore_set_deadline(unsigned int which, int64_t nanoseconds,
 /* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired.
  */
 int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);
+
+/* Let no deadline pass any more, from whatever thread: the process is about to end. Signal safe. */
+void gencore_stop_deadlines(void);
 
 /* Cancel all, and give their signals back. */
 void gencore_release_deadlines(void);

@@ -152,6 +152,17 @@ native_watch_crashes(PyObject *module, PyObject *unused)
     }
 
 SIMPLE(unwatch_crashes, "Take our handlers out again.")
+PyDoc_STRVAR(is_crashing_doc, "is_crashing()\n--\n\n"
+                              "Say whether a fatal signal has come: the process is about to end.");
+
+static PyObject *
+native_is_crashing(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(gencore_is_crashing());
+}
+
 SIMPLE(save_actions, "Remember the actions of fatal signals, for restore_actions.")
 SIMPLE(install_under_faulthandler,
        "While faulthandler is disabled: put our handlers where its will be.")
@@ -252,6 +263,7 @@ PyMethodDef native_trigger_methods[] = {
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
     {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},
+    {"is_crashing", native_is_crashing, METH_NOARGS, is_crashing_doc},
     {"save_actions", native_save_actions, METH_NOARGS, save_actions_doc},
     {"install_under_faulthandler", native_install_under_faulthandler, METH_NOARGS,
      install_under_faulthandler_doc},

@@ -123,6 +123,7 @@ class Finisher:
         from pytest_gencore.junit.writer import Verdict, write_junit  # few captures need it
 
         verdict = Verdict(
+            nodeid=self._handover.context.request.nodeid,
             summary=self.answer[0],
             text="\n".join([*self.answer, "", line]),
             archive=archive,

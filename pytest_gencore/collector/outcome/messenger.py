@@ -36,19 +36,24 @@ class Messenger:
         self._process = process
         self._trigger = TRIGGERS[handover.context.request.trigger]
         self._is_ending = handover.context.exits or self._trigger.is_fatal
+        self._has_controller = handover.context.request.worker_id is not None
         self._closed_mark: Path = handover.run_folder / CLOSED.named()
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
         self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
         self._is_unheard = False
         self._lines: list[str] | None = None
+        self._failures: Sequence[str] = ()
         self._descriptor = descriptor
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
 
     @property
     def is_needed(self) -> bool:
-        """Whether the captured process tells nobody: it crashes, or ended without closing its run."""
-        if not self._trigger.by_handler:
+        """Whether the captured process tells nobody: it crashes, or ended without closing its run.
+
+        The controller of pytest-xdist tells of its workers that ended.
+        """
+        if not self._trigger.by_handler or self._has_controller:
             return False
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
 
@@ -57,9 +62,10 @@ class Messenger:
         """Whether there is anything to write: nobody else tells, or nobody has told so far."""
         return self.is_needed or self._is_unheard
 
-    def prepare(self, answer: Sequence[str]) -> None:
-        """Take the answer; a dying process's is written at once."""
+    def prepare(self, answer: Sequence[str], failures: Sequence[str]) -> None:
+        """Take the answer, and what pytest has not shown yet; a dying process's is written at once."""
         self._lines = list(answer)
+        self._failures = failures
         self.check()
 
     def check(self) -> None:
@@ -67,7 +73,8 @@ class Messenger:
         if self._descriptor is None or self._lines is None or not self.speaks:
             return
         lines, self._lines = self._lines, None
-        text = [f"gencore: {lines[0]}", *lines[1:], f"gencore: core archive under way: {self._target}"]
+        text = [f"gencore: {lines[0]}", *lines[1:], *self._failures]
+        text.append(f"gencore: core archive under way: {self._target}")
         self._write("\n" + "\n".join(text) + "\n")
 
     def conclude(self, *lines: str) -> None:
@@ -89,7 +96,7 @@ class Messenger:
     def _wait_for_report(self) -> None:
         """Give the test a moment to end: one that still hangs has no report that would name the archive."""
         deadline = time.monotonic() + _REPORT_SECONDS
-        while not self.is_needed and not self._seen_mark.exists() and not self._closed_mark.exists():
+        while not (self.is_needed or self._seen_mark.exists() or self._closed_mark.exists()):
             if time.monotonic() >= deadline:
                 self._is_unheard = True
                 return
