@@ -235,12 +235,13 @@ def _describe_run(directory: Path, run_id: str, *, max_bytes: int, session: Sess
 def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
     """Return the file in the run's folder that only one capture of this test can make.
 
-    None if there may be several: on request.
+    What belongs to no test counts as one: all workers crash in the same module that they import. None if
+    there may be several: on request.
     """
     claim = TRIGGERS[request.trigger].claim
-    if claim is None or nodeid is None:
+    if claim is None:
         return None
-    key = claim + (f"{request.worker_id} {nodeid}" if request.once_a_worker else nodeid)
+    key = claim + (f"{request.worker_id} {nodeid or ''}" if request.once_a_worker else nodeid or "")
     return _CLAIM % (hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=12).hexdigest(),)
 
 

@@ -63,6 +63,8 @@ class Results:
         self._failed_names: set[str] = set()
         self._unfinished: list[Path] = []
         self._answers: dict[str, str] = {}
+        self._told_here: list[tuple[Path, str]] = []
+        """Archives and answers that a report should show."""
 
     def add_report(self, report: pytest.TestReport) -> None:
         """Take notice of what a report says about captures."""
@@ -113,7 +115,10 @@ class Results:
                 f"{format_size(settings.max_size)} (raise --gencore-max-size)"
             )
         if refusals.again:
-            self._notes.append(f"{refusals.again} not captured: a test is captured once in a run")
+            self._notes.append(
+                f"{refusals.again} not captured: each test, and what is outside of tests, is captured once "
+                "a run"
+            )
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""
@@ -122,9 +127,13 @@ class Results:
         finished = {entry.path.name: entry.path for entry in self.finished if entry.path.is_file()}
         return Archives(finished=finished, failed=frozenset(self._failed_names), answers=self._answers)
 
-    def make_lines(self) -> list[str]:
-        """Return the lines of the summary; none if there is nothing to tell."""
+    def make_lines(self, shown: Iterable[str] = ()) -> list[str]:
+        """Return the lines of the summary; none if there is nothing to tell.
+
+        ``shown`` are texts of reports: the stacks of an archive that none of them names are among the lines.
+        """
         return [
+            *self._make_untold_lines("\n".join(shown)),
             *self._make_count_lines(),
             *(f"{self._shorten(entry.path)}  {describe_finished(entry)}" for entry in self.finished),
             *self._make_failure_lines(),
@@ -146,6 +155,8 @@ class Results:
             return
         if outcome.answer:
             self._answers[outcome.archive.name] = outcome.answer
+            if outcome.trigger != "request":
+                self._told_here.append((outcome.archive, outcome.answer))
         if outcome.state == "done":
             note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
             self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
@@ -170,6 +181,12 @@ class Results:
         subjects = self._failures.setdefault(reason, [])
         if subject not in subjects:
             subjects.append(subject)
+
+    def _make_untold_lines(self, shown: str) -> Iterator[str]:
+        for archive, answer in self._told_here:
+            if str(archive) not in shown:
+                yield from answer.rstrip("\n").splitlines()
+                yield ""
 
     def _make_count_lines(self) -> Iterator[str]:
         text = self.make_count_text()

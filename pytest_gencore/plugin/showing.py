@@ -112,7 +112,9 @@ class Showing:
     def _show(self, reporter: pytest.TerminalReporter) -> None:
         if self._is_shown or (self._results is None and not self._reports):
             return
-        lines = self.results.make_lines()
+        from pytest_gencore.plugin.shown import find_shown_texts
+
+        lines = self.results.make_lines(find_shown_texts(reporter))
         if lines:
             self._is_shown = True
             reporter.section("gencore")

@@ -64,7 +64,10 @@ def test_crash_that_every_new_worker_repeats(project: Project, mode: str) -> Non
     assert "our handler was not called" not in ended.out
     repeated = len(crashes) - 1
     if repeated:
-        assert f"{repeated} not captured: a test is captured once in a run" in ended.out
+        assert (
+            f"{repeated} not captured: each test, and what is outside of tests, is captured once a run"
+            in ended.out
+        )
     cases = [
         case
         for case in read_junit(project.folder / "j.xml")
@@ -172,3 +175,15 @@ def test_locally_crash_after_a_failure(project: Project) -> None:
     assert one.results == ("failure",)
     assert one.archives == (str(archives["test_a.py::test_1 call"]),)
     assert two.archives == (str(archives["test_a.py::test_2 call"]),)
+
+
+def test_module_that_crashes_every_worker(project: Project) -> None:
+    """At its import, so no test is to blame: captured once, and the log has the stack."""
+    project.write(test_a="import ctypes\nctypes.string_at(8)\ndef test_x(): pass\n")
+
+    ended = project.run("-n2", "--max-worker-restart=3", *QUICK)
+
+    assert ended.status != 0
+    assert len(project.find_archives()) == 1
+    assert "ctypes.string_at(8)" in ended.out
+    assert ended.out.count("(no test)") == 1

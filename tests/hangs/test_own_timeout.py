@@ -32,6 +32,7 @@ def test_own_timeout_alone_lets_the_test_pass(project: Project) -> None:
     assert slow.archives == slow.attachments == (str(archive),)
     assert not after.archives
     assert "1 captured" in ended.out
+    assert ", in test_slow\n" in ended.out, "no report shows the stacks: the test has passed"
     assert "took longer than 0.5 s (timeout of gencore)" in ended.out
 
 

@@ -173,3 +173,40 @@ def test_relative_directory_is_that_of_the_invocation(
         result = run_gencore("--gencore-on-fail", "--gencore-dir=cores", "..")
     assert len(list(Path(below / "cores").glob("*.tar.gz"))) == 2
     result.stdout.fnmatch_lines(["cores/core_*.tar.gz  *"])
+
+
+FLAKY = """
+    runs = []
+    def test_flaky():
+        runs.append(1)
+        assert len(runs) > 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ((), 1),
+        (("--show-capture=no",), 1),
+        (("--show-capture=log",), 1),
+        (("--tb=no",), 1),
+        (("--tb=line",), 1),
+        (("--reruns=1",), 0),
+        (("--reruns=1", "-n1"), 0),
+        (("-n1", "--tb=no"), 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_stacks_are_in_the_log_once(
+    pytester: pytest.Pytester, run_gencore: RunGencore, options: tuple[str, ...], status: int
+) -> None:
+    """In the section of the report, or, where pytest does not show that, in the summary."""
+    pytester.makepyfile(test_a=FLAKY)
+    result = run_gencore("--gencore-on-fail", *options)
+    assert result.ret == status
+    told = [
+        line for line in result.outlines if line.startswith("Thread MainThread, ") and "ran the test" in line
+    ]
+    assert len(told) == 1, told
+    assert len([line for line in result.outlines if line.startswith("failed: test_a.py::test_flaky")]) == 1
+    result.stdout.fnmatch_lines(["*assert len(runs) > 1", "1 captured"])

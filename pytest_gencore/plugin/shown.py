@@ -1,0 +1,27 @@
+"""Which archives pytest's own summary shows with their stacks: the others are told in ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.plugin.attach import SECTION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def find_shown_texts(reporter: Any) -> Iterator[str]:
+    """Yield what the failures and errors of the summary show that may be ours.
+
+    Reports of tests that passed, or that were run again, are not shown; sections not with ``--show-capture``,
+    and nothing with ``--tb=no``.
+    """
+    options = reporter.config.option
+    if getattr(options, "tbstyle", "auto") == "no":
+        return
+    for category in ("failed", "error"):
+        for report in reporter.stats.get(category, ()):
+            if isinstance(report.longrepr, str):  # of a worker that crashed
+                yield report.longrepr
+            if getattr(options, "showcapture", "all") == "all":
+                yield from (content for name, content in report.sections if name == SECTION)
