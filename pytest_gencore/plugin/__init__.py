@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.plugin import dormant, hookspecs
+from pytest_gencore.plugin import dormant, early, hookspecs
 from pytest_gencore.plugin.options import MARKER_HELP, add_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pytest_gencore.plugin.fixture import Gencore
 
@@ -23,6 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the hooks for other plugins."""
     pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Capture crashes while conftest.py files are imported."""
+    with early.watch_imports(early_config):
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,3 +188,16 @@ def test_module_that_crashes_every_worker(project: Project) -> None:
     assert len(project.find_archives()) == 1
     assert "ctypes.string_at(8)" in ended.out
     assert ended.out.count("(no test)") == 1
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
+def test_conftest_that_crashes(project: Project, workers: list[str]) -> None:
+    """Before pytest is configured; the controller imports it before there are workers."""
+    project.write(conftest="import ctypes\nctypes.string_at(8)\n", test_a="def test_x(): pass\n")
+
+    ended = project.run(*workers, *QUICK)
+
+    assert ended.status == -signal.SIGSEGV
+    assert "in no test" in ended.err
+    assert "ctypes.string_at(8)" in ended.err
+    assert ended.announced() == [str(project.only_archive())]
