@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.plugin import dormant, early, hookspecs
-from pytest_gencore.plugin.options import MARKER_HELP, add_options
+from pytest_gencore.plugin import dormant, hookspecs
+from pytest_gencore.plugin.options import MARKER_HELP, add_options, is_armed_early
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,7 +28,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """Capture crashes while conftest.py files are imported."""
-    with early.watch_imports(early_config):
+    if not is_armed_early(early_config):
+        return (yield)
+    from pytest_gencore.plugin.early import watch_imports
+
+    with watch_imports(early_config):
         return (yield)
 
 

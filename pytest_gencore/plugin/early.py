@@ -6,45 +6,40 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_gencore.plugin.options import resolve_on_fail
+from pytest_gencore.plugin.capturer import Capturer
+from pytest_gencore.plugin.roles import make_run_id_getter
+from pytest_gencore.plugin.settings import Settings, resolve_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
+
 
 @contextlib.contextmanager
 def watch_imports(config: pytest.Config) -> Iterator[None]:
-    """Capture crashes meanwhile, if options ask for captures of failures.
+    """Capture crashes meanwhile.
 
     Errors are left to the time when pytest is configured. A worker of pytest-xdist does not know its run yet;
     what it imports has been imported by the controller before.
     """
     with contextlib.ExitStack() as stack:
         if "PYTEST_XDIST_WORKER" not in os.environ:
-            with contextlib.suppress(Exception, pytest.UsageError):
-                _start(config, stack)
+            with contextlib.suppress(Exception):
+                get_run_id, settings = make_run_id_getter(), resolve_early(config)
+                capturer = Capturer(
+                    config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False
+                )
+                stack.callback(capturer.close)
+                capturer.arm()
         yield
 
 
-def _start(config: pytest.Config, stack: contextlib.ExitStack) -> None:
+def resolve_early(config: pytest.Config) -> Settings:
+    """Return the settings, while some options are not defined: conftest.py files may define more."""
     usual = config.option
-    config.option = (
-        config.known_args_namespace
-    )  # not all options are defined before conftest.py files are there
+    config.option = config.known_args_namespace
     try:
-        if not resolve_on_fail(config):
-            return
-        from pytest_gencore.plugin.capturer import Capturer
-        from pytest_gencore.plugin.roles import make_run_id_getter
-        from pytest_gencore.plugin.settings import resolve_settings
-
-        settings = resolve_settings(config)
-        capturer = Capturer(
-            config, settings, get_run_id=make_run_id_getter(), worker_id=None, once_a_worker=False
-        )
-        stack.callback(capturer.close)
-        capturer.arm()
+        return resolve_settings(config)
     finally:
         config.option = usual

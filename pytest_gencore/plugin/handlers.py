@@ -59,6 +59,7 @@ class CrashHandlers:
         if not self.is_owner:
             return
         self.uninstall()
+        self._native.forget_handlers()
         for number in self._trace_signals:
             faulthandler.unregister(number)
         CrashHandlers._owner = None

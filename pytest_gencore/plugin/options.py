@@ -99,6 +99,14 @@ def resolve_on_fail(config: pytest.Config) -> bool:
     return bool(config.getoption("gencore_on_fail", None) or read_ini(config, "gencore_on_fail"))
 
 
+def is_armed_early(config: pytest.Config) -> bool:
+    """Return the same before pytest is configured, when errors are nobody's yet."""
+    try:
+        return bool(config.known_args_namespace.gencore_on_fail or read_ini(config, "gencore_on_fail"))
+    except pytest.UsageError:
+        return False
+
+
 def find_text(config: pytest.Config, option: Option) -> tuple[str | None, str]:
     """Return the value as written, and where; None if it is written nowhere."""
     text: str | None = config.getoption(option.ini, None)

@@ -190,6 +190,12 @@ gencore_unwatch_crashes(void)
     watch.owner = 0;
 }
 
+void
+gencore_forget_handlers(void)
+{
+    watch.was_installed = 0;
+}
+
 int
 gencore_is_crashing(void)
 {

@@ -174,6 +174,9 @@ int gencore_watch_crashes(void);
 /* Take our handler out where it is still the first. */
 void gencore_unwatch_crashes(void);
 
+/* Let the next gencore_watch_crashes be the first one again: another session begins. */
+void gencore_forget_handlers(void);
+
 /* Whether a fatal signal has come to this process: it is about to end, whatever it does meanwhile.
  */
 int gencore_is_crashing(void);

@@ -163,6 +163,7 @@ native_is_crashing(PyObject *module, PyObject *unused)
     return PyBool_FromLong(gencore_is_crashing());
 }
 
+SIMPLE(forget_handlers, "Let the next watch_crashes be the first one again.")
 SIMPLE(save_actions, "Remember the actions of fatal signals, for restore_actions.")
 SIMPLE(install_under_faulthandler,
        "While faulthandler is disabled: put our handlers where its will be.")
@@ -263,6 +264,7 @@ PyMethodDef native_trigger_methods[] = {
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
     {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},
+    {"forget_handlers", native_forget_handlers, METH_NOARGS, forget_handlers_doc},
     {"is_crashing", native_is_crashing, METH_NOARGS, is_crashing_doc},
     {"save_actions", native_save_actions, METH_NOARGS, save_actions_doc},
     {"install_under_faulthandler", native_install_under_faulthandler, METH_NOARGS,
