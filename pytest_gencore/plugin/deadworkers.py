@@ -106,8 +106,8 @@ def describe_end(status: int | None) -> str:
     if status is None:
         return "the worker died before anything could be captured"
     if status == -signal.SIGKILL:
-        return "the worker was killed by SIGKILL, which no handler sees (out of memory?)"
+        return "the worker was killed by SIGKILL, which no handler sees"
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        return f"the worker died of {name}, but our handler was not called (see docs/reference/limits.md)"
+        return f"the worker died of {name} without a capture; a reason, if known, is on standard error"
     return f"the worker ended with status {status}, not by a crash"
