@@ -77,8 +77,10 @@ class _Collector:
                 progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
                 progress.check()
                 source = read_core_source(handover, snapshot)
+                had_frames = stacks.has_frames
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
+                    self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
                 artifact = collect(handover, source, stacks, file, progress, started)
                 progress.check()
                 return artifact

@@ -63,8 +63,8 @@ class Results:
         self._failed_names: set[str] = set()
         self._unfinished: list[Path] = []
         self._answers: dict[str, str] = {}
-        self._told_here: list[tuple[Path, str]] = []
-        """Archives and answers that a report should show."""
+        self._told_here: list[str] = []
+        """Answers that a report should show."""
 
     def add_report(self, report: pytest.TestReport) -> None:
         """Take notice of what a report says about captures."""
@@ -130,7 +130,7 @@ class Results:
     def make_lines(self, shown: Iterable[str] = ()) -> list[str]:
         """Return the lines of the summary; none if there is nothing to tell.
 
-        ``shown`` are texts of reports: the stacks of an archive that none of them names are among the lines.
+        ``shown`` are texts of reports: an answer that none of them has is among the lines.
         """
         return [
             *self._make_untold_lines("\n".join(shown)),
@@ -156,7 +156,7 @@ class Results:
         if outcome.answer:
             self._answers[outcome.archive.name] = outcome.answer
             if outcome.trigger != "request":
-                self._told_here.append((outcome.archive, outcome.answer))
+                self._told_here.append(outcome.answer)
         if outcome.state == "done":
             note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
             self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
@@ -183,8 +183,8 @@ class Results:
             subjects.append(subject)
 
     def _make_untold_lines(self, shown: str) -> Iterator[str]:
-        for archive, answer in self._told_here:
-            if str(archive) not in shown:
+        for answer in self._told_here:
+            if answer.rstrip("\n") not in shown:  # or only what was known at first
                 yield from answer.rstrip("\n").splitlines()
                 yield ""
 

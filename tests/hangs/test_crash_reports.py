@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from capabilities import needs
 from gencore_archives import read_manifest
 from junit_file import read_junit
 from projects import QUICK
@@ -201,3 +202,36 @@ def test_conftest_that_crashes(project: Project, workers: list[str]) -> None:
     assert "in no test" in ended.err
     assert "ctypes.string_at(8)" in ended.err
     assert ended.announced() == [str(project.only_archive())]
+
+
+FATAL = """
+    import ctypes
+    def test_fatal():
+        ctypes.pythonapi.Py_FatalError(b"the cache is corrupt")
+"""
+
+
+def test_fatal_error_of_python(project: Project) -> None:
+    """It disables faulthandler first, so Python cannot say where its threads are; that is not "no frame"."""
+    project.write(test_a=FATAL)
+
+    ended = project.run(*QUICK)
+
+    assert ended.status == -signal.SIGABRT
+    assert re.search(
+        r"^Thread MainThread, .* crashed, .*\n  Python frames not known$", ended.err, re.MULTILINE
+    )
+    assert "no Python frame" not in ended.err
+
+
+@needs("pystack")
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_fatal_error_of_python_with_pystack(project: Project, workers: list[str]) -> None:
+    """What pystack reads comes later, and is told as well."""
+    project.write(test_a=FATAL)
+
+    ended = project.run(*workers, *QUICK, pystack=True)
+
+    assert ended.status == (1 if workers else -signal.SIGABRT)
+    told = ended.out if workers else ended.err
+    assert ", in test_fatal\n    ctypes.pythonapi.Py_FatalError" in told

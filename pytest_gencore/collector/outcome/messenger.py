@@ -68,6 +68,13 @@ class Messenger:
         self._failures = failures
         self.check()
 
+    def update(self, answer: Sequence[str], *, is_news: bool) -> None:
+        """Take a fuller answer; ``is_news``: write it, if the one that was written had no stack."""
+        if self._lines is not None:
+            self._lines = list(answer)
+        elif is_news and self._descriptor is not None and self.speaks:
+            self._write("\n" + "\n".join([f"gencore: {answer[0]}", *answer[1:]]) + "\n")
+
     def check(self) -> None:
         """Write the answer if it is needed and has not been written."""
         if self._descriptor is None or self._lines is None or not self.speaks:

@@ -16,7 +16,7 @@ from pytest_gencore.collector.stacks.model import (
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
 from pytest_gencore.collector.stacks.pystack_reader import find_command, read_stacks
-from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer
+from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.triggers import TRIGGERS
@@ -69,6 +69,12 @@ class Stacks:
         self.unread = 0
         return True
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether the thread that crashed or ran the test has any."""
+        threads = order_threads(self.facts, self._with_failure(self.threads))
+        return bool(threads and threads[0].frames)
+
     def make_answer(self) -> list[str]:
         """Return the lines for a log."""
         return make_answer(self.facts, self._with_failure(self.threads), unread=self.unread)
@@ -113,9 +119,11 @@ def read_python_threads(handover: Handover, snapshot: Snapshot) -> ReadThreads:
     """
     if not handover.context.by_handler:
         return ReadThreads(_identify_listed_threads(handover))
-    if not handover.trace_function:
-        return ReadThreads(_with_capturing_thread([], handover))
-    text = _trace(handover, snapshot, handover.all_threads_signal)
+    text = _trace(handover, snapshot, handover.all_threads_signal) if handover.trace_function else ""
+    if not text:  # Py_FatalError takes from faulthandler what it needs, before it aborts
+        return ReadThreads(
+            [replace(thread, is_read=False) for thread in _with_capturing_thread([], handover)]
+        )
     threads = identify_threads(text, handover)
     is_cut = _CUT in text.splitlines()
     if not any(thread.is_current for thread in threads) and handover.own_thread_signal:

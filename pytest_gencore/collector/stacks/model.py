@@ -70,6 +70,8 @@ class PythonThread:
     """Whether it made the capture, or crashed."""
     activity: str | None = None
     """What whoever read it knows of its doings: ``waiting for the GIL``; see also ``find_activity``."""
+    is_read: bool = True
+    """Whether its frames are known; without any it then has none."""
 
 
 def threads_of(stacks: Sequence[ThreadStack]) -> list[PythonThread]:

@@ -39,7 +39,6 @@ _OTHER_LINES: Final = 6
 _LINE_LENGTH: Final = 400
 _FULL_LOCAL_LENGTH: Final = 1000
 _REPEATS_SHOWN: Final = 3
-_NO_FRAME: Final = "  no Python frame"
 _SUSPECT = re.compile(
     r"\.acquire\(|\.join\((?:timeout *=.*|[\d.]*)\)|^(?:async )?with [\w.\[\]]+(?: as \w+)? *[:,]"
 )
@@ -66,6 +65,10 @@ def make_answer(
         kept = max(1, limit - 1)
         lines = [*lines[:kept], f"... {len(lines) - kept} more lines in stacks.txt"]
     return lines + end
+
+
+def _describe_no_frame(thread: PythonThread) -> str:
+    return "  no Python frame" if thread.is_read else "  Python frames not known"
 
 
 def _describe_unread(count: int) -> str:
@@ -151,7 +154,7 @@ def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
 
 def _render(thread: PythonThread, rootdir: str, *, is_culprit: bool) -> list[str]:
     if not thread.frames:
-        return [_NO_FRAME]
+        return [_describe_no_frame(thread)]
     if is_culprit:
         return _render_culprit(thread.frames, rootdir)
     chosen = select_frames(thread.frames, rootdir, _OTHER_LINES, with_native=find_activity(thread) is None)
@@ -176,7 +179,7 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
         yield ""
         yield describe_thread([thread], _remarks(facts, thread))
         if not thread.frames:
-            yield _NO_FRAME
+            yield _describe_no_frame(thread)
         for _, group in groupby(thread.frames, key=lambda frame: (frame.file, frame.line, frame.function)):
             repeated = 0
             for number, frame in enumerate(group):
