@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.describe import describe_capture
+from pytest_gencore.collector.source.stack_overflow import is_stack_overflow
 from pytest_gencore.collector.stacks.model import (
     Frame,
     PythonThread,
@@ -42,7 +43,7 @@ class Stacks:
 
     def __init__(self, handover: Handover, snapshot: Snapshot) -> None:
         """Read what the request or the snapshot's own Python says; takes some milliseconds."""
-        self.facts = describe_capture(handover)
+        self.facts = replace(describe_capture(handover), is_stack_overflow=is_stack_overflow(handover))
         self.notice = ""
         """Why they are less than they could be, for the manifest."""
         self._handover = handover

@@ -77,6 +77,8 @@ class Facts:
     """``si_code`` of sigaction(2)."""
     fault_address: int | None = None
     """``si_addr`` of sigaction(2)."""
+    is_stack_overflow: bool = False
+    """Whether the address is in the guard below the thread's stack."""
     deadline_seconds: float | None = None
     deadline_source: str | None = None
     """Who set it: ``pytest-timeout`` or ``gencore``."""
@@ -92,9 +94,10 @@ def describe_trigger(facts: Facts) -> str:
     """Return one line: what triggered the capture, and where."""
     place = [facts.nodeid or "no test", facts.phase, facts.worker_id and f"worker {facts.worker_id}"]
     where = ", ".join([part for part in place if part] + [f"process {facts.pid}"])
+    signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     return TRIGGERS[facts.trigger].summary.format(
         where=where,
-        signal=describe_signal(facts.signal_number, facts.signal_code, facts.fault_address),
+        signal=f"{signal_text}, stack overflow," if facts.is_stack_overflow else signal_text,
         deadline=_describe_deadline(facts.deadline_seconds, facts.deadline_source),
     )
 
