@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAPPING = re.compile(
-    rb"([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)\n?"
+    rb"([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)"
 )
 _DELETED = b" (deleted)"
 
@@ -57,13 +57,16 @@ class Mapping:
 
 
 def parse_mappings(text: bytes) -> list[Mapping]:
-    """Parse the text of ``maps`` or ``smaps``."""
+    """Parse the text of ``maps`` or ``smaps``.
+
+    Of what ends a line elsewhere, the kernel escapes only the newline in a file's name (``seq_path``).
+    """
     return list(_mappings(text))
 
 
 def _mappings(text: bytes) -> Iterator[Mapping]:
     current: Mapping | None = None
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         match = _MAPPING.fullmatch(line)
         if match:
             if current is not None:
