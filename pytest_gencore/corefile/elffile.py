@@ -9,6 +9,9 @@ from pytest_gencore.corefile.notes import CoreFormatError, parse_notes
 from pytest_gencore.corefile.reader import read_program_headers
 
 _NOTES_LIMIT: Final = 1 << 20
+"""Bytes of all notes of a file: nobody knows who made it."""
+_BUILD_ID_LIMIT: Final = 64
+"""Bytes; the longest that linkers make, SHA-1, has 20."""
 
 
 def build_id_of(file: BinaryIO) -> str | None:
@@ -20,12 +23,14 @@ def build_id_of(file: BinaryIO) -> str | None:
         _, _, headers = read_program_headers(file)
     except CoreFormatError:
         return None
+    left = _NOTES_LIMIT
     for header in headers:
-        if header.type != PT_NOTE or header.filesz > _NOTES_LIMIT or header.offset >= 1 << 63:
+        if header.type != PT_NOTE or header.filesz > left or header.offset >= 1 << 63:
             continue
+        left -= header.filesz
         file.seek(header.offset)
         data = file.read(header.filesz)
         for note in parse_notes(data, align=8 if header.align == 8 else 4, allow_cut=True):
             if (note.name, note.type) == (NOTE_GNU, NT_GNU_BUILD_ID):
-                return note.desc.hex()
+                return note.desc.hex() if len(note.desc) <= _BUILD_ID_LIMIT else None
     return None
