@@ -14,7 +14,7 @@ from pytest_gencore.collector.source.procfs import Mapping, parse_mappings
 
 PAGE = 4096
 BASE = 0x10000
-SIZE = 16 * PAGE
+SIZE = 64 * PAGE
 TABLE, DYNAMIC, DEBUG, FIRST, SECOND, NAME = (BASE + offset for offset in (64, 512, 1024, 2048, 2112, 3072))
 BEHIND = BASE + SIZE
 """Nothing is mapped here."""
