@@ -164,8 +164,8 @@ def test_file_in_many_mappings_is_looked_for_once(gather: Gather) -> None:
 
 
 def test_notes_of_a_file_are_bounded() -> None:
-    """A thousand headers that point to the same MiB of notes."""
-    count, size = 1000, 1 << 20
+    """Many headers may point to the same notes."""
+    count, size = 20, 1 << 20
     headers = program_headers(*[note_header(64 + 56 * count, size)] * count)
     file = Counted(headers + struct.pack("<III4s", 4, 0, 1, b"GNU\0") * (size // 16))
 

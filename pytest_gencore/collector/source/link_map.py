@@ -30,7 +30,6 @@ _R_MAP_OFFSET = 8
 _R_DEBUG_SIZE = 40
 _DYNAMIC_SIZE = 1024
 """Bytes of a dynamic section that surely matter: 64 entries."""
-_ADDRESS_MASK: Final = (1 << 64) - 1
 
 # The memory belongs to a process that may be broken: whatever it says is bounded.
 _HEADERS_LIMIT: Final = 64 << 10
@@ -70,9 +69,10 @@ def read_link_map(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> L
     (entry,) = memory.unpack(_POINTER, debug + _R_MAP_OFFSET) or (0,)
     while entry:
         fields = memory.unpack(_LINK_MAP, entry)
-        if fields is None or entry in seen or len(seen) == _LIBRARIES_LIMIT:
-            what = "is longer than that" if len(seen) == _LIBRARIES_LIMIT else "is broken there"
-            result.notice = f"the loader's list was read as far as {len(seen)} libraries: it {what}"
+        count = len(result.libraries)
+        if fields is None or entry in seen or count == _LIBRARIES_LIMIT:
+            what = "is longer than that" if count == _LIBRARIES_LIMIT else "is broken there"
+            result.notice = f"the loader's list was read as far as {count} libraries: it {what}"
             break
         seen.add(entry)
         result.ranges.append((entry, _LINK_MAP.size))
@@ -147,7 +147,7 @@ def _debug_address(memory: _Memory, table: int, size: int) -> int:
     bias = next((table - header[3] for header in headers if header[0] == _PT_PHDR), 0)
     for header in headers:
         if header[0] == _PT_DYNAMIC:
-            section = memory.read((bias + header[3]) & _ADDRESS_MASK, min(header[6], _DYNAMIC_LIMIT))
+            section = memory.read(bias + header[3], min(header[6], _DYNAMIC_LIMIT))
             for tag, value in _PAIR.iter_unpack(section[: len(section) // 16 * 16]):
                 if tag == _DT_DEBUG:
                     return int(value)
