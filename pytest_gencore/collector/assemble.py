@@ -14,7 +14,7 @@ from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
 from pytest_gencore.collector.files.libraries import Library, gather_libraries
-from pytest_gencore.collector.files.names import settle_names
+from pytest_gencore.collector.files.names import limit_listing, settle_names
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
@@ -59,7 +59,7 @@ def collect(
         notices.append(memory.link_map.notice)
     sources = stacks.find_sources(find_python_scripts(libraries))
     notices += sources.notices
-    files = [*libraries, *debug_files]
+    files = limit_listing([*libraries, *debug_files], notices)
     source_files = settle_names(handover.name, files, sources.files, notices)
     core = make_core(method, handover, source, progress.check)
     if handover.context.request.product == "core":

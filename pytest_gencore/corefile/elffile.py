@@ -8,6 +8,8 @@ from pytest_gencore.corefile.constants import NOTE_GNU, NT_GNU_BUILD_ID, PT_NOTE
 from pytest_gencore.corefile.notes import CoreFormatError, parse_notes
 from pytest_gencore.corefile.reader import read_program_headers
 
+_HEADERS_LIMIT: Final = 4096
+"""Linux starts and loads nothing with more than fit into 64 KiB, 1170."""
 _NOTES_LIMIT: Final = 1 << 20
 """Bytes of all notes of a file: nobody knows who made it."""
 _BUILD_ID_LIMIT: Final = 64
@@ -20,7 +22,7 @@ def build_id_of(file: BinaryIO) -> str | None:
     Only program headers are looked at: section headers may be stripped, broken or, in a mapped image, absent.
     """
     try:
-        _, _, headers = read_program_headers(file)
+        _, _, headers = read_program_headers(file, limit=_HEADERS_LIMIT)
     except CoreFormatError:
         return None
     left = _NOTES_LIMIT

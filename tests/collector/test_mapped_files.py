@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_gencore.collector.files import libraries as module
+from pytest_gencore.collector.files import names
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
 from pytest_gencore.collector.files.libraries import Library, gather_libraries
-from pytest_gencore.collector.files.names import settle_names
+from pytest_gencore.collector.files.names import limit_listing, settle_names
 from pytest_gencore.collector.source.link_map import LinkMap
 from pytest_gencore.collector.source.procfs import Mapping, parse_mappings
 from pytest_gencore.collector.source.regular_file import open_regular
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    Gather = Callable[[list[Mapping]], list[Library]]
+    Gather = Callable[..., list[Library]]
 
 ELF = b"\x7fELF".ljust(4096, b"\0")
 PAGE = 4096
@@ -70,8 +71,8 @@ def gather() -> Iterator[Gather]:
     """Return what gathers libraries; it closes them in the end."""
     found: list[Library] = []
 
-    def call(mappings: list[Mapping]) -> list[Library]:
-        libraries = gather_libraries(mappings, cast("Any", Snapshot()), LinkMap())
+    def call(mappings: list[Mapping], link_map: LinkMap | None = None) -> list[Library]:
+        libraries = gather_libraries(mappings, cast("Any", Snapshot()), link_map or LinkMap())
         found.extend(libraries)
         return libraries
 
@@ -163,6 +164,16 @@ def test_file_in_many_mappings_is_looked_for_once(gather: Gather) -> None:
     assert len(found.note) < 500
 
 
+def test_library_with_a_thousand_names_keeps_some(gather: Gather, library: Path) -> None:
+    mappings = mappings_of(library)
+    link_map = LinkMap([(b"/lib/%d.so" % number, START) for number in range(1000)])
+
+    (found,) = gather(mappings, link_map)
+
+    assert len(found.aliases) == 16
+    assert found.note == "984 of its other names are left out"
+
+
 def test_notes_of_a_file_are_bounded() -> None:
     """Many headers may point to the same notes."""
     count, size = 20, 1 << 20
@@ -171,6 +182,23 @@ def test_notes_of_a_file_are_bounded() -> None:
 
     assert build_id_of(file) is None
     assert file.count < 3 * size
+
+
+def test_headers_of_a_sparse_file_are_bounded() -> None:
+    """Their number is in section header 0 if it is that large."""
+
+    class Huge(Counted):
+        def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+            return 200 << 30 if whence == os.SEEK_END else super().seek(offset, whence)
+
+    start = bytearray(program_headers().ljust(128, b"\0"))
+    struct.pack_into("<Q", start, 40, 64)  # e_shoff
+    struct.pack_into("<HH", start, 54, 56, 0xFFFF)  # e_phentsize, e_phnum: PN_XNUM
+    struct.pack_into("<I", start, 64 + 44, 4097)  # sh_info
+    file = Huge(bytes(start) + bytes(4097 * 56))
+
+    assert build_id_of(file) is None
+    assert file.count <= 128
 
 
 @pytest.mark.parametrize(("size", "expected"), [(64, "00" * 64), (65, None), (1 << 19, None)])
@@ -215,6 +243,24 @@ def test_unsafe_names_are_left_out_and_told() -> None:
         "source /t\r/a.py is left out: its path has control characters",
         "source /lib/y.so is left out: another file has its name",
     ]
+
+
+def test_notices_on_sources_are_few() -> None:
+    notices: list[str] = []
+    settle_names("top", [], [(f"t\r/{number}.py", b"") for number in range(300)], notices)
+    assert len(notices) == 6
+    assert notices[-1] == "295 more sources are left out for their names"
+
+
+def test_listing_of_libraries_fits_into_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers refuse larger ones; the long paths are the ones that nobody misses."""
+    monkeypatch.setattr(names, "_LISTED_LIMIT", 2000)
+    long, short = opened("/long/" + "\x1b" * 300 + "/x.so"), opened("/usr/bin/python3")
+    notices: list[str] = []
+
+    assert limit_listing([long, short], notices) == [short]
+    assert long.source is None
+    assert notices == ["1 libraries are left out and not listed: there are too many"]
 
 
 SCRIPT = """\

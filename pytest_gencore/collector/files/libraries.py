@@ -25,6 +25,7 @@ _COMPARED = 4096
 _TOTAL_LIMIT: Final = 16 << 30
 """Bytes of all files; the smallest ones come first."""
 _FILE_LIMIT: Final = 4 << 30
+_ALIASES_LIMIT: Final = 16
 _RECONSTRUCTED_LIMIT: Final = 1 << 30
 """Bytes of all files that are put together from memory: they stay in it."""
 
@@ -83,7 +84,10 @@ def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: Link
     libraries = [library for parts in files.values() if (library := opener.open(parts)) is not None]
     _leave_out_large(libraries)
     for library in libraries:
-        library.aliases = tuple(aliases.get(library.path, ()))
+        names = aliases.get(library.path, [])
+        library.aliases = tuple(names[:_ALIASES_LIMIT])
+        if len(names) > _ALIASES_LIMIT:
+            library.add_note(f"{len(names) - _ALIASES_LIMIT} of its other names are left out")
     return sorted(libraries, key=lambda library: library.path)
 
 

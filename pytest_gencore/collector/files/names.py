@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.names import MemberNames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pytest_gencore.collector.files.libraries import Library
 
 _OWN: Final = ("gencore.json", "stacks.txt", "failure.txt", "open.gdb", "core")
+_LISTED_LIMIT: Final = 2 << 20
+"""Bytes of the manifest for libraries: readers take 4 MiB of it."""
+_ENTRY: Final = 200
+"""Bytes of an entry without its texts."""
+_NOTICES: Final = 5
+
+
+def limit_listing(libraries: Sequence[Library], notices: list[str]) -> list[Library]:
+    """Return those of which the manifest can tell, in the same order: the shortest paths come first."""
+    left = _LISTED_LIMIT
+    kept = set()
+    for number, library in sorted(enumerate(libraries), key=lambda item: len(item[1].path)):
+        size = _ENTRY + len(json.dumps((library.path, library.build_id, library.note, library.aliases)))
+        if size <= left:
+            left -= size
+            kept.add(number)
+        else:
+            library.leave_out("")
+    if len(kept) < len(libraries):
+        notices.append(
+            f"{len(libraries) - len(kept)} libraries are left out and not listed: there are too many"
+        )
+    return [library for number, library in enumerate(libraries) if number in kept]
 
 
 def settle_names(
@@ -34,11 +58,14 @@ def settle_names(
         if len(aliases) < len(library.aliases):
             library.add_note(f"{len(library.aliases) - len(aliases)} of its other names are left out")
         library.aliases = aliases
-    kept = []
+    kept, refused = [], []
     for path, data in sources:
         fault = names.add(path)
         if fault:
-            notices.append(f"source /{path} is left out: {fault}")
+            refused.append(f"source /{path} is left out: {fault}")
         else:
             kept.append((path, data))
+    if len(refused) > _NOTICES:
+        refused[_NOTICES:] = [f"{len(refused) - _NOTICES} more sources are left out for their names"]
+    notices += refused
     return kept
