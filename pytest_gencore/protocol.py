@@ -53,6 +53,7 @@ class ThreadState(IntEnum):
     MASKED = 4
     SILENT = 5
     GONE = 6
+    UNASKED = 7
 
 
 class Phase(IntEnum):

@@ -1,6 +1,10 @@
-"""Text that is safe to show: in a log, in a report, on a terminal."""
+"""Text that is safe to show on a terminal, in a log or report, and to put into a debugger's command."""
 
 from __future__ import annotations
+
+from typing import Final
+
+_MISREAD: Final = frozenset(':"\\`')
 
 
 def escape_unprintable(text: str, *, keep: str = "") -> str:
@@ -16,3 +20,12 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def is_plain_path(path: str) -> bool:
+    """Tell whether a path in a command means itself to gdb and lldb.
+
+    Unprintable characters may end the command, a colon ends a folder of a list, a backslash joins lines, and
+    lldb evaluates what is between backticks.
+    """
+    return path.isprintable() and _MISREAD.isdisjoint(path)

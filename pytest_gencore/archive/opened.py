@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.gzip_stream import GzipStream
 from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
+from pytest_gencore.archive.names import inner_name
 from pytest_gencore.archive.tar_stream import Member, TarStream
 from pytest_gencore.errors import ArchiveError
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 _HEADERS_LIMIT: Final = 256 << 10
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
-_DEPTH_LIMIT: Final = 100
-_NAME_LIMIT: Final = 4000
-_SHOWN: Final = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +66,3 @@ def open_archive(path: Path) -> Iterator[OpenArchive]:
             raise ArchiveError("the archive's top folder is not what its manifest says")
         stream.lift_input_limit()
         yield OpenArchive(manifest, text, first.mtime, tar, members)
-
-
-def inner_name(top: str, name: str) -> str:
-    """Return a name below the top folder, empty for that itself; raises ArchiveError if it is elsewhere.
-
-    Refused are absolute names, ``..``, ``.`` and empty components, control characters, long and deep paths.
-    """
-    first, *inner = name.removesuffix("/").split("/")
-    is_safe = all(part not in {"", ".", ".."} for part in inner) and not _CONTROL.search(name)
-    if first != top or not is_safe or len(inner) > _DEPTH_LIMIT or len(name) > _NAME_LIMIT:
-        message = "the archive holds a file outside of its folder, or with a name that is not safe"
-        raise ArchiveError(f"{message}: {name[:_SHOWN]!r}")  # noqa: EM102 - one message in two parts
-    return "/".join(inner)

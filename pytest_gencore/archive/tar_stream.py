@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from pytest_gencore.archive.names import MEMBERS_LIMIT, NAMES_LIMIT
 from pytest_gencore.archive.pax import parse_number, parse_records
 from pytest_gencore.archive.sparse_map import read_sparse_map
 from pytest_gencore.errors import ArchiveError
@@ -25,9 +26,6 @@ BLOCK: Final = 512
 _PAX_LIMIT: Final = 64 << 10
 _PADDING_LIMIT: Final = 64 << 10
 """Zeros behind the end; tar pads to 10 KiB."""
-_MEMBERS_LIMIT: Final = 100_000
-_NAMES_LIMIT: Final = 8 << 20
-"""Characters of all names together: whoever unpacks remembers them."""
 _SIZE_LIMIT: Final = 1 << 62
 _KINDS: Final[dict[bytes, Kind]] = {b"0": "file", b"\0": "file", b"5": "directory", b"1": "link"}
 _REFUSED: Final = {
@@ -73,7 +71,7 @@ class TarStream:
         while (member := self._next()) is not None:
             count += 1
             names += len(member.name)
-            if count > _MEMBERS_LIMIT or names > _NAMES_LIMIT:
+            if count > MEMBERS_LIMIT or names > NAMES_LIMIT:
                 raise ArchiveError("the archive has too many members")
             yield member
 

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.archive.opened import OpenArchive, inner_name, open_archive
+from pytest_gencore.archive.names import inner_name
+from pytest_gencore.archive.opened import OpenArchive, open_archive
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:

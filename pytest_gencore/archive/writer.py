@@ -16,6 +16,7 @@ import zlib
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
 from pytest_gencore.archive.gzip_writer import CompressedOutput, write_all
+from pytest_gencore.archive.names import find_fault
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ class ArchiveWriter:
 
     def add_top_folder(self) -> None:
         """Add the folder that all members are in, so that it is unpacked for its owner only."""
-        info = self._info("", 0o700)
-        info.name = self._top
+        info = tarfile.TarInfo(self._top)
+        info.mode = 0o700
+        info.mtime = self._mtime
         info.type = tarfile.DIRTYPE
         self._output.write(_encode(info))
 
@@ -175,8 +177,9 @@ class ArchiveWriter:
 
     def _path(self, name: str) -> str:
         path = f"{self._top}/{name.lstrip('/')}"
-        if ".." in path.split("/"):
-            message = f"{name!r} would leave the archive's folder"
+        fault = find_fault(path)
+        if fault:
+            message = f"{name!r} cannot be in an archive: {fault}"
             raise ArchiveError(message)
         return path
 

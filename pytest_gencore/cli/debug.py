@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import gdb_command, stack_commands
+from pytest_gencore.cli.gdb import gdb_command, library_folders, stack_commands
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
 from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, run_filtered
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.texts import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,9 @@ def debug(
     with unpacked(opened, directory) as folder:
         for message in find_mismatches(opened, folder):
             note(f"warning: {message}")
+        for path in library_folders(opened.manifest, folder):
+            if not is_plain_path(path):
+                note(f"warning: {path} is not in the debugger's search path: it would misread that")
         script = _find_script(opened, folder, trust_archive=trust_archive)
         command = _command(debugger, opened, folder, script, batch=batch, arguments=arguments)
         if batch:

@@ -9,6 +9,8 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.texts import is_plain_path
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -55,9 +57,9 @@ def gdb_command(
     """Return the command that opens the core of an unpacked archive.
 
     ``commands`` run when the core is open; ``arguments`` go to gdb as they are.
-    Nothing of the archive is taken for a command: paths with ``:`` are left out of the search path.
+    Nothing of the archive is taken for a command: the search path has no folder that gdb would misread.
     """
-    search_path = ":".join(path for path in library_folders(manifest, folder) if ":" not in path)
+    search_path = ":".join(filter(is_plain_path, library_folders(manifest, folder)))
     early = [
         "set auto-load off",  # the archive's -gdb.py, .gdbinit, .debug_gdb_scripts
         f"set sysroot {folder}",

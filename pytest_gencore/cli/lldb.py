@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gencore.cli.gdb import executable_in, library_folders
+from pytest_gencore.texts import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 def lldb_command(
     lldb: Tool, manifest: Manifest, folder: Path, *, batch: bool = False, arguments: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command that opens the core of an unpacked archive, without running scripts of it."""
+    """Return the command that opens the core of an unpacked archive, without running scripts of it.
+
+    lldb makes commands of its options, too, and evaluates what is between backticks in each.
+    """
     early = [
         "settings set target.load-script-from-symbol-file false",
         "settings set target.load-cwd-lldbinit false",
         *(
             f'settings append target.exec-search-paths "{path}"'
-            for path in library_folders(manifest, folder)
-            if '"' not in path and "\\" not in path
+            for path in filter(is_plain_path, library_folders(manifest, folder))
         ),
     ]
     executable = executable_in(manifest, folder)
@@ -34,7 +37,7 @@ def lldb_command(
         *(part for text in early for part in ("--one-line-before-file", text)),
         *(["--one-line", "thread backtrace all"] if batch and not arguments else []),
         *arguments,
-        *(["--file", str(executable)] if executable else []),
+        *(["--file", str(executable)] if executable and is_plain_path(str(executable)) else []),
         "--core",
         str(folder / "core"),
     ]

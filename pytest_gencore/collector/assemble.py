@@ -14,6 +14,7 @@ from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
 from pytest_gencore.collector.files.libraries import Library, gather_libraries
+from pytest_gencore.collector.files.names import limit_listing, settle_names
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.progress import Progress
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.stacks.capture_stacks import Stacks
-    from pytest_gencore.collector.stacks.sources import Sources
     from pytest_gencore.methods import CoreMethod
 
 _MANIFEST_SLACK = 4096
@@ -55,16 +55,19 @@ def collect(
     notices += find_notices(handover, snapshot, memory.mappings, method)
     if stacks.notice:
         notices.append(stacks.notice)
+    if memory.link_map.notice:
+        notices.append(memory.link_map.notice)
     sources = stacks.find_sources(find_python_scripts(libraries))
     notices += sources.notices
+    files = limit_listing([*libraries, *debug_files], notices)
+    source_files = settle_names(handover.name, files, sources.files, notices)
     core = make_core(method, handover, source, progress.check)
     if handover.context.request.product == "core":
         progress.expect(core.data_size)
         write_core(core, file.fileno(), progress.advance)
     else:
-        files = [*libraries, *debug_files]
         about = (handover, source, method, reason, core)
-        _write_archive(_Contents(*about, files, stacks, sources, notices, progress), file, started)
+        _write_archive(_Contents(*about, files, stacks, source_files, notices, progress), file, started)
     size = os.fstat(file.fileno()).st_size
     return Artifact(size, method, find_shown_notices(handover, libraries, core))
 
@@ -80,7 +83,7 @@ class _Contents:
     core: CoreStream
     libraries: list[Library]
     stacks: Stacks
-    sources: Sources
+    sources: list[tuple[str, bytes]]
     notices: list[str]
     progress: Progress
 
@@ -112,12 +115,10 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         if failure is not None:
             archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
         mapped = [library for library in included if not is_debug_file(library)]
-        commands = format_debugger_commands(handover.context.run.executable, mapped)
+        commands = format_debugger_commands(handover.context.run.executable, mapped, late)
         archive.add_bytes("open.gdb", os.fsencode(commands))
-        included_paths = {library.path.lstrip("/") for library in included}
-        for path, data in contents.sources.files:
-            if path not in included_paths:
-                archive.add_bytes(path, data)
+        for path, data in contents.sources:
+            archive.add_bytes(path, data)
         archive.add_sparse("core", core.size, core.extents, core.chunks())
         unreadable = contents.source.snapshot.unreadable_pages()
         if unreadable and contents.method == "memory":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _NOT_REACHED: Final = {
     ThreadState.MASKED: "it blocks the signal that stops threads",
     ThreadState.SILENT: "it did not answer in time",
+    ThreadState.UNASKED: "no more signals could be queued for it (RLIMIT_SIGPENDING)",
 }
 
 

@@ -144,8 +144,11 @@ def read_core(file: BinaryIO) -> CoreFile:
     )
 
 
-def read_program_headers(file: BinaryIO) -> tuple[int, int, list[ProgramHeader]]:
-    """Read ``e_machine``, ``e_type`` and all program headers of a 64-bit little-endian ELF file."""
+def read_program_headers(file: BinaryIO, *, limit: int | None = None) -> tuple[int, int, list[ProgramHeader]]:
+    """Read ``e_machine``, ``e_type`` and all program headers of a 64-bit little-endian ELF file.
+
+    More headers than ``limit`` are an error; without it only the file's size bounds them.
+    """
     start = _read_at(file, 0, EHDR_SIZE)
     if start[:4] != ELF_MAGIC:
         raise CoreFormatError("not an ELF file")
@@ -163,7 +166,10 @@ def read_program_headers(file: BinaryIO) -> tuple[int, int, list[ProgramHeader]]
         if len(section) < SHDR_SIZE:
             raise CoreFormatError("the number of program headers is missing: the file ends before it")
         count = SHDR.unpack(section)[7]
-    # Bounded by the file: the count is not to be trusted.
+    # The count is not to be trusted, and the size of a sparse file says little.
+    if limit is not None and count > limit:
+        message = f"{count} program headers; the limit is {limit}"
+        raise CoreFormatError(message)
     if table_offset + count * PHDR_SIZE > _size_of(file):
         message = f"the file ends within its {count} program headers"
         raise CoreFormatError(message)

@@ -76,8 +76,9 @@ def read_rss(root: str = "") -> int:
 def _from_cgroups(root: str) -> Iterator[int]:
     """Yield limit less usage of every memory cgroup with a limit."""
     with contextlib.suppress(OSError, ValueError):
-        mounts = _read_text(f"{root}/proc/self/mountinfo").splitlines()
-        memberships = _read_text(f"{root}/proc/self/cgroup").splitlines()
+        # The kernel escapes no other end of a line in names: splitlines would split there.
+        mounts = _read_text(f"{root}/proc/self/mountinfo").split("\n")
+        memberships = _read_text(f"{root}/proc/self/cgroup").rstrip("\n").split("\n")
         for line in memberships:
             _, controllers, path = line.split(":", 2)
             is_v1 = "memory" in controllers.split(",")

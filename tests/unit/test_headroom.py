@@ -57,6 +57,22 @@ def test_nothing_can_be_read(tmp_path: Path) -> None:
     assert read_rss(str(tmp_path)) == 0
 
 
+@pytest.mark.parametrize("character", ["\r", "\x0c", "\x1c", "\u2028"])
+def test_names_end_no_line(tmp_path: Path, character: str) -> None:
+    """Of cgroups and of mount points."""
+    name = f"/j{character}ob"
+    other = OTHER_V1_MOUNT.replace("cpu rw", f"{character}30 23 0:26 / /elsewhere rw - cgroup2 x rw", 1)
+    files = {
+        "proc/meminfo": meminfo(8 * GIB),
+        "proc/self/mountinfo": f"{other}\n{V2_MOUNT.format(root='/')}\n",
+        "proc/self/cgroup": f"0::{name}\n",
+        **v2(name, str(2 * GIB), GIB),
+        "elsewhere/memory.max": "1\n",
+        "elsewhere/memory.current": "1\n",
+    }
+    assert read_headroom(make_tree(tmp_path, files)) == GIB
+
+
 @pytest.mark.parametrize(
     ("leaf", "parent", "expected"),
     [

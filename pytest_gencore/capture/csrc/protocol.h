@@ -56,6 +56,7 @@ enum gencore_thread_state {
     GENCORE_THREAD_MASKED = 4,  /* blocks the signal: not reached */
     GENCORE_THREAD_SILENT = 5,  /* did not answer before the deadline: not reached */
     GENCORE_THREAD_GONE = 6,    /* ended meanwhile; not handed over */
+    GENCORE_THREAD_UNASKED = 7, /* no room for the signal (RLIMIT_SIGPENDING): not reached */
 };
 
 /* Where in its test a process is. */

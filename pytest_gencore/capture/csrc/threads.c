@@ -55,8 +55,7 @@ change_state(struct gencore_thread *thread, uint32_t from, uint32_t to)
                                        __ATOMIC_ACQUIRE);
 }
 
-/* In the stopped thread. Signal safe. A signal that comes too late finds no slot that waits for it.
- */
+/* In the stopped thread. Signal safe. A signal that comes too late finds no slot that waits. */
 static void
 on_stop_signal(int signal, siginfo_t *info, void *context)
 {
@@ -147,8 +146,24 @@ task_path(char *buffer, size_t size, int32_t pid, int32_t tid, const char *file)
     }
 }
 
-/* List the task directory once and signal who is new. New threads, or -errno; *listed: entries
- * seen. */
+/* Signal a thread; 0 or -errno. UNASKED if RLIMIT_SIGPENDING is reached: answers make room. */
+static long
+ask(struct gencore_threads *threads, struct gencore_thread *thread, int32_t pid)
+{
+    long error;
+
+    __atomic_store_n(&thread->state, GENCORE_THREAD_ASKED, __ATOMIC_RELEASE);
+    threads->asked++;
+    error = raw3(SYS_tgkill, pid, thread->tid, threads->signal);
+    if (error < 0) {
+        thread->state = error == -EAGAIN ? GENCORE_THREAD_UNASKED : GENCORE_THREAD_GONE;
+        threads->asked--;
+    }
+    return error;
+}
+
+/* List the task directory once and signal who is new or could not be asked. New threads and those
+ * asked at last, or -errno; *listed: entries seen. */
 static long
 ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, int32_t tid,
                 uint32_t *listed)
@@ -174,19 +189,17 @@ ask_new_threads(struct gencore_threads *threads, long directory, int32_t pid, in
             }
             thread = slot_of(threads, found);
             if (thread->tid == found) {
+                if (__atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) == GENCORE_THREAD_UNASKED) {
+                    added += ask(threads, thread, pid) == 0;
+                }
                 continue;
             }
             if (threads->used + 1 > threads->capacity / 2) {
                 return -ENOSPC;
             }
             thread->tid = found;
-            __atomic_store_n(&thread->state, GENCORE_THREAD_ASKED, __ATOMIC_RELEASE);
             threads->used++;
-            threads->asked++;
-            if (raw3(SYS_tgkill, pid, found, threads->signal) < 0) {
-                thread->state = GENCORE_THREAD_GONE;
-                threads->asked--;
-            }
+            (void)ask(threads, thread, pid);
             added++;
         }
     }
@@ -287,6 +300,26 @@ look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
     }
 }
 
+/* At the end: who could not be asked, and has not ended. */
+static void
+look_at_unasked(struct gencore_threads *threads, int32_t pid)
+{
+    for (uint32_t i = 0; i < threads->capacity; i++) {
+        struct gencore_thread *thread = &threads->slots[i];
+
+        if (thread->tid == 0
+            || __atomic_load_n(&thread->state, __ATOMIC_ACQUIRE) != GENCORE_THREAD_UNASKED) {
+            continue;
+        }
+        if (judge_silent(thread, pid, 0) == GENCORE_THREAD_GONE) {
+            thread->state = GENCORE_THREAD_GONE;
+        }
+        else {
+            describe_unreached(thread, pid);
+        }
+    }
+}
+
 static void
 wait_for_answers(struct gencore_threads *threads, int32_t pid, int64_t limit)
 {
@@ -346,6 +379,7 @@ gencore_stop(struct gencore_threads *threads, int32_t pid, int32_t tid)
         }
     }
     (void)raw1(SYS_close, directory);
+    look_at_unasked(threads, pid);
     return 0;
 }
 

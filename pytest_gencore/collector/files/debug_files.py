@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.files.libraries import Library
+from pytest_gencore.collector.source.regular_file import open_regular
 from pytest_gencore.corefile.elffile import build_id_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def find_debug_files(
             continue
         name = f"{build_id[2:]}.debug"
         path = f"{FOLDER}/.build-id/{build_id[:2]}/{name}"
-        file = _open_regular(path)
-        if file is None:
+        try:
+            file = open_regular(path)
+        except OSError:
             continue
         size = os.fstat(file.fileno()).st_size
         if size > limit or build_id_of(file) != build_id:
@@ -65,14 +66,3 @@ def find_python_scripts(libraries: Iterable[Library]) -> Iterator[str]:
             for known in (library.path, *library.aliases):
                 yield f"{known}-gdb.py"
                 yield f"{_AUTO_LOAD}{known}-gdb.py"
-
-
-def _open_regular(path: str) -> BinaryIO | None:
-    try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
-    except OSError:
-        return None
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pytest_gencore.collector.source.link_map import LinkMap, find_aliases
+from pytest_gencore.collector.source.regular_file import open_regular
 from pytest_gencore.corefile.elffile import build_id_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 _ELF_MAGIC = b"\x7fELF"
 _PIECE = 1024 * 1024
 _COMPARED = 4096
-_RECONSTRUCTED_LIMIT = 1 << 30
+
+# Files and their mappings are the captured process's choice: what is taken of them is bounded.
+_TOTAL_LIMIT: Final = 16 << 30
+"""Bytes of all files; the smallest ones come first."""
+_FILE_LIMIT: Final = 4 << 30
+_ALIASES_LIMIT: Final = 16
+_RECONSTRUCTED_LIMIT: Final = 1 << 30
+"""Bytes of all files that are put together from memory: they stay in it."""
 
 
 @dataclass(slots=True)
@@ -29,6 +37,7 @@ class Library:
     path: str
     """Absolute, as the process had it."""
     size: int
+    """Bytes when the capture began; as many are taken, whatever becomes of the file."""
     build_id: str | None
     source: BinaryIO | None
     """Opened when the capture began; None if it cannot be had."""
@@ -38,15 +47,29 @@ class Library:
     """Other absolute names under which the dynamic loader has it."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the contents."""
+        """Yield the contents, at most ``size`` bytes; raises OSError."""
         assert self.source is not None
         self.source.seek(0)
-        while piece := self.source.read(_PIECE):
+        left = self.size
+        while left and (piece := self.source.read(min(left, _PIECE))):
+            left -= len(piece)
             yield piece
+        if not left and self.source.read(1):
+            self.add_note("it has grown since the capture began: what is behind is left out")
+
+    def add_note(self, text: str) -> None:
+        """Say one thing more about it."""
+        self.note = f"{self.note}; {text}" if self.note else text
+
+    def leave_out(self, reason: str) -> None:
+        """Close the file: it does not go into the archive."""
+        if self.source is not None:
+            self.source.close()
+        self.source, self.note, self.aliases = None, reason, ()
 
 
 def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: LinkMap) -> list[Library]:
-    """Open every mapped ELF file, sorted by path; one that cannot be had says why.
+    """Open every mapped ELF file, sorted by path; one that cannot be had, or is too large, says why.
 
     The snapshot must still be alive: deleted files are read through it.
     """
@@ -57,45 +80,85 @@ def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: Link
     for mapping in mappings:
         if mapping.is_file and not mapping.path.startswith((b"/memfd:", b"/SYSV", b"/dev/")):
             files.setdefault((mapping.path, mapping.inode, mapping.device), []).append(mapping)
-    libraries = [
-        library for parts in files.values() if (library := _open_library(parts, snapshot)) is not None
-    ]
+    opener = _Opener(snapshot)
+    libraries = [library for parts in files.values() if (library := opener.open(parts)) is not None]
+    _leave_out_large(libraries)
     for library in libraries:
-        library.aliases = tuple(aliases.get(library.path, ()))
+        names = aliases.get(library.path, [])
+        library.aliases = tuple(names[:_ALIASES_LIMIT])
+        if len(names) > _ALIASES_LIMIT:
+            library.add_note(f"{len(names) - _ALIASES_LIMIT} of its other names are left out")
     return sorted(libraries, key=lambda library: library.path)
 
 
-def _open_library(parts: list[Mapping], snapshot: Snapshot) -> Library | None:
-    """Return the library that these mappings belong to, None if it is no ELF file."""
-    head = _head_in_memory(parts, snapshot)
-    if head is not None and not head.startswith(_ELF_MAGIC):
-        return None
-    path = os.fsdecode(parts[0].path)
-    reasons = []
-    for name, note in _places(parts, snapshot):
-        try:
-            file = open(name, "rb")  # noqa: SIM115, PTH123 - kept open: the file may be deleted meanwhile
-        except OSError as error:
-            reasons.append(f"{name}: {error.strerror}")
+def _leave_out_large(libraries: list[Library]) -> None:
+    left = _TOTAL_LIMIT
+    for library in sorted(libraries, key=lambda library: library.size):
+        if library.source is None:
             continue
-        start = file.read(_COMPARED)
-        if head is None and not start.startswith(_ELF_MAGIC):
-            file.close()
+        if library.size > min(left, _FILE_LIMIT):
+            what = f"it is larger than {_FILE_LIMIT} bytes"
+            if library.size <= _FILE_LIMIT:
+                what = f"all libraries are larger than {_TOTAL_LIMIT} bytes"
+            library.leave_out(f"left out: {what}")
+        else:
+            left -= library.size
+
+
+class _Opener:
+    """Opens the libraries of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._reconstructed_left = _RECONSTRUCTED_LIMIT
+
+    def open(self, parts: list[Mapping]) -> Library | None:
+        """Return the library that these mappings belong to, None if it is no ELF file."""
+        head = _head_in_memory(parts, self._snapshot)
+        if head is not None and not head.startswith(_ELF_MAGIC):
             return None
-        if head is not None and start != head[: len(start)]:
-            file.close()
-            reasons.append(f"{name}: another file than the one that is mapped")
-            continue
-        return Library(path, os.fstat(file.fileno()).st_size, _build_id(file), file, note)
-    if head is None:
-        return None  # never seen to be an ELF file
-    image = _image_from_memory(parts, snapshot)
-    if image is not None:
-        note = (
-            "put together from memory: sections that are not mapped (symbols, debug information) are missing"
-        )
-        return Library(path, len(image.getvalue()), _build_id(image), image, note)
-    return Library(path, 0, None, None, "; ".join(reasons))
+        path = os.fsdecode(parts[0].path)
+        reasons = []
+        for name, note in _places(parts, self._snapshot):
+            try:
+                file = open_regular(name)
+            except OSError as error:
+                reasons.append(f"{name}: {error.strerror}")
+                continue
+            start = file.read(_COMPARED)
+            if head is None and not start.startswith(_ELF_MAGIC):
+                file.close()
+                return None
+            if head is not None and start != head[: len(start)]:
+                file.close()
+                reasons.append(f"{name}: another file than the one that is mapped")
+                continue
+            return Library(path, os.fstat(file.fileno()).st_size, _build_id(file), file, note)
+        if head is None:
+            return None  # never seen to be an ELF file
+        image = self._image_from_memory(parts)
+        if image is not None:
+            note = (
+                "put together from memory: sections that are not mapped (symbols, debug information) "
+                "are missing"
+            )
+            return Library(path, len(image.getbuffer()), _build_id(image), image, note)
+        reasons.append("too much memory to put it together from")
+        return Library(path, 0, None, None, "; ".join(reasons))
+
+    def _image_from_memory(self, parts: list[Mapping]) -> io.BytesIO | None:
+        """Rebuild a file from its mappings; the kernel shows deleted files only to privileged readers."""
+        size = max(part.offset + part.size for part in parts)
+        if size > self._reconstructed_left:
+            return None
+        self._reconstructed_left -= size
+        image = io.BytesIO(bytes(size))
+        for part in sorted(parts, key=lambda part: part.writable, reverse=True):  # unchanged pages win
+            if part.readable:
+                image.seek(part.offset)
+                for piece in self._snapshot.stream([(part.start, part.size)]):
+                    image.write(piece)
+        return image
 
 
 def _places(parts: list[Mapping], snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -103,11 +166,11 @@ def _places(parts: list[Mapping], snapshot: Snapshot) -> Iterator[tuple[str, str
     if not parts[0].deleted:
         yield path, ""
         yield f"/proc/{snapshot.pid}/root{path}", "through the root directory of the process"
-    for part in parts:
-        yield (
-            f"/proc/{snapshot.pid}/map_files/{part.start:x}-{part.end:x}",
-            "deleted or replaced: read through the mapping",
-        )
+    # All of them are mappings of the same file.
+    yield (
+        f"/proc/{snapshot.pid}/map_files/{parts[0].start:x}-{parts[0].end:x}",
+        "deleted or replaced: read through the mapping",
+    )
 
 
 def _head_in_memory(parts: list[Mapping], snapshot: Snapshot) -> bytes | None:
@@ -116,18 +179,6 @@ def _head_in_memory(parts: list[Mapping], snapshot: Snapshot) -> bytes | None:
         if part.offset == 0 and part.readable and not part.writable:
             return snapshot.read(part.start, min(_COMPARED, part.size))
     return None
-
-
-def _image_from_memory(parts: list[Mapping], snapshot: Snapshot) -> io.BytesIO | None:
-    """Rebuild a file from its mappings; the kernel shows deleted files only to privileged readers."""
-    size = max(part.offset + part.size for part in parts)
-    if size > _RECONSTRUCTED_LIMIT:
-        return None
-    image = bytearray(size)
-    for part in sorted(parts, key=lambda part: part.writable, reverse=True):  # unchanged pages win
-        if part.readable:
-            image[part.offset : part.offset + part.size] = snapshot.read(part.start, part.size)
-    return io.BytesIO(bytes(image))
 
 
 def _build_id(file: BinaryIO) -> str | None:

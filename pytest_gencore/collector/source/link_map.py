@@ -6,9 +6,11 @@ A debugger reads them from the list that ``_r_debug`` of <link.h> begins. They a
 
 from __future__ import annotations
 
+import bisect
+import os
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.corefile.constants import PHDR_SIZE
 
@@ -18,82 +20,137 @@ if TYPE_CHECKING:
 
 _AT_PHDR, _AT_PHNUM = 3, 5
 _PT_DYNAMIC, _PT_PHDR = 2, 6
-_DT_DEBUG = 21
+_DT_NULL, _DT_DEBUG = 0, 21
+_POINTER = struct.Struct("<Q")
 _PAIR = struct.Struct("<QQ")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
-_LINK_MAP = struct.Struct("<QQQQ")
-"""``l_addr``, ``l_name``, ``l_ld``, ``l_next`` of ``struct link_map``."""
-_LINK_MAP_SIZE = 40
-"""With ``l_prev``: gdb ends the list where it is not the entry before."""
+_LINK_MAP = struct.Struct("<QQQQQ")
+"""``l_addr``, ``l_name``, ``l_ld``, ``l_next``, ``l_prev`` of ``struct link_map``: what gdb reads."""
 _R_MAP_OFFSET = 8
 _R_DEBUG_SIZE = 40
 _DYNAMIC_SIZE = 1024
 """Bytes of a dynamic section that surely matter: 64 entries."""
-_LIBRARIES_LIMIT = 100_000
-_NAME_LIMIT = 4096
+
+# The memory belongs to a process that may be broken: whatever it says is bounded.
+_HEADERS_LIMIT: Final = 64 << 10
+"""Bytes of program headers; Linux starts no executable with more (``load_elf_phdrs``)."""
+_DYNAMIC_LIMIT: Final = 64 << 10
+"""Bytes of the executable's dynamic section that are read."""
+_LIBRARIES_LIMIT: Final = 10_000
+_NAME_LIMIT: Final = 4096
+"""PATH_MAX of Linux, with the zero at the end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LinkMap:
     """The loader's list."""
 
-    libraries: list[tuple[bytes, int]]
+    libraries: list[tuple[bytes, int]] = field(default_factory=list)
     """Name and address of the dynamic section of each entry."""
-    ranges: list[tuple[int, int]]
+    ranges: list[tuple[int, int]] = field(default_factory=list)
     """(address, size) of what a debugger reads to find the list and what is in it."""
+    notice: str = ""
+    """Why the list was not read to its end; empty if it was."""
 
 
-def read_link_map(snapshot: Snapshot, auxv: bytes) -> LinkMap:
+def read_link_map(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> LinkMap:
     """Walk the list in the snapshot's memory; it is empty in a static executable."""
-    result = LinkMap([], [])
+    result = LinkMap()
+    memory = _Memory(snapshot, mappings)
     auxiliary = dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16]))
-    debug = _debug_address(snapshot, auxiliary)
+    table, headers_size = auxiliary.get(_AT_PHDR, 0), auxiliary.get(_AT_PHNUM, 0) * PHDR_SIZE
+    if headers_size > _HEADERS_LIMIT:
+        return result
+    debug = _debug_address(memory, table, headers_size)
     if not debug:
         return result
-    result.ranges.extend([(auxiliary[_AT_PHDR], auxiliary[_AT_PHNUM] * PHDR_SIZE), (debug, _R_DEBUG_SIZE)])
-    (entry,) = struct.unpack("<Q", snapshot.read(debug + _R_MAP_OFFSET, 8))
-    while entry and len(result.libraries) < _LIBRARIES_LIMIT:
-        result.ranges.append((entry, _LINK_MAP_SIZE))
-        _, name_address, dynamic, entry = _LINK_MAP.unpack(snapshot.read(entry, _LINK_MAP.size))
-        name = _read_name(snapshot, name_address)
+    result.ranges.extend([(table, headers_size), (debug, _R_DEBUG_SIZE)])
+    seen: set[int] = set()
+    (entry,) = memory.unpack(_POINTER, debug + _R_MAP_OFFSET) or (0,)
+    while entry:
+        fields = memory.unpack(_LINK_MAP, entry)
+        count = len(result.libraries)
+        if fields is None or entry in seen or count == _LIBRARIES_LIMIT:
+            what = "is longer than that" if count == _LIBRARIES_LIMIT else "is broken there"
+            result.notice = f"the loader's list was read as far as {count} libraries: it {what}"
+            break
+        seen.add(entry)
+        result.ranges.append((entry, _LINK_MAP.size))
+        _, name_address, dynamic, entry, _ = fields
+        name = memory.read_text(name_address)
         result.libraries.append((name, dynamic))
         result.ranges.extend([(name_address, len(name) + 1), (dynamic, _DYNAMIC_SIZE)])
     return result
 
 
 def find_aliases(link_map: LinkMap, mappings: list[Mapping]) -> dict[bytes, bytes]:
-    """Return for each absolute name in the loader's list that is not the mapped path: name to path."""
-    files = [mapping for mapping in mappings if mapping.is_file]
+    """Return for each absolute name in the loader's list that is not the mapped path: name to path.
+
+    Names are as short as they can be without another meaning: ``/lib/./x//y`` is ``/lib/x/y``.
+    """
+    files = sorted((mapping for mapping in mappings if mapping.is_file), key=lambda mapping: mapping.start)
+    starts = [mapping.start for mapping in files]
     aliases = {}
     for name, dynamic in link_map.libraries:
-        if not name.startswith(b"/") or b"/../" in name:
+        if not name.startswith(b"/") or b".." in name.split(b"/"):
             continue
-        path = next((m.path for m in files if m.start <= dynamic < m.end), None)
-        if path is not None and path != name:
-            aliases[name] = path
+        index = bisect.bisect_right(starts, dynamic) - 1
+        alias = b"/" + os.path.normpath(name).lstrip(b"/")
+        if index >= 0 and dynamic < files[index].end and alias != files[index].path:
+            aliases[alias] = files[index].path
     return aliases
 
 
-def _read_name(snapshot: Snapshot, address: int) -> bytes:
-    """Read a string page by page: the one behind it may not be mapped, and would count as unreadable."""
-    page_size = snapshot.status.page_size
-    name = b""
-    while b"\0" not in name and len(name) < _NAME_LIMIT:
-        at = address + len(name)
-        name += snapshot.read(at, page_size - at % page_size)
-    return name.partition(b"\0")[0]
+class _Memory:
+    """The snapshot's memory, as far as it is mapped: an address may be any number."""
+
+    def __init__(self, snapshot: Snapshot, mappings: list[Mapping]) -> None:
+        self._snapshot = snapshot
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for mapping in sorted((m for m in mappings if m.readable), key=lambda m: m.start):
+            if self._ends and self._ends[-1] == mapping.start:
+                self._ends[-1] = mapping.end
+            else:
+                self._starts.append(mapping.start)
+                self._ends.append(mapping.end)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return up to so many bytes, as far as mappings go; none where nothing readable is mapped."""
+        index = bisect.bisect_right(self._starts, address) - 1
+        end = self._ends[index] if index >= 0 else 0
+        return self._snapshot.read(address, min(size, end - address)) if address < end else b""
+
+    def unpack(self, structure: struct.Struct, address: int) -> tuple[int, ...] | None:
+        """Return what is there, None if that is not mapped."""
+        data = self.read(address, structure.size)
+        return structure.unpack(data) if len(data) == structure.size else None
+
+    def read_text(self, address: int) -> bytes:
+        """Read a string page by page: the page behind it may be one that cannot be read."""
+        page_size = self._snapshot.status.page_size
+        text = b""
+        while b"\0" not in text and len(text) < _NAME_LIMIT:
+            at = address + len(text)
+            piece = self.read(at, page_size - at % page_size)
+            if not piece:
+                return b""
+            text += piece
+        text, zero, _ = text.partition(b"\0")
+        return text if zero and len(text) < _NAME_LIMIT else b""
 
 
-def _debug_address(snapshot: Snapshot, auxiliary: dict[int, int]) -> int:
+def _debug_address(memory: _Memory, table: int, size: int) -> int:
     """Return the address of ``_r_debug``, 0 in a static executable."""
-    table, count = auxiliary.get(_AT_PHDR, 0), auxiliary.get(_AT_PHNUM, 0)
-    if not table or not count:
-        return 0
-    headers = list(_PROGRAM_HEADER.iter_unpack(snapshot.read(table, count * PHDR_SIZE)))
+    data = memory.read(table, size)
+    headers = list(_PROGRAM_HEADER.iter_unpack(data[: len(data) // PHDR_SIZE * PHDR_SIZE]))
     bias = next((table - header[3] for header in headers if header[0] == _PT_PHDR), 0)
     for header in headers:
         if header[0] == _PT_DYNAMIC:
-            for tag, value in _PAIR.iter_unpack(snapshot.read(bias + header[3], header[6] // 16 * 16)):
+            section = memory.read(bias + header[3], min(header[6], _DYNAMIC_LIMIT))
+            for tag, value in _PAIR.iter_unpack(section[: len(section) // 16 * 16]):
                 if tag == _DT_DEBUG:
                     return int(value)
+                if tag == _DT_NULL:
+                    break
     return 0

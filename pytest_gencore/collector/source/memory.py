@@ -30,4 +30,4 @@ def read_memory(snapshot: Snapshot) -> Memory:
     """Read the mappings of the snapshot and the loader's list; raises OSError."""
     mappings = read_mappings(snapshot.pid, with_sizes=True)
     auxv = read_auxv(snapshot.pid)
-    return Memory(mappings, auxv, read_link_map(snapshot, auxv))
+    return Memory(mappings, auxv, read_link_map(snapshot, auxv, mappings))

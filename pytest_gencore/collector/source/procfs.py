@@ -7,15 +7,17 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAPPING = re.compile(
-    rb"([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)\n?"
+    rb"([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)"
 )
 _DELETED = b" (deleted)"
+_COMMAND_LINE_LIMIT: Final = 4096
+"""NT_PRPSINFO has room for 80 bytes."""
 
 
 @dataclass(slots=True)
@@ -57,13 +59,16 @@ class Mapping:
 
 
 def parse_mappings(text: bytes) -> list[Mapping]:
-    """Parse the text of ``maps`` or ``smaps``."""
+    """Parse the text of ``maps`` or ``smaps``.
+
+    Of what ends a line elsewhere, the kernel escapes only the newline in a file's name (``seq_path``).
+    """
     return list(_mappings(text))
 
 
 def _mappings(text: bytes) -> Iterator[Mapping]:
     current: Mapping | None = None
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         match = _MAPPING.fullmatch(line)
         if match:
             if current is not None:
@@ -121,6 +126,7 @@ class ProcessFacts:
     uid: int
     gid: int
     command_line: bytes
+    """Its beginning: a process says itself where it is (PR_SET_MM_MAP), and it may be gigabytes."""
 
 
 def read_process_facts(pid: int, fallback: int) -> ProcessFacts:
@@ -145,8 +151,14 @@ def _process_facts(pid: int) -> ProcessFacts:
         nice=int(fields[16]),
         uid=status.st_uid,
         gid=status.st_gid,
-        command_line=(folder / "cmdline").read_bytes(),
+        command_line=_read_start(folder / "cmdline", _COMMAND_LINE_LIMIT),
     )
+
+
+def _read_start(path: Path, size: int) -> bytes:
+    """Read at most so many bytes, in one call of the kernel."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(size) or b""
 
 
 def read_auxv(pid: int) -> bytes:
