@@ -230,4 +230,4 @@ def test_overflow_without_faulthandler(project: Project, crashers: Path) -> None
 
     assert ended.status == -SEGV
     assert ended.announced() == [str(project.only_archive())]
-    assert ", stack overflow, in test_a.py::test_x" in ended.err
+    assert ", stack overflow, in test_overflow.py::test_x" in ended.err
