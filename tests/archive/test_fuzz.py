@@ -1,4 +1,4 @@
-"""A thousand damaged archives, ten thousand in CI: GENCORE_FUZZ_COUNT; GENCORE_FUZZ_SEED chooses others."""
+"""A thousand damaged archives, ten thousand in CI; GENCORE_FUZZ_SEED chooses others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import archive_fuzzer
 import pytest
+from counts import count
 from subjects import search_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COUNT = int(os.environ.get("GENCORE_FUZZ_COUNT", "1000"))
+COUNT = count(1000, thorough=10_000)
 SEED = int(os.environ.get("GENCORE_FUZZ_SEED", "1"))
 
 

@@ -1,6 +1,6 @@
 """Randomised rounds: the same project with and without the plugin ends in the same way.
 
-``GENCORE_ROUNDS`` is the number of rounds (20), ``GENCORE_SEED`` what they are made of (4).
+``GENCORE_ROUNDS`` is the number of rounds (8; 20 in CI), ``GENCORE_SEED`` what they are made of (4).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import has_plain_core_pattern, needs
+from counts import count
 from kernel import settings_lock
 from lean_runs import ALL_PLUGINS
 from projects import Project
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from projects import Ended
 
-ROUNDS = int(os.environ.get("GENCORE_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("GENCORE_ROUNDS", count(8, thorough=20)))
 SEED = os.environ.get("GENCORE_SEED", "4")
 
 TRIGGERS = {
