@@ -140,3 +140,25 @@ def test_a_hanging_thread_waits_for_what_is_known(project: Project, pystack: boo
         assert title.count("waiting") <= 1
         assert ("threading" in title) is (name in IN_THREADING), title
         assert re.search(IN_THREADING.get(name, ""), title)
+
+
+DEEP = """
+    import threading
+    def walk(depth):
+        threading.Event().wait() if depth == 0 else walk(depth - 1)
+    def test_walk(): walk(150)
+"""
+
+
+@pytest.mark.parametrize("pystack", PYSTACK)
+def test_deep_recursion(project: Project, pystack: bool) -> None:
+    """faulthandler's walk ends before it comes to the test, and that is said; pystack's does not."""
+    project.write(test_a=DEEP)
+
+    ended = project.run(*QUICK, "--gencore-timeout=1", *EXITS, pystack=pystack)
+
+    text = read_member(project.only_archive(), "stacks.txt").decode()
+    said = "  ... outer frames not known: faulthandler stops at 100\n"
+    assert said in ended.err
+    assert (said in text) is not pystack
+    assert (", in test_walk\n" in text) is pystack

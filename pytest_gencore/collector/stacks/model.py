@@ -72,6 +72,8 @@ class PythonThread:
     """What whoever read it knows of its doings: ``waiting for the GIL``; see also ``find_activity``."""
     is_read: bool = True
     """Whether its frames are known; without any it then has none."""
+    is_cut: bool = False
+    """Whether there may be outer frames that are not known: faulthandler walks 100."""
 
 
 def threads_of(stacks: Sequence[ThreadStack]) -> list[PythonThread]:
@@ -119,12 +121,14 @@ def _python_calls(thread: PythonThread) -> list[tuple[str, int | None]]:
 
 
 def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
+    frames = _merge_frames(thread.frames, other.frames)
     return replace(
         thread,
         name=thread.name or other.name,
         native_id=other.native_id,
         ident=thread.ident if thread.native_id else None,  # threads with the same calls may be mixed up
-        frames=_merge_frames(thread.frames, other.frames),
+        frames=frames,
+        is_cut=thread.is_cut and frames is thread.frames,
         holds_gil=other.holds_gil,
         activity=other.activity,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
@@ -24,6 +24,8 @@ _HANDLER_STACK = re.compile(r"Stack \(most recent call first\):$")
 _HANDLER_FRAME = re.compile(r'  File (?:"(.*)"|(\?\?\?)), line (\d{1,20}|\?\?\?) in (.*)$')
 _HANDLER_NATIVE = re.compile(r'  Binary file "(.*)", at (\S.*?)(?: \[0x[0-9a-fA-F]+\])?$')
 _HANDLER_NATIVE_TITLE = re.compile(r"Current thread's C stack trace \(most recent call first\):$")
+_HANDLER_DEPTH = 100
+"""Frames of a thread after which it stops, without a word in some versions: MAX_FRAME_DEPTH."""
 _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 _LAST_CODE_POINT = 0x10FFFF
 
@@ -74,9 +76,13 @@ class _HandlerReader:
             self._frames.append(Frame(file, _number(match[3]), _unescape(match[4])))
 
     def finish(self) -> list[PythonThread]:
-        for thread in self._threads:
-            thread.frames = [*reversed(thread.frames), *reversed(thread.native)]
-        return [thread.finish() for thread in self._threads]
+        return [self._finish(thread) for thread in self._threads]
+
+    @staticmethod
+    def _finish(thread: _Draft) -> PythonThread:
+        is_cut = len(thread.frames) >= _HANDLER_DEPTH
+        thread.frames = [*reversed(thread.frames), *reversed(thread.native)]
+        return replace(thread.finish(), is_cut=is_cut)
 
     def _start_thread(self, name: str | None, ident: int | None, is_current: bool) -> None:
         known = self._names.get(ident) if ident else None

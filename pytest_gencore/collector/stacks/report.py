@@ -39,6 +39,7 @@ _OTHER_LINES: Final = 6
 _LINE_LENGTH: Final = 400
 _FULL_LOCAL_LENGTH: Final = 1000
 _REPEATS_SHOWN: Final = 3
+_CUT_FRAMES: Final = "  ... outer frames not known: faulthandler stops at 100"
 _SUSPECT = re.compile(
     r"\.acquire\(|\.join\((?:timeout *=.*|[\d.]*)\)|^(?:async )?with [\w.\[\]]+(?: as \w+)? *[:,]"
 )
@@ -58,6 +59,7 @@ def make_answer(
         if number:
             lines.append("")
         lines.append(describe_thread(group, _remarks(facts, group[0])))
+        lines += [_CUT_FRAMES] if group[0].is_cut else []
         lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
     end = ["", _describe_unread(unread)] if unread else []
     limit -= len(end)
@@ -178,6 +180,8 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
     for thread in order_threads(facts, threads):
         yield ""
         yield describe_thread([thread], _remarks(facts, thread))
+        if thread.is_cut:
+            yield _CUT_FRAMES
         if not thread.frames:
             yield _describe_no_frame(thread)
         for _, group in groupby(thread.frames, key=lambda frame: (frame.file, frame.line, frame.function)):
