@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import gdb_command, stack_commands
+from pytest_gencore.cli.gdb import gdb_command, script_command, stack_commands
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
-from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, run_filtered
+from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +86,10 @@ def debug(
             note(f"warning: {message}")
         script = _find_script(opened, folder, trust_archive=trust_archive)
         command = _command(debugger, opened, folder, script, batch=batch, arguments=arguments)
+        if batch and not arguments and not os.environ.get("DEBUGINFOD_URLS"):
+            files = [str(script)] if script else []
+            command = in_sandbox(command, folder=folder, programs=[debugger.path], files=files)
+        command = limited(command, Limits(memory=half_of_memory()))
         if batch:
             status = run_filtered(command)
         else:
@@ -125,9 +131,9 @@ def _command(
 ) -> list[str]:
     if debugger.name == "lldb":
         return lldb_command(debugger, archive.manifest, folder, batch=batch, arguments=arguments)
-    commands = [f"source {script}"] if script else []
+    commands = [script_command(script, folder)] if script else []
     if batch and not arguments:
-        commands = ["info threads", *stack_commands(script)]
+        commands = ["info threads", *stack_commands(script, folder)]
     return gdb_command(
         debugger,
         archive.manifest,

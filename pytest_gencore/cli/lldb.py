@@ -21,6 +21,9 @@ def lldb_command(
     early = [
         "settings set target.load-script-from-symbol-file false",
         "settings set target.load-cwd-lldbinit false",
+        # else lldb takes this machine's library wherever the path of one of the archive's exists here
+        f'platform select remote-linux --sysroot "{folder}"',
+        f'settings set target.source-map / "{folder}"',
         *(
             f'settings append target.exec-search-paths "{path}"'
             for path in library_folders(manifest, folder)

@@ -16,14 +16,25 @@ SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "versio
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
     "capture": {"capture", "machine", "request", "run", *SHARED},
-    "collector": {"collector", "archive", "corefile", "junit", "machine", "request", "run", *SHARED},
+    "collector": {
+        "collector",
+        "archive",
+        "corefile",
+        "junit",
+        "machine",
+        "request",
+        "run",
+        "sandbox",
+        *SHARED,
+    },
     "run": {"run", "machine", "request", *SHARED},
     "request": {"request", *SHARED},
     "junit": {"junit", "run", *SHARED},
+    "sandbox": {"sandbox", *SHARED},
     "machine": {"machine", *SHARED},
     "corefile": {"corefile"},
     "archive": {"archive", *SHARED},
-    "cli": {"cli", "archive", "corefile", "machine", "run", *SHARED},
+    "cli": {"cli", "archive", "corefile", "machine", "run", "sandbox", *SHARED},
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
@@ -40,6 +51,7 @@ FOREIGN = {
     "plugin": {"pytest", "pluggy"},
     "archive": {"isal"},
     "cli": {"click"},
+    "sandbox": {"pystack"},
 }
 """Which packages that are not in the standard library a room may import."""
 FLOORS = ("main", "assemble", "outcome", "stacks", "core", "files", "source")
