@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.cli.gdb import executable_in, library_folders
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from pytest_gencore.archive import Manifest
     from pytest_gencore.cli.tools import Tool
+
+_SPECIAL: Final = frozenset('"\\`')
+"""What has a meaning between quotes; backticks evaluate an expression."""
 
 
 def lldb_command(
@@ -27,7 +30,7 @@ def lldb_command(
         *(
             f'settings append target.exec-search-paths "{path}"'
             for path in library_folders(manifest, folder)
-            if '"' not in path and "\\" not in path
+            if not _SPECIAL & set(path)
         ),
     ]
     executable = executable_in(manifest, folder)

@@ -26,6 +26,7 @@ _SYSTEM: Final = (
     *("/nix/store", "/gnu/store"),
 )
 _SYSTEM_PREFIXES: Final = ("/", "/usr", "/usr/local")
+_LINKS_LIMIT: Final = 40
 _OF_A_PREFIX: Final = ("bin", "lib", "lib32", "lib64", "libexec", "share/gdb", "pyvenv.cfg")
 _PACKAGE: Final = str(Path(__file__).parent)
 
@@ -63,9 +64,7 @@ def sandboxed(
     ``programs`` are the paths of those that it starts: one that is not the system's is there with what is
     installed beside it. ``files`` are there too.
     """
-    parts = dict.fromkeys(
-        part for program in programs for prefix in _prefixes(Path(program)) for part in _parts(prefix)
-    )
+    parts = dict.fromkeys(part for program in programs for part in _installed_with(Path(program)))
     return [*_sandbox(bubblewrap, (*parts, _PACKAGE, *files, folder)), "--chdir", folder, *command]
 
 
@@ -82,18 +81,23 @@ def _sandbox(program: str, paths: Iterable[str]) -> list[str]:
     return [*parts, "--remount-ro", "/"]
 
 
-def _prefixes(program: Path) -> Iterator[Path]:
-    """Yield the folders above ``bin`` of a program and of all that it is a link to."""
-    for _ in range(40):
-        yield program.parent.parent
+def _installed_with(program: Path) -> Iterator[str]:
+    """Yield what a program needs of what it is installed with, and all that it is a link to."""
+    for _ in range(_LINKS_LIMIT):
+        yield from _beside(program)
         if not program.is_symlink():
             break
         program = Path(os.path.normpath(program.parent / program.readlink()))
-    yield program.resolve().parent.parent
+    yield from _beside(program.resolve())
 
 
-def _parts(prefix: Path) -> Iterator[str]:
-    if str(prefix) not in _SYSTEM_PREFIXES:
-        for name in _OF_A_PREFIX:
-            if (prefix / name).exists():
-                yield str(prefix / name)
+def _beside(program: Path) -> Iterator[str]:
+    prefix = program.parent.parent
+    if str(prefix) in _SYSTEM_PREFIXES:
+        return
+    if program.parent.name != "bin":
+        yield str(program)
+        return
+    for name in _OF_A_PREFIX:
+        if (prefix / name).exists():
+            yield str(prefix / name)

@@ -1,7 +1,7 @@
 """Limits of a program: this file, run as a script, sets them and becomes the program.
 
-``RLIMIT_DATA`` bounds memory and not ``RLIMIT_AS``: elfutils maps a core as a whole, with its holes, which may
-be terabytes.
+Memory is bounded by ``RLIMIT_DATA`` and not ``RLIMIT_AS``: elfutils maps a core as a whole, with its holes of
+perhaps terabytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which source files the readers of a core may open, whatever names the core holds.
 
 This file is also run by path, in Pythons that do not know this package: pystack's own, and gdb's. pystack
-(``traceback_formatter.py`` of 1.4 to 1.7) and CPython's commands for gdb read the files that code objects name
-with a plain ``open()``: here they get another one.
+(``traceback_formatter.py`` of 1.4 to 1.7) and CPython's commands for gdb read the files that code objects
+name with a plain ``open()``: here they get another one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 import tokenize
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +76,10 @@ class Sources:
         """Stand for ``os.path.exists``."""
         return self.read(name) is not None
 
-    def open(self, name: object, *_: object, **__: object) -> io.StringIO:
-        """Stand for ``open``, for reading text; raises FileNotFoundError."""
+    def open(self, name: Any, mode: str = "r", *rest: Any, **options: Any) -> IO[Any]:
+        """Stand for ``open``: what reads text gets a source file, or FileNotFoundError."""
+        if mode != "r":
+            return io.open(name, mode, *rest, **options)  # noqa: PTH123, UP020 - an older Python; not this one
         text = self.read(name)
         if text is None:
             raise FileNotFoundError(errno.ENOENT, "no source file in the archive", name)
