@@ -79,7 +79,7 @@ class Sources:
     def open(self, name: Any, mode: str = "r", *rest: Any, **options: Any) -> IO[Any]:
         """Stand for ``open``: what reads text gets a source file, or FileNotFoundError."""
         if mode != "r":
-            return io.open(name, mode, *rest, **options)  # noqa: PTH123, UP020 - an older Python; not this one
+            return io.open(name, mode, *rest, **options)  # noqa: UP020 - an older Python; not this one
         text = self.read(name)
         if text is None:
             raise FileNotFoundError(errno.ENOENT, "no source file in the archive", name)
