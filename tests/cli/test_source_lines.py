@@ -129,6 +129,7 @@ def test_lines_of_gdb(
     result = gencore(command, foreign.archive, *(["--batch"] if command == "debug" else []))
 
     assert result.exit_code == 0, result.stderr
+    assert "could not read the core" not in result.stderr
     check(result.stdout, len(foreign.names))
 
 

@@ -19,6 +19,7 @@ def format_debugger_commands(executable: str, libraries: list[Library]) -> str:
             "# Run in this folder: gdb -x open.gdb",
             "set auto-load off",  # no script of these files
             "set sysroot .",
+            "set substitute-path / .",  # sources of the archive
             f"set solib-search-path {':'.join(folders)}",
             f"file .{executable}",
             "core-file core",
