@@ -10,6 +10,7 @@ from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import stack_commands
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import echo_json, echo_text, note
+from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
@@ -53,7 +54,7 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
                 options = (["--native-all"] if native else []) + (["--locals"] if with_locals else [])
                 found = _try(
                     "pystack",
-                    lambda: run_pystack(pystack, opened.manifest, folder, options, seconds=_TOOL_SECONDS),
+                    lambda: _run_pystack(pystack, opened, folder, options),
                 )
             if not found and gdb:
                 if not pystack:
@@ -75,6 +76,11 @@ def _try(name: str, read: Callable[[], Printed]) -> tuple[str, str] | None:
     reason = errors.strip().splitlines()
     note(f"{name} could not read the core: {reason[-1] if reason else f'status {status}'}")
     return None
+
+
+def _run_pystack(pystack: Tool, archive: Archive, folder: Path, options: list[str]) -> Printed:
+    printed = run_pystack(pystack, archive.manifest, folder, options, seconds=_TOOL_SECONDS)
+    return printed._replace(output=arrange_threads(printed.output, archive.manifest, archive.stacks()))
 
 
 def _run_gdb(gdb: Tool, archive: Archive, folder: Path) -> Printed:

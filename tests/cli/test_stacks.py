@@ -33,8 +33,14 @@ def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) ->
     assert {int(tid) for tid in re.findall(r"Traceback for thread (\d+)", result.stdout)} == set(
         threads_of(real_archive)
     )
-    assert "in wait_for_the_moon" in result.stdout
-    assert "in the_test_function" in result.stdout
+    first, second = re.findall(r"^Traceback for thread (\d+) \((\w+)[,)]", result.stdout, re.MULTILINE)
+    assert first == (str(threads_of(real_archive)[0]), "MainThread")
+    assert second == (str(threads_of(real_archive)[1]), "moon")
+    assert result.stdout.startswith("failure of test_moon.py::test_it, process ")
+    assert "zombie" not in result.stdout
+    main, moon = result.stdout.split(f"Traceback for thread {second[0]}")
+    assert "in the_test_function" in main
+    assert "in wait_for_the_moon" in moon
     assert "(C)" not in result.stdout
     assert not list(temporary.iterdir())
 
