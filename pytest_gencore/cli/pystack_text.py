@@ -22,12 +22,12 @@ def arrange_threads(text: str, manifest: Manifest, stacks: str | None) -> str:
     titles = {int(tid): f"{name}{rest}" for name, tid, rest in _TITLE.findall(stacks or "")}
     blocks: list[tuple[int, str]] = []
     _, *parts = _BLOCK.split(text)
-    for tid, block in zip(map(int, parts[::2]), parts[1::2], strict=True):
+    for tid, part in zip(map(int, parts[::2]), parts[1::2], strict=True):
+        block = f"{part.rstrip()}\n"
         if tid in order:
             begin = f"Traceback for thread {tid} "
             title = f"({titles[tid]}) " if tid in titles else ""
-            rest = block.removeprefix(begin).removeprefix("[] ").rstrip("\n")
-            blocks.append((order[tid], f"{begin}{title}{rest}\n"))
+            blocks.append((order[tid], f"{begin}{title}{block.removeprefix(begin).removeprefix('[] ')}"))
         elif blocks:  # a value with such a line
             number, before = blocks.pop()
             blocks.append((number, before + block))

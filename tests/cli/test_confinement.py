@@ -1,0 +1,95 @@
+"""pystack and debuggers are started under limits, and in a sandbox where there is one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from capabilities import needs
+
+from pytest_gencore.cli import readers, tools
+from pytest_gencore.sandbox.pystack_command import pystack_command
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+
+    from click.testing import Result
+
+    Gencore = Callable[..., Result]
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+LIMITS = (
+    "python import resource as r; print('LIMITS', *(r.getrlimit(n) for n in (r.RLIMIT_DATA, r.RLIMIT_CORE)))"
+)
+
+
+def path_with(folder: Path, bubblewrap: str | None) -> str:
+    """Return a PATH on which bubblewrap is a shell script, or is not there."""
+    folder.mkdir()
+    for directory in reversed(os.get_exec_path()):
+        for program in Path(directory).glob("*"):
+            link = folder / program.name
+            if program.name != "bwrap" and not link.is_symlink():
+                link.symlink_to(program)
+    if bubblewrap is not None:
+        (folder / "bwrap").write_text(bubblewrap)
+        (folder / "bwrap").chmod(0o755)
+    return str(folder)
+
+
+@needs("pystack")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("bubblewrap", "message"),
+    [
+        (None, "read under limits, but in no sandbox: the package bubblewrap would give one\n"),
+        (
+            "#!/bin/sh\nexit 1\n",
+            "read under limits, but in no sandbox: bubblewrap may not make one here\n",
+        ),
+    ],
+)
+def test_what_protects_is_said(
+    run_program: RunProgram, real_archive: Path, tmp_path: Path, bubblewrap: str | None, message: str
+) -> None:
+    result = run_program("stacks", real_archive, PATH=path_with(tmp_path / "bin", bubblewrap))
+
+    assert result.returncode == 0
+    assert result.stderr == message
+    assert "in wait_for_the_moon" in result.stdout
+
+
+@needs("pystack", "bubblewrap")
+@pytest.mark.timeout(120)
+def test_a_sandbox_protects_alone(
+    gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a pystack that opens what it likes: the tests' own files are not there for it."""
+
+    def with_all_files(script: str, _: str, arguments: Sequence[str]) -> list[str] | None:
+        return pystack_command(script, "/", arguments)
+
+    monkeypatch.setattr(readers, "pystack_command", with_all_files)
+    shut = gencore("stacks", real_archive)
+    monkeypatch.setattr(tools, "find_bubblewrap", lambda: None)
+    free = gencore("stacks", real_archive)
+
+    subject_line = re.compile(r'subjects\.py", line \d+, in \w+\n +(?!\(Python\))\S')
+    assert subject_line.search(free.stdout)
+    assert not subject_line.search(shut.stdout)
+    assert "in the_test_function" in shut.stdout
+    assert shut.stderr == ""
+
+
+@needs("gdb")
+@pytest.mark.parametrize("options", [["--batch"], []])
+def test_limits_of_gdb(run_program: RunProgram, real_archive: Path, options: list[str]) -> None:
+    output = run_program("debug", real_archive, *options, "--", "-ex", LIMITS).stdout
+
+    found = re.search(r"LIMITS \((\d+), \d+\) \(0, 0\)", output)
+    assert found
+    assert int(found[1]) <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
