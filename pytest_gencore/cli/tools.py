@@ -16,7 +16,9 @@ import click
 
 from pytest_gencore.sandbox.bounded import run_bounded
 from pytest_gencore.sandbox.bubblewrap import find_bubblewrap, sandboxed
+from pytest_gencore.sandbox.landlock import has_landlock, landlocked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
+from pytest_gencore.sandbox.paths import LINKS, SYSTEM, needed_paths
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def run_confined(
 ) -> tuple[int, str, str]:
     """Run a program on an unpacked archive, in a sandbox if there is one; return status, output, errors.
 
-    ``programs`` and ``files`` as for ``sandboxed``. A program that is stopped has the status -9.
+    ``programs`` and ``files`` as for ``needed_paths``. A program that is stopped has the status -9.
     """
     limits = Limits(memory=half_of_memory(), cpu_seconds=2 * seconds, file_size=0)
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
@@ -105,20 +107,24 @@ def run_confined(
 def in_sandbox(
     command: Sequence[str], *, folder: Path, programs: Sequence[str], files: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command that runs a command in a sandbox; the command itself where none can be made."""
-    bubblewrap = find_bubblewrap()
-    if bubblewrap is None:
-        return list(command)
-    return sandboxed(bubblewrap, command, folder=str(folder), programs=programs, files=files)
+    """Return the command that runs a command in a sandbox; else by Landlock; itself where that is not either.
+
+    ``programs`` and ``files`` as for ``needed_paths``.
+    """
+    paths = needed_paths(str(folder), programs, files)
+    if bubblewrap := find_bubblewrap():
+        return sandboxed(bubblewrap, command, folder=str(folder), paths=paths)
+    return landlocked(command, [*SYSTEM, *LINKS, *paths]) if has_landlock() else list(command)
 
 
 def describe_missing_sandbox() -> str:
     """Return what protects if it is not a sandbox, and what would help; empty if it is one."""
     if find_bubblewrap() is not None:
         return ""
+    limits = "limits and Landlock" if has_landlock() else "limits"
     if shutil.which("bwrap"):
-        return "read under limits, but in no sandbox: bubblewrap may not make one here"
-    return "read under limits, but in no sandbox: the package bubblewrap would give one"
+        return f"read under {limits}, but in no sandbox: bubblewrap may not make one here"
+    return f"read under {limits}, but in no sandbox: the package bubblewrap would give one"
 
 
 def run_filtered(command: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ import pytest
 from capabilities import needs
 
 from pytest_gencore.cli import readers, tools
+from pytest_gencore.sandbox.landlock import has_landlock
 from pytest_gencore.sandbox.pystack_command import pystack_command
 
 if TYPE_CHECKING:
@@ -44,29 +45,34 @@ def path_with(folder: Path, bubblewrap: str | None) -> str:
 @needs("pystack")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("bubblewrap", "message"),
+    ("bubblewrap", "reason"),
     [
-        (None, "read under limits, but in no sandbox: the package bubblewrap would give one\n"),
-        (
-            "#!/bin/sh\nexit 1\n",
-            "read under limits, but in no sandbox: bubblewrap may not make one here\n",
-        ),
+        (None, "the package bubblewrap would give one"),
+        ("#!/bin/sh\nexit 1\n", "bubblewrap may not make one here"),
     ],
 )
 def test_what_protects_is_said(
-    run_program: RunProgram, real_archive: Path, tmp_path: Path, bubblewrap: str | None, message: str
+    run_program: RunProgram, real_archive: Path, tmp_path: Path, bubblewrap: str | None, reason: str
 ) -> None:
     result = run_program("stacks", real_archive, PATH=path_with(tmp_path / "bin", bubblewrap))
 
+    limits = "limits and Landlock" if has_landlock() else "limits"
     assert result.returncode == 0
-    assert result.stderr == message
+    assert result.stderr == f"read under {limits}, but in no sandbox: {reason}\n"
     assert "in wait_for_the_moon" in result.stdout
 
 
-@needs("pystack", "bubblewrap")
+@needs("pystack")
 @pytest.mark.timeout(120)
-def test_a_sandbox_protects_alone(
-    gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "protection",
+    [
+        pytest.param("sandbox", marks=needs("bubblewrap")),
+        pytest.param("landlock", marks=needs("landlock")),
+    ],
+)
+def test_protects_alone(
+    gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch, protection: str
 ) -> None:
     """Also from a pystack that opens what it likes: the tests' own files are not there for it."""
 
@@ -74,15 +80,18 @@ def test_a_sandbox_protects_alone(
         return pystack_command(script, "/", arguments)
 
     monkeypatch.setattr(readers, "pystack_command", with_all_files)
+    if protection == "landlock":
+        monkeypatch.setattr(tools, "find_bubblewrap", lambda: None)
     shut = gencore("stacks", real_archive)
     monkeypatch.setattr(tools, "find_bubblewrap", lambda: None)
+    monkeypatch.setattr(tools, "has_landlock", lambda: False)
     free = gencore("stacks", real_archive)
 
     subject_line = re.compile(r'subjects\.py", line \d+, in \w+\n +(?!\(Python\))\S')
     assert subject_line.search(free.stdout)
     assert not subject_line.search(shut.stdout)
     assert "in the_test_function" in shut.stdout
-    assert shut.stderr == ""
+    assert "could not read" not in shut.stderr
 
 
 @needs("gdb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
+from click.testing import CliRunner
 from subjects import run_subject
+
+from pytest_gencore.cli import tools
+from pytest_gencore.cli.program import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,3 +111,33 @@ def test_sources_of_the_script(moved: Path, tmp_path: Path) -> None:
 
     assert "/* CAPTURED LINE */" in done.stdout
     assert "OTHER LINE" not in done.stdout
+
+
+@needs("gcc", "pystack", "lldb")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "protection",
+    [
+        pytest.param("sandbox", marks=needs("bubblewrap")),
+        pytest.param("landlock", marks=needs("landlock")),
+    ],
+)
+@pytest.mark.parametrize("command", ["pystack", "lldb"])
+def test_a_fifo_in_place_of_a_library(
+    moved: Path, monkeypatch: pytest.MonkeyPatch, protection: str, command: str
+) -> None:
+    """pystack opens what is at the library's path here, too, and would wait for ever."""
+    library = moved.parents[1] / "library.so"
+    kept = library.rename(library.with_name("kept.so"))
+    os.mkfifo(library)
+    if protection == "landlock":
+        monkeypatch.setattr(tools, "find_bubblewrap", lambda: None)
+    try:
+        arguments = ["stacks", "--native"] if command == "pystack" else ["debug", "--batch", "--lldb", "lldb"]
+        result = CliRunner().invoke(program, [*arguments, str(moved)])
+    finally:
+        kept.rename(library)
+
+    assert result.exit_code == 0, result.stderr
+    assert "could not read" not in result.stderr
+    assert "library_function" in result.stdout

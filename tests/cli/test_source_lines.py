@@ -84,13 +84,21 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
     return Foreign(Path(outcome["archive"]), names)
 
 
-@pytest.fixture(params=[pytest.param("sandbox", marks=needs("bubblewrap")), "limits"])
+@pytest.fixture(
+    params=[
+        pytest.param("sandbox", marks=needs("bubblewrap")),
+        pytest.param("landlock", marks=needs("landlock")),
+        "limits",
+    ]
+)
 def protection(request: pytest.FixtureRequest, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run with and without a sandbox, in the folder of the files, with a secret in the environment."""
+    """Run with all that can protect, in the folder of the files, with a secret in the environment."""
     monkeypatch.chdir(foreign.archive.parents[1])
     monkeypatch.setenv("GENCORE_TEST_SECRET", f"\n\n\n\n{SECRET}\n")
-    if request.param == "limits":
+    if request.param != "sandbox":
         monkeypatch.setattr(tools, "find_bubblewrap", lambda: None)
+    if request.param == "limits":
+        monkeypatch.setattr(tools, "has_landlock", lambda: False)
     return str(request.param)
 
 
@@ -107,7 +115,7 @@ def test_lines_of_pystack(gencore: Gencore, foreign: Foreign, protection: str) -
 
     assert json.loads(result.stdout)["tool"] == "pystack"
     check(json.loads(result.stdout)["text"], len(foreign.names))
-    assert ("in no sandbox" in result.stderr) is (protection == "limits")
+    assert ("in no sandbox" in result.stderr) is (protection != "sandbox")
 
 
 def needs_script(archive: Path, gencore: Gencore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from memory_cgroup import find_hierarchy
 
 from pytest_gencore.sandbox.bubblewrap import find_bubblewrap
+from pytest_gencore.sandbox.landlock import has_landlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "pystack": lambda: find_python_program("pystack") is not None,
     "py-spy": lambda: find_python_program("py-spy") is not None,
     "bubblewrap": lambda: find_bubblewrap() is not None,
+    "landlock": has_landlock,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,

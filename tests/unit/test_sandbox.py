@@ -7,16 +7,21 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import find_python_program, needs
 
 from pytest_gencore.sandbox.bounded import Finished, run_bounded
 from pytest_gencore.sandbox.bubblewrap import find_bubblewrap, sandboxed
+from pytest_gencore.sandbox.landlock import landlocked
 from pytest_gencore.sandbox.limits import Limits, limited
+from pytest_gencore.sandbox.paths import LINKS, SYSTEM, needed_paths
 from pytest_gencore.sandbox.pystack_command import pystack_command, python_of
 from pytest_gencore.sandbox.sources import SOURCE_LIMIT, Sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
 
@@ -88,8 +93,14 @@ def test_a_program_that_is_not_there() -> None:
 LOOK = """
 import json, os, socket, sys
 folder, *paths = sys.argv[1:]
-answer = {"there": [path for path in paths if os.path.exists(path)], "file": open(folder + "/file").read()}
-for name in folder + "/new", "/new", "/usr/new":
+answer = {"read": [], "file": open(folder + "/file").read()}
+for path in paths:
+    try:
+        open(path, "rb").read(1)
+        answer["read"].append(path)
+    except OSError:
+        pass
+for name in folder + "/new", folder + "/../new":
     try:
         open(name, "w")
         answer["written"] = name
@@ -98,38 +109,52 @@ for name in folder + "/new", "/new", "/usr/new":
 try:
     socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 5)
     answer["connected"] = True
-except OSError:
+except (OSError, ValueError):
     pass
 print(json.dumps(answer))
 """
 
 
-@needs("bubblewrap")
-@pytest.mark.timeout(60)
-def test_what_a_sandbox_shows(tmp_path: Path) -> None:
+@pytest.fixture
+def folder_and_hidden(tmp_path: Path) -> tuple[str, list[str]]:
+    """Return a folder with a file, and files of this machine."""
     folder = tmp_path / "unpacked"
     folder.mkdir()
     (folder / "file").write_text("contents")
-    (tmp_path / "beside").touch()
-    hidden = [
-        str(tmp_path / "beside"),
-        str(Path.home() / ".bashrc"),
-        "/etc/passwd",
-        "/proc/self",
-        "/sys/kernel",
-    ]
-    command = [sys.executable, "-c", LOOK, str(folder), *hidden, str(Path(__file__))]
+    (tmp_path / "beside").write_text("beside")
+    return str(folder), [str(tmp_path / "beside"), "/etc/passwd", "/proc/self/environ", __file__]
+
+
+@needs("bubblewrap")
+@pytest.mark.timeout(60)
+def test_what_a_sandbox_shows(folder_and_hidden: tuple[str, list[str]]) -> None:
+    folder, hidden = folder_and_hidden
+    command = [sys.executable, "-c", LOOK, folder, *hidden]
     bubblewrap = find_bubblewrap()
     assert bubblewrap is not None
+    paths = needed_paths(folder, [sys.executable])
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        free = run([*command[:3], str(folder), *hidden], PORT=port)
-        shut = run(sandboxed(bubblewrap, command, folder=str(folder), programs=[sys.executable]), PORT=port)
+        free = run(command, PORT=port)
+        shut = run(sandboxed(bubblewrap, command, folder=folder, paths=paths), PORT=port)
 
     assert "connected" in json.loads(free.output)
-    assert json.loads(free.output)["there"]
-    assert json.loads(shut.output) == {"there": [], "file": "contents"}, shut.errors
+    assert json.loads(free.output)["read"] == hidden
+    assert "written" in json.loads(free.output)
+    assert json.loads(shut.output) == {"read": [], "file": "contents"}, shut.errors
+
+
+@needs("landlock")
+@pytest.mark.timeout(60)
+def test_what_landlock_allows(folder_and_hidden: tuple[str, list[str]], tmp_path: Path) -> None:
+    folder, hidden = folder_and_hidden
+    os.mkfifo(tmp_path / "fifo")  # refused, not waited for
+    command = [sys.executable, "-c", LOOK, folder, *hidden, str(tmp_path / "fifo"), "/dev/zero"]
+
+    done = run(landlocked(command, [*SYSTEM, *LINKS, *needed_paths(folder, [sys.executable])]), PORT="none")
+
+    assert json.loads(done.output) == {"read": [], "file": "contents"}, done.errors
 
 
 @needs("bubblewrap")
@@ -139,8 +164,9 @@ def test_nothing_of_a_sandbox_is_left(tmp_path: Path) -> None:
     bubblewrap = find_bubblewrap()
     assert bubblewrap is not None
     reader, writer = os.pipe()
+    paths = needed_paths(str(tmp_path), [sys.executable])
     program = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-    command = sandboxed(bubblewrap, program, folder=str(tmp_path), programs=[sys.executable])
+    command = sandboxed(bubblewrap, program, folder=str(tmp_path), paths=paths)
     with os.fdopen(reader, "rb") as output, subprocess.Popen(command, stdout=writer) as process:
         os.close(writer)
         assert output.readline() == b"up\n"
