@@ -20,6 +20,7 @@ from pytest_gencore.sandbox.landlock import has_landlock, landlocked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 from pytest_gencore.sandbox.paths import LINKS, SYSTEM, needed_paths
 from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +101,12 @@ def run_confined(
         )
     except OSError as error:
         return -9, "", f"cannot be started: {error.strerror}"
-    errors = done.errors.decode(errors="replace")
-    return done.status, done.output.decode(errors="replace"), f"it {done.stopped}" if done.stopped else errors
+    errors = {
+        "": done.errors.decode(errors="replace"),
+        "time": f"it was not finished after {format_duration(seconds)}",
+        "output": f"it printed more than {format_size(_OUTPUT_LIMIT)}",
+    }
+    return done.status, done.output.decode(errors="replace"), errors[done.stopped]
 
 
 def in_sandbox(

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from pytest_gencore.units import format_duration
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+Stopped = Literal["", "time", "output"]
 _ERRORS_LIMIT: Final = 16 << 10
 _PIECE: Final = 64 << 10
 
@@ -29,8 +28,8 @@ class Finished:
     """At most 16 KiB or a little more."""
     status: int
     """As ``subprocess`` has it."""
-    stopped: str = ""
-    """Why it was stopped, to follow its name; empty if it ended itself."""
+    stopped: Stopped = ""
+    """What it had too much of when it was stopped; empty if it ended itself."""
 
 
 def run_bounded(
@@ -63,12 +62,11 @@ def run_bounded(
     return Finished(output, errors, process.returncode, stopped)
 
 
-def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple[bytes, bytes, str]:
-    """Return standard output, standard error and why it was not read to its end."""
+def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple[bytes, bytes, Stopped]:
+    """Return standard output, standard error and why they were not read to their end."""
     assert process.stdout is not None
     assert process.stderr is not None
     deadline = time.monotonic() + seconds
-    late = f"was not finished after {format_duration(seconds)}"
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, output)
@@ -76,7 +74,7 @@ def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple
         while selector.get_map():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return bytes(output), bytes(errors), late
+                return bytes(output), bytes(errors), "time"
             for key, _ in selector.select(remaining):
                 piece = os.read(key.fd, _PIECE)
                 if not piece:
@@ -84,9 +82,9 @@ def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple
                 elif key.data is output or len(errors) < _ERRORS_LIMIT:
                     key.data.extend(piece)
             if len(output) > limit:
-                return bytes(output[:limit]), bytes(errors), f"printed more than {limit} bytes"
+                return bytes(output[:limit]), bytes(errors), "output"
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return bytes(output), bytes(errors), late
+        return bytes(output), bytes(errors), "time"
     return bytes(output), bytes(errors), ""

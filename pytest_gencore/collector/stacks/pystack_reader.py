@@ -18,6 +18,7 @@ from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.sandbox.bounded import run_bounded
 from pytest_gencore.sandbox.limits import Limits, limited
 from pytest_gencore.sandbox.pystack_command import pystack_command
+from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,8 +137,12 @@ def _run(program: str, options: list[str], timeout: float, limit: int) -> Pystac
     except ValueError as error:  # a null byte
         return PystackOutput("", f"pystack cannot be started: {error}")
     text = finished.output.decode(errors="replace")
-    reason = f"pystack {finished.stopped}" if finished.stopped else ""
-    if not reason and finished.status:
+    reason = ""
+    if finished.stopped == "time":
+        reason = f"pystack was not finished after {format_duration(timeout)}"
+    elif finished.stopped == "output":
+        reason = f"pystack printed more than {limit} bytes"
+    elif finished.status:
         reason = _find_reason(finished.errors.decode(errors="replace"), finished.status)
     if not reason and not text:
         reason = "pystack printed nothing"
