@@ -17,8 +17,12 @@ SOURCES_SCRIPT: Final = os.path.abspath(sources.__file__)  # noqa: PTH100 - a st
 _BEGINNING: Final = 4096
 _ENV: Final = re.compile(r"#! *\S*/env (?:-S )?(python[\d.]*)((?: -\S+)*)$")
 _PYTHON: Final = re.compile(r"#! *(\S*/python[\d.]*)((?: -\S+)*)$")
-_SHELL: Final = re.compile(r"""'''exec' ("?)(/.*/python[\d.]*)\1((?: -\S+)*) "\$0" "\$@"$""")
-"""What pip writes where the path of Python is long or has a blank, behind ``#!/bin/sh``."""
+_SHELL: Final = re.compile(r"""'''exec' (["']?)(/.*/python[\d.]*)\1((?: -\S+)*) "\$0" "\$@"$""")
+"""What installers write where the path of Python is long or has a blank, behind ``#!/bin/sh``."""
+_BESIDE: Final = re.compile(
+    r"""'''exec' "\$\(dirname -- "\$\(realpath -- "\$0"\)"\)"/(["']?)(python[\d.]*)\1 "\$0" "\$@"$"""
+)
+"""What they write if the environment may be moved."""
 
 
 def python_of(script: str) -> list[str] | None:
@@ -30,6 +34,8 @@ def python_of(script: str) -> list[str] | None:
         first, second, *_ = [*file.read(_BEGINNING).decode(errors="replace").splitlines(), "", ""]
     if found := _SHELL.match(second):
         return [found[2], *found[3].split()]
+    if found := _BESIDE.match(second):
+        return [str(Path(script).resolve().parent / found[2])]
     if found := _PYTHON.match(first):
         return [found[1], *found[2].split()]
     if (found := _ENV.match(first)) and (path := shutil.which(found[1])):

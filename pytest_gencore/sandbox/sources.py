@@ -13,15 +13,15 @@ import os
 import stat
 import sys
 import tokenize
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any  # and no Final: Python 3.7 has none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SOURCE_LIMIT: Final = 512 << 10
+SOURCE_LIMIT = 512 << 10
 """Bytes of one source file; longer ones are not read."""
-_ANYWHERE: Final = "/"
-_READER: Final = {"open", "os", "exists"}
+_ANYWHERE = "/"
+_READER = {"open", "os", "exists"}
 """What ``traceback_formatter.format_frame`` finds a source line with."""
 
 

@@ -256,6 +256,11 @@ def test_sources_of_this_machine(folder: Path) -> None:
         ("#! /v/bin/python3.11 -sP\n", ["/v/bin/python3.11", "-sP"]),
         ("#!/bin/sh\n'''exec' \"/my venv/bin/python\" \"$0\" \"$@\"\n' '''\n", ["/my venv/bin/python"]),
         ("#!/bin/sh\n'''exec' /v/bin/python3 \"$0\" \"$@\"\n' '''\n", ["/v/bin/python3"]),
+        ("#!/bin/sh\n'''exec' '/my venv/bin/python' \"$0\" \"$@\"\n' '''\n", ["/my venv/bin/python"]),
+        (
+            "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''\n",
+            ["BESIDE/python"],
+        ),
         ("#!/bin/sh\nexec python3\n", None),
         ("\x7fELF", None),
         ("", None),
@@ -264,7 +269,9 @@ def test_sources_of_this_machine(folder: Path) -> None:
 def test_python_of_a_script(tmp_path: Path, lines: str, python: list[str] | None) -> None:
     (tmp_path / "pystack").write_text(lines)
 
-    assert python_of(str(tmp_path / "pystack")) == python
+    found = python_of(str(tmp_path / "pystack"))
+
+    assert found == (python and [part.replace("BESIDE", str(tmp_path)) for part in python])
 
 
 @needs("pystack")
