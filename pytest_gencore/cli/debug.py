@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_BATCH_CPU_SECONDS: Final = 1800
 _HINTS: Final = """\
 To begin with:
   info threads                 all threads; * is the current one
@@ -86,10 +88,12 @@ def debug(
             note(f"warning: {message}")
         script = _find_script(opened, folder, trust_archive=trust_archive)
         command = _command(debugger, opened, folder, script, batch=batch, arguments=arguments)
+        limits = Limits(memory=half_of_memory())
         if batch and not arguments and not os.environ.get("DEBUGINFOD_URLS"):
             files = [str(script)] if script else []
             command = in_sandbox(command, folder=folder, programs=[debugger.path], files=files)
-        command = limited(command, Limits(memory=half_of_memory()))
+            limits = replace(limits, cpu_seconds=_BATCH_CPU_SECONDS, file_size=0)
+        command = limited(command, limits)
         if batch:
             status = run_filtered(command)
         else:
