@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -125,6 +126,15 @@ def test_floors_of_the_collector(name: str) -> None:
 
 def test_every_room_has_rules() -> None:
     assert {room_of(name) for name in modules()} == set(ALLOWED)
+
+
+def test_every_folder_is_installed() -> None:
+    """An editable install would not miss one."""
+    listed = re.findall(
+        r'^    "(pytest_gencore[\w.]*)",$', (PACKAGE.parent / "pyproject.toml").read_text(), re.M
+    )
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in modules().values()}
+    assert folders == set(listed)
 
 
 def test_no_circle() -> None:
