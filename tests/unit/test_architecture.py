@@ -131,7 +131,7 @@ def test_every_room_has_rules() -> None:
 def test_every_folder_is_installed() -> None:
     """An editable install would not miss one."""
     listed = re.findall(
-        r'^    "(pytest_gencore[\w.]*)",$', (PACKAGE.parent / "pyproject.toml").read_text(), re.M
+        r'^    "(pytest_gencore[\w.]*)",$', (PACKAGE.parent / "pyproject.toml").read_text(), re.MULTILINE
     )
     folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in modules().values()}
     assert folders == set(listed)
