@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from capabilities import needs
 
-from pytest_gencore.cli import readers, tools
+from pytest_gencore.cli import readers, stacks, tools
+from pytest_gencore.cli.tools import Tool, find_tool
 from pytest_gencore.sandbox.landlock import has_landlock
-from pytest_gencore.sandbox.pystack_command import pystack_command
+from pytest_gencore.sandbox.pystack_command import pystack_command, python_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -92,6 +93,25 @@ def test_protects_alone(
     assert not subject_line.search(shut.stdout)
     assert "in the_test_function" in shut.stdout
     assert "could not read" not in shut.stderr
+
+
+@needs("pystack")
+@pytest.mark.timeout(60)
+def test_limits_of_pystack(
+    gencore: Gencore, real_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pystack = find_tool("pystack")
+    assert pystack is not None
+    names = "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE"
+    fake = tmp_path / "pystack"
+    fake.write_text(
+        f"#!{' '.join(python_of(pystack.path) or ())}\nimport os, resource as r\n"
+        f"print(*(r.getrlimit(getattr(r, name))[0] for name in {names}), 'SECRET' in os.environ)"
+    )
+    monkeypatch.setenv("SECRET", "1")
+    monkeypatch.setattr(stacks, "find_tool", lambda _: Tool("pystack", str(fake), ()))
+
+    assert gencore("stacks", real_archive).stdout == "1800 0 0 False\n"
 
 
 @needs("gdb")

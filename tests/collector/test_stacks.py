@@ -223,6 +223,7 @@ def fake_pystack(folder: Path, body: str) -> str:
     ("body", "text", "reason"),
     [
         ("print('all')", "all\n", ""),
+        ("import resource as r; print(r.getrlimit(r.RLIMIT_DATA)[0])", f"{1 << 30}\n", ""),
         ("print('some', flush=True); time.sleep(60)", "some\n", "pystack was not finished after 2 s"),
         ("os.close(1); os.close(2); time.sleep(60)", "", "pystack was not finished after 2 s"),
         ("while True: print('x' * 1000)", None, "pystack printed more than 4096 bytes"),
