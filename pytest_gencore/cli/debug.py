@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import gdb_command, library_folders, stack_commands
+from pytest_gencore.cli.gdb import gdb_command, library_folders, script_command, stack_commands
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
-from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, run_filtered
+from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 from pytest_gencore.texts import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_BATCH_CPU_SECONDS: Final = 1800
 _HINTS: Final = """\
 To begin with:
   info threads                 all threads; * is the current one
@@ -88,6 +92,12 @@ def debug(
                 note(f"warning: {path} is not in the debugger's search path: it would misread that")
         script = _find_script(opened, folder, trust_archive=trust_archive)
         command = _command(debugger, opened, folder, script, batch=batch, arguments=arguments)
+        limits = Limits(memory=half_of_memory())
+        if batch and not arguments and not os.environ.get("DEBUGINFOD_URLS"):
+            files = [str(script)] if script else []
+            command = in_sandbox(command, folder=folder, programs=[debugger.path], files=files)
+            limits = replace(limits, cpu_seconds=_BATCH_CPU_SECONDS, file_size=0)
+        command = limited(command, limits)
         if batch:
             status = run_filtered(command)
         else:
@@ -129,9 +139,9 @@ def _command(
 ) -> list[str]:
     if debugger.name == "lldb":
         return lldb_command(debugger, archive.manifest, folder, batch=batch, arguments=arguments)
-    commands = [f"source {script}"] if script else []
+    commands = [script_command(script, folder)] if script else []
     if batch and not arguments:
-        commands = ["info threads", *stack_commands(script)]
+        commands = ["info threads", *stack_commands(script, folder)]
     return gdb_command(
         debugger,
         archive.manifest,

@@ -6,9 +6,11 @@ See "Auto-loading" and "Commands to Specify Files" in the gdb manual.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.sandbox.pystack_command import SOURCES_SCRIPT
 from pytest_gencore.texts import is_plain_path
 
 if TYPE_CHECKING:
@@ -20,15 +22,23 @@ if TYPE_CHECKING:
 
 _HAS_DEBUGINFOD: Final = (12,)
 """The first version with ``set debuginfod``, besides 11 without its questions."""
+_CAN_KEEP_SOURCES_CLOSED: Final = (12, 1)
+_SPECIAL: Final = re.compile(r"""[\s"'\\]""")
 
 
-def stack_commands(script: Path | None) -> list[str]:
+def script_command(script: Path, folder: Path) -> str:
+    """Return the command that loads CPython's commands, which then show the archive's source lines."""
+    run = f"runpy.run_path({SOURCES_SCRIPT!a})['run_gdb_script']"
+    return f"python import runpy; {run}({str(script)!a}, {str(folder)!a})"
+
+
+def stack_commands(script: Path | None, folder: Path) -> list[str]:
     """Return the commands that print all native stacks, and all Python stacks if there is CPython's script.
 
     The script comes second because it also changes how native stacks show their arguments.
     """
     commands = ["thread apply all backtrace"]
-    return [*commands, f"source {script}", "thread apply all py-bt"] if script else commands
+    return [*commands, script_command(script, folder), "thread apply all py-bt"] if script else commands
 
 
 def library_folders(manifest: Manifest, folder: Path) -> list[str]:
@@ -64,7 +74,10 @@ def gdb_command(
         "set auto-load off",  # the archive's -gdb.py, .gdbinit, .debug_gdb_scripts
         f"set sysroot {folder}",
         f"set solib-search-path {search_path}",
+        f"set substitute-path / {_SPECIAL.sub(lambda found: chr(92) + found[0], str(folder))}",
     ]
+    if batch and not arguments and gdb.version >= _CAN_KEEP_SOURCES_CLOSED:
+        early.append("set source open off")  # stacks have no source lines; the core names any file
     if gdb.version >= _HAS_DEBUGINFOD:
         early.append(f"set debuginfod enabled {'on' if os.environ.get('DEBUGINFOD_URLS') else 'off'}")
     if batch:

@@ -25,6 +25,7 @@ def lldb_command(
     early = [
         "settings set target.load-script-from-symbol-file false",
         "settings set target.load-cwd-lldbinit false",
+        *(_in_folder(folder) if is_plain_path(str(folder)) else []),
         *(
             f'settings append target.exec-search-paths "{path}"'
             for path in filter(is_plain_path, library_folders(manifest, folder))
@@ -40,4 +41,12 @@ def lldb_command(
         *(["--file", str(executable)] if executable and is_plain_path(str(executable)) else []),
         "--core",
         str(folder / "core"),
+    ]
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """Return the commands without which lldb takes this machine's files wherever such a path exists here."""
+    return [
+        f'platform select remote-linux --sysroot "{folder}"',
+        f'settings set target.source-map / "{folder}"',
     ]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import executable_in, gdb_command
-from pytest_gencore.cli.tools import find_tool, run_tool
+from pytest_gencore.cli.gdb import executable_in
+from pytest_gencore.cli.readers import run_gdb, run_pystack
+from pytest_gencore.cli.tools import find_tool
 from pytest_gencore.cli.workspace import find_mismatches
 from pytest_gencore.errors import GencoreError
 
@@ -154,10 +155,8 @@ def _open_with_gdb(archive: Archive, folder: Path) -> str | None:
     gdb = find_tool("gdb")
     if gdb is None:
         return None
-    command = gdb_command(
-        gdb, archive.manifest, folder, batch=True, commands=["thread apply all backtrace 30"]
-    )
-    status, output, errors = run_tool(command, timeout=_SECONDS)
+    commands = ["thread apply all backtrace 30"]
+    status, output, errors = run_gdb(gdb, archive.manifest, folder, commands, seconds=_SECONDS)
     _, *stacks = _GDB_THREAD.split(output)
     named = sum(bool(_GDB_FRAME.search(stack)) for stack in stacks)
     if status or named != len(archive.manifest.threads):
@@ -169,11 +168,9 @@ def _open_with_gdb(archive: Archive, folder: Path) -> str | None:
 def _open_with_pystack(archive: Archive, folder: Path) -> str | None:
     """Return empty if pystack finds the subject's function, else why not; None without pystack."""
     pystack = find_tool("pystack")
-    executable = executable_in(archive.manifest, folder)
-    if pystack is None or executable is None:
+    if pystack is None or executable_in(archive.manifest, folder) is None:
         return None
-    command = [pystack.path, "--no-color", "core", str(folder / "core"), str(executable)]
-    status, output, errors = run_tool([*command, "--lib-search-root", str(folder)], timeout=_SECONDS)
+    status, output, errors = run_pystack(pystack, archive.manifest, folder, seconds=_SECONDS)
     if status or "gencore_selftest_thread" not in output:
         return (errors.strip().splitlines() or ["the subject's function is not in its stacks"])[-1]
     return ""

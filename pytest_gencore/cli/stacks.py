@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import executable_in, gdb_command, stack_commands
+from pytest_gencore.cli.gdb import stack_commands
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import echo_json, echo_text, note
+from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
-from pytest_gencore.cli.tools import Tool, find_tool, run_tool
+from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
+from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
 
 if TYPE_CHECKING:
@@ -46,9 +48,14 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
         with unpacked(opened, None) as folder:
             for message in find_mismatches(opened, folder):
                 note(f"warning: {message}")
+            if missing := describe_missing_sandbox():
+                note(missing)
             if pystack:
                 options = (["--native-all"] if native else []) + (["--locals"] if with_locals else [])
-                found = _try("pystack", lambda: _run_pystack(pystack, opened, folder, options))
+                found = _try(
+                    "pystack",
+                    lambda: _run_pystack(pystack, opened, folder, options),
+                )
             if not found and gdb:
                 if not pystack:
                     note("pystack is not installed: stacks of gdb (pip install pystack)")
@@ -62,7 +69,7 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
         echo_text(text)
 
 
-def _try(name: str, read: Callable[[], tuple[int, str, str]]) -> tuple[str, str] | None:
+def _try(name: str, read: Callable[[], Printed]) -> tuple[str, str] | None:
     status, output, errors = read()
     if status == 0 and output.strip():
         return name, output
@@ -71,19 +78,16 @@ def _try(name: str, read: Callable[[], tuple[int, str, str]]) -> tuple[str, str]
     return None
 
 
-def _run_pystack(pystack: Tool, archive: Archive, folder: Path, options: list[str]) -> tuple[int, str, str]:
-    executable = executable_in(archive.manifest, folder)
-    files = [str(folder / "core"), *([str(executable)] if executable else [])]
-    search = ["--lib-search-root", str(folder)]
-    return run_tool([pystack.path, "--no-color", "core", *files, *search, *options], timeout=_TOOL_SECONDS)
+def _run_pystack(pystack: Tool, archive: Archive, folder: Path, options: list[str]) -> Printed:
+    printed = run_pystack(pystack, archive.manifest, folder, options, seconds=_TOOL_SECONDS)
+    return printed._replace(output=arrange_threads(printed.output, archive.manifest, archive.stacks()))
 
 
-def _run_gdb(gdb: Tool, archive: Archive, folder: Path) -> tuple[int, str, str]:
+def _run_gdb(gdb: Tool, archive: Archive, folder: Path) -> Printed:
     script = find_on_machine(archive.manifest)
-    commands = [f"echo {_BEGIN}\\n", *stack_commands(script)]
-    command = gdb_command(gdb, archive.manifest, folder, batch=True, commands=commands)
-    status, output, errors = run_tool(command, timeout=_TOOL_SECONDS)
-    return status, output.partition(f"{_BEGIN}\n")[2].lstrip("\n"), errors
+    commands = [f"echo {_BEGIN}\\n", *stack_commands(script, folder)]
+    status, output, errors = run_gdb(gdb, archive.manifest, folder, commands, script, seconds=_TOOL_SECONDS)
+    return Printed(status, output.partition(f"{_BEGIN}\n")[2].lstrip("\n"), errors)
 
 
 def _built_in(archive: Archive) -> tuple[str, str]:

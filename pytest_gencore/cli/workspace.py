@@ -43,7 +43,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=_BAR_STEPS, label="unpacking", file=sys.stderr) as bar:
+    with click.progressbar(length=_BAR_STEPS, label="unpacking", file=sys.stderr, width=0) as bar:
 
         def draw(done: int, total: int) -> None:
             if total >= _BAR_FROM_BYTES:

@@ -132,8 +132,7 @@ def test_no_debugger(run_program: RunProgram, real_archive: Path, tmp_path: Path
     )
 
 
-def test_lldb(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> None:
-    """What it is started with; a real one was not at hand."""
+def test_start_of_lldb(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> None:
     fake = tmp_path / "lldb"
     fake.write_text('#!/bin/sh\necho lldb version 14.0.6\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
@@ -141,6 +140,8 @@ def test_lldb(run_program: RunProgram, real_archive: Path, tmp_path: Path) -> No
     output = run_program("debug", real_archive, "--batch", "--lldb", fake).stdout.splitlines()
 
     assert "settings set target.load-script-from-symbol-file false" in output
+    folder = output[-1].removesuffix("/core")
+    assert f'platform select remote-linux --sysroot "{folder}"' in output
     assert output[-2] == "--core"
     assert output[-1].endswith("/core")
     assert output[-3].endswith(read_manifest(real_archive)["executable"])

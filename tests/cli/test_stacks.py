@@ -12,6 +12,7 @@ from gencore_archives import threads_of
 
 from pytest_gencore.cli import stacks
 from pytest_gencore.cli.tools import find_tool
+from pytest_gencore.sandbox.pystack_command import python_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,8 +33,14 @@ def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) ->
     assert {int(tid) for tid in re.findall(r"Traceback for thread (\d+)", result.stdout)} == set(
         threads_of(real_archive)
     )
-    assert "in wait_for_the_moon" in result.stdout
-    assert "in the_test_function" in result.stdout
+    first, second = re.findall(r"^Traceback for thread (\d+) \((\w+)[,)]", result.stdout, re.MULTILINE)
+    assert first == (str(threads_of(real_archive)[0]), "MainThread")
+    assert second == (str(threads_of(real_archive)[1]), "moon")
+    assert result.stdout.startswith("failure of test_moon.py::test_it, process ")
+    assert "zombie" not in result.stdout
+    main, moon = result.stdout.split(f"Traceback for thread {second[0]}")
+    assert "in the_test_function" in main
+    assert "in wait_for_the_moon" in moon
     assert "(C)" not in result.stdout
     assert not list(temporary.iterdir())
 
@@ -70,15 +77,22 @@ def test_stacks_without_tools(gencore: Gencore, real_archive: Path, monkeypatch:
     assert "pip install pystack" in result.stderr
 
 
+@needs("pystack")
 @pytest.mark.parametrize("name", ["pystack", "gdb"])
 def test_tool_that_fails(
     gencore: Gencore, real_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The stacks of the archive are left, and the reason is said."""
     fake = tmp_path / name
-    fake.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && echo "1.2" && exit\nprintf "oh \\033[31mno\\n" >&2; exit 3\n'
-    )
+    pystack = find_tool("pystack")
+    assert pystack is not None
+    if name == "pystack":
+        first = f"#!{' '.join(python_of(pystack.path) or ())}\nimport sys"
+        rest = 'print("1.2") if "--version" in sys.argv else sys.exit("oh \\033[31mno")'
+    else:
+        first = '#!/bin/sh\n[ "$1" = --version ] && echo "1.2" && exit'
+        rest = 'printf "oh \\033[31mno\\n" >&2; exit 3'
+    fake.write_text(f"{first}\n{rest}\n")
     fake.chmod(0o755)
     from pytest_gencore.cli.tools import describe_tool
 

@@ -58,6 +58,7 @@ SCRIPT = """\
 # Run in this folder: gdb -x open.gdb
 set auto-load off
 set sysroot .
+set substitute-path / .
 set solib-search-path ./usr/bin
 file ./usr/bin/python3
 core-file core

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from memory_cgroup import find_hierarchy
 
+from pytest_gencore.sandbox.bubblewrap import find_bubblewrap
+from pytest_gencore.sandbox.landlock import has_landlock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +25,7 @@ CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 HUGE_PAGE = 2 << 20
 PROGRAMS = {
     "gdb": "gdb",
+    "lldb": "lldb",
     "eu-stack": "eu-stack",
     "readelf": "readelf",
     "gcc": "gcc",
@@ -61,6 +65,8 @@ PROBES: dict[str, Callable[[], bool]] = {
     **{name: functools.partial(has_program, program) for name, program in PROGRAMS.items()},
     "pystack": lambda: find_python_program("pystack") is not None,
     "py-spy": lambda: find_python_program("py-spy") is not None,
+    "bubblewrap": lambda: find_bubblewrap() is not None,
+    "landlock": has_landlock,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,

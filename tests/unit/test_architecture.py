@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -16,14 +17,25 @@ SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "versio
 ALLOWED = {
     "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
     "capture": {"capture", "machine", "request", "run", *SHARED},
-    "collector": {"collector", "archive", "corefile", "junit", "machine", "request", "run", *SHARED},
+    "collector": {
+        "collector",
+        "archive",
+        "corefile",
+        "junit",
+        "machine",
+        "request",
+        "run",
+        "sandbox",
+        *SHARED,
+    },
     "run": {"run", "machine", "request", *SHARED},
     "request": {"request", *SHARED},
     "junit": {"junit", "run", *SHARED},
+    "sandbox": {"sandbox", *SHARED},
     "machine": {"machine", *SHARED},
     "corefile": {"corefile"},
     "archive": {"archive", *SHARED},
-    "cli": {"cli", "archive", "corefile", "machine", "run", *SHARED},
+    "cli": {"cli", "archive", "corefile", "machine", "run", "sandbox", *SHARED},
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
@@ -40,6 +52,7 @@ FOREIGN = {
     "plugin": {"pytest", "pluggy"},
     "archive": {"isal"},
     "cli": {"click"},
+    "sandbox": {"pystack"},
 }
 """Which packages that are not in the standard library a room may import."""
 FLOORS = ("main", "assemble", "outcome", "stacks", "core", "files", "source")
@@ -113,6 +126,15 @@ def test_floors_of_the_collector(name: str) -> None:
 
 def test_every_room_has_rules() -> None:
     assert {room_of(name) for name in modules()} == set(ALLOWED)
+
+
+def test_every_folder_is_installed() -> None:
+    """An editable install would not miss one."""
+    listed = re.findall(
+        r'^    "(pytest_gencore[\w.]*)",$', (PACKAGE.parent / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in modules().values()}
+    assert folders == set(listed)
 
 
 def test_no_circle() -> None:

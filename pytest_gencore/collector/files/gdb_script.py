@@ -39,6 +39,7 @@ def format_debugger_commands(executable: str, libraries: Iterable[Library], noti
             "# Run in this folder: gdb -x open.gdb",
             "set auto-load off",  # no script of these files
             "set sysroot .",
+            "set substitute-path / .",  # sources of the archive
             f"set solib-search-path {':'.join(plain)}",
             opens_executable,
             "core-file core",

@@ -16,7 +16,7 @@ from pytest_gencore.collector.stacks.model import (
     threads_of,
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.stacks.pystack_reader import find_command, read_stacks
+from pytest_gencore.collector.stacks.pystack_reader import find_program, read_stacks
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.run.files import DIAGNOSIS
@@ -53,14 +53,14 @@ class Stacks:
 
     def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
-        command = find_command(self._handover.context.run.pystack)
-        if command is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
+        program = find_program(self._handover.context.run.pystack)
+        if program is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
             return False
         path = self._handover.work_directory / "pystack.core"
         executable = self._handover.context.run.executable
         is_small = source.memory.private_size <= _PYSTACK_CORE_LIMIT
         core = source.build_core(_PYSTACK_FILTER) if is_small else None
-        output = read_stacks(command, source.snapshot.pid, core, path, executable)
+        output = read_stacks(program, source.snapshot.pid, core, path, executable)
         self.notice = output.reason
         richer = parse_pystack(output.text)
         if not richer:

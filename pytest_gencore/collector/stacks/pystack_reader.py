@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
-import signal
-import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.core.core_stream import write_core
+from pytest_gencore.sandbox.bounded import run_bounded
+from pytest_gencore.sandbox.limits import Limits, limited
+from pytest_gencore.sandbox.pystack_command import pystack_command
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_gencore.collector.core.core_stream import CoreStream
@@ -33,8 +31,7 @@ OUTPUT_LIMIT: Final = 8 << 20
 CORE_LIMIT: Final = 1 << 30
 """Bytes of core data (``CoreStream.data_size``) up to which a core is worth writing for pystack alone."""
 
-_ERRORS_LIMIT: Final = 16 << 10
-_PIECE: Final = 64 << 10
+_LIMITS: Final = Limits(memory=1 << 30, cpu_seconds=2 * int(TIMEOUT_SECONDS), file_size=0)
 _REASON_LENGTH: Final = 200
 _ENVIRONMENT: Final = {
     "NO_COLOR": "1",
@@ -55,17 +52,13 @@ class PystackOutput:
     """Why there is no text, or not all of it; empty if all went well."""
 
 
-def find_command(pystack: object) -> list[str] | None:
-    """Return the command that a request names: a path, or a list of arguments; None if it names none."""
-    parts = [pystack] if isinstance(pystack, str) else pystack
-    if not isinstance(parts, list) or not parts:
-        return None
-    command = [part for part in parts if isinstance(part, str) and part]
-    return command if len(command) == len(parts) and os.path.isabs(command[0]) else None  # noqa: PTH117 - a str
+def find_program(pystack: object) -> str | None:
+    """Return the path that a request names; None if it names none."""
+    return pystack if isinstance(pystack, str) and os.path.isabs(pystack) else None  # noqa: PTH117 - a str
 
 
 def read_stacks(
-    command: Sequence[str], pid: int, core: CoreStream | None, path: Path, executable: str
+    program: str, pid: int, core: CoreStream | None, path: Path, executable: str
 ) -> PystackOutput:
     """Return what pystack says of a snapshot: by its core, else, without native frames, by the process.
 
@@ -75,17 +68,15 @@ def read_stacks(
     """
     reason = ""
     if core is not None and core.data_size <= CORE_LIMIT:
-        output = _read_written_core(command, core, path, executable)
+        output = _read_written_core(program, core, path, executable)
         if output.text:
             return output
         reason = output.reason
-    output = read_snapshot_stacks(command, pid)
+    output = read_snapshot_stacks(program, pid)
     return output if output.text or not reason else PystackOutput("", f"{reason}; {output.reason}")
 
 
-def _read_written_core(
-    command: Sequence[str], core: CoreStream, path: Path, executable: str
-) -> PystackOutput:
+def _read_written_core(program: str, core: CoreStream, path: Path, executable: str) -> PystackOutput:
     try:
         free = os.statvfs(path.parent)
         if core.data_size > free.f_bavail * free.f_frsize // 2:
@@ -95,7 +86,7 @@ def _read_written_core(
         return PystackOutput("", f"no core for pystack: {error.strerror}")
     try:
         write_core(core, descriptor)
-        return read_core_stacks(command, path, executable)
+        return read_core_stacks(program, path, executable)
     except OSError as error:
         return PystackOutput("", f"no core for pystack: {error.strerror}")
     finally:
@@ -105,18 +96,18 @@ def _read_written_core(
 
 
 def read_snapshot_stacks(
-    command: Sequence[str], pid: int, *, timeout: float = TIMEOUT_SECONDS, limit: int = OUTPUT_LIMIT
+    program: str, pid: int, *, timeout: float = TIMEOUT_SECONDS, limit: int = OUTPUT_LIMIT
 ) -> PystackOutput:
     """Return Python stacks and locals of a snapshot; it is not stopped, and has no native frames.
 
     Needs the right to trace it: with Yama's ``ptrace_scope`` 1 or more only privileged users have it.
     """
     options = ["--no-color", "remote", "--no-block", "--locals", str(pid)]
-    return _run([*command, *options], timeout, limit)
+    return _run(program, options, timeout, limit)
 
 
 def read_core_stacks(
-    command: Sequence[str],
+    program: str,
     core: Path,
     executable: str,
     *,
@@ -125,72 +116,37 @@ def read_core_stacks(
 ) -> PystackOutput:
     """Return Python and native stacks, merged, and locals of a core file; needs no privilege."""
     options = ["--no-color", "core", "--native-all", "--locals", str(core), executable]
-    return _run([*command, *options], timeout, limit)
+    return _run(program, options, timeout, limit)
 
 
-def _run(command: list[str], timeout: float, limit: int) -> PystackOutput:
+def _run(program: str, options: list[str], timeout: float, limit: int) -> PystackOutput:
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={**environment, **_ENVIRONMENT},
-            start_new_session=True,
+        command = pystack_command(program, "/", options)
+        if command is None:
+            return PystackOutput("", f"pystack is no script of Python: {program}")
+        finished = run_bounded(
+            limited(command, _LIMITS),
+            seconds=timeout,
+            output_limit=limit,
+            environment={**environment, **_ENVIRONMENT},
+            directory="/",
         )
     except OSError as error:
         return PystackOutput("", f"pystack cannot be started: {error.strerror}")
     except ValueError as error:  # a null byte
         return PystackOutput("", f"pystack cannot be started: {error}")
-    with process:
-        try:
-            output, errors, reason = _read(process, timeout, limit)
-        except OSError as error:
-            output, errors, reason = b"", b"", f"pystack's output cannot be read: {error.strerror}"
-        finally:  # also if the collector's own deadline interrupts
-            if process.returncode is None:  # not reaped: its group's id is still its own
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    text = output.decode(errors="replace")
-    if not reason and process.returncode:
-        reason = _find_reason(errors.decode(errors="replace"), process.returncode)
+    text = finished.output.decode(errors="replace")
+    reason = ""
+    if finished.stopped == "time":
+        reason = f"pystack was not finished after {format_duration(timeout)}"
+    elif finished.stopped == "output":
+        reason = f"pystack printed more than {limit} bytes"
+    elif finished.status:
+        reason = _find_reason(finished.errors.decode(errors="replace"), finished.status)
     if not reason and not text:
         reason = "pystack printed nothing"
     return PystackOutput(text, reason)
-
-
-def _read(process: subprocess.Popen[bytes], timeout: float, limit: int) -> tuple[bytes, bytes, str]:
-    """Return standard output, standard error and why it was not read to its end."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    deadline = time.monotonic() + timeout
-    output, errors = bytearray(), bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, output)
-        selector.register(process.stderr, selectors.EVENT_READ, errors)
-        while selector.get_map():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return (
-                    bytes(output),
-                    bytes(errors),
-                    f"pystack was not finished after {format_duration(timeout)}",
-                )
-            for key, _ in selector.select(remaining):
-                piece = os.read(key.fd, _PIECE)
-                if not piece:
-                    selector.unregister(key.fileobj)
-                elif key.data is output or len(errors) < _ERRORS_LIMIT:
-                    key.data.extend(piece)
-            if len(output) > limit:
-                return bytes(output[:limit]), bytes(errors), f"pystack printed more than {limit} bytes"
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return bytes(output), bytes(errors), f"pystack was not finished after {format_duration(timeout)}"
-    return bytes(output), bytes(errors), ""
 
 
 def _find_reason(errors: str, status: int) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
-import tokenize
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.source.regular_file import open_regular
+from pytest_gencore.sandbox.sources import SOURCE_LIMIT, decode_source, read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +29,7 @@ _NOTICES: Final = 20
 class SourceLimits:
     """How much source text an archive holds."""
 
-    file_size: int = 512 << 10
+    file_size: int = SOURCE_LIMIT
     """Bytes of one file; longer ones are left out."""
     total_size: int = 8 << 20
     """Bytes of all files."""
@@ -83,20 +81,12 @@ def gather_sources(
 def read_source(path: str, limit: int) -> tuple[bytes | None, str]:
     """Return a regular file's contents, or None and the reason; no reason if there is no such file."""
     try:
-        data = _read_regular_file(path, limit)
+        data = read_regular_file(path, limit)
     except ValueError:
         return None, ""  # a name that no file can have
     except OSError as error:
         return None, "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f"{error.strerror}"
     return (None, "no text") if b"\0" in data else (data, "")
-
-
-def _read_regular_file(path: str, limit: int) -> bytes:
-    with open_regular(path) as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise OSError(errno.EFBIG, f"more than {limit} bytes")
-    return data
 
 
 def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list[PythonThread]:
@@ -122,13 +112,7 @@ def find_traceback_files(text: str) -> list[str]:
 
 def _read_lines(path: str) -> list[str]:
     data, _ = read_source(path, SourceLimits().file_size)
-    if data is None:
-        return []
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding, errors="replace").splitlines()
-    except (SyntaxError, LookupError, ValueError):
-        return data.decode(errors="replace").splitlines()
+    return [] if data is None else decode_source(data).splitlines()
 
 
 def _ordered_paths(threads: Iterable[PythonThread], rootdir: str, also: Iterable[str]) -> Sequence[str]:

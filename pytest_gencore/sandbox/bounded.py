@@ -1,0 +1,90 @@
+"""Run a program that prints: for so long, and so much of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Stopped = Literal["", "time", "output"]
+_ERRORS_LIMIT: Final = 16 << 10
+_PIECE: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a program printed, and how it ended."""
+
+    output: bytes
+    errors: bytes
+    """At most 16 KiB or a little more."""
+    status: int
+    """As ``subprocess`` has it."""
+    stopped: Stopped = ""
+    """What it had too much of when it was stopped; empty if it ended itself."""
+
+
+def run_bounded(
+    command: Sequence[str],
+    *,
+    seconds: float,
+    output_limit: int,
+    environment: Mapping[str, str],
+    directory: str,
+) -> Finished:
+    """Run a program without input; its group is killed if it takes too long or prints too much.
+
+    Raises OSError and, for a null byte, ValueError if it cannot be started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=directory,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors, stopped = _read(process, seconds, output_limit)
+        finally:  # also if a deadline of our own interrupts
+            if process.returncode is None:  # not reaped: its group's id is still its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    return Finished(output, errors, process.returncode, stopped)
+
+
+def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple[bytes, bytes, Stopped]:
+    """Return standard output, standard error and why they were not read to their end."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = time.monotonic() + seconds
+    output, errors = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, output)
+        selector.register(process.stderr, selectors.EVENT_READ, errors)
+        while selector.get_map():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return bytes(output), bytes(errors), "time"
+            for key, _ in selector.select(remaining):
+                piece = os.read(key.fd, _PIECE)
+                if not piece:
+                    selector.unregister(key.fileobj)
+                elif key.data is output or len(errors) < _ERRORS_LIMIT:
+                    key.data.extend(piece)
+            if len(output) > limit:
+                return bytes(output[:limit]), bytes(errors), "output"
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return bytes(output), bytes(errors), "time"
+    return bytes(output), bytes(errors), ""
