@@ -44,6 +44,7 @@ class Capturer:
         self.take_fired: Callable[[], list[Fired]] = list
         self.stop_clock: Callable[[], None] = do_nothing
         """Lets the clock of our own deadline stand still until the next phase."""
+        self._note_failure: Callable[[CaptureEngine, pytest.TestReport], None] = do_not_note
         self._plugins: list[object] = []
         self._stderr_fd = -1
 
@@ -98,9 +99,7 @@ class Capturer:
     def note_failure(self, report: pytest.TestReport) -> None:
         """Keep what is known of a failure for whoever speaks when this process cannot; a worker has told."""
         if self.engine is not None and self._is_local:
-            from pytest_gencore.plugin.journal import note_failure
-
-            note_failure(self.engine, report)
+            self._note_failure(self.engine, report)
 
     @property
     def _is_local(self) -> bool:
@@ -138,8 +137,9 @@ class Capturer:
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:
-        from pytest_gencore.plugin import watch
+        from pytest_gencore.plugin import journal, watch
 
+        self._note_failure = journal.note_failure  # later a test may have patched what imports need
         self._watch = watch.Watch(
             self._config,
             engine,
@@ -153,13 +153,15 @@ class Capturer:
         self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
         if self._is_local and self._config.getoption("xmlpath", None):
-            from pytest_gencore.plugin import journal
-
             self._register(journal.Journal(self._config, engine), journal.NAME)
 
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)
         self._plugins.append(plugin)
+
+
+def do_not_note(_engine: CaptureEngine, _report: pytest.TestReport) -> None:
+    """Nothing is armed."""
 
 
 def do_nothing() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine
 
 NAME = "gencore-journal"
+_encode = json.JSONEncoder().encode
+"""Kept: tests patch ``json.dumps``."""
 TEXT_LIMIT = 64 << 10
 """Characters of a failure's text."""
 
@@ -65,7 +67,7 @@ class Journal:
         self._write(finished=True)
 
     def _write(self, **fields: Any) -> None:
-        self._note(json.dumps(fields).encode() + b"\n")
+        self._note(_encode(fields).encode() + b"\n")
 
 
 def note_failure(engine: CaptureEngine, report: pytest.TestReport) -> None:
@@ -80,7 +82,7 @@ def note_failure(engine: CaptureEngine, report: pytest.TestReport) -> None:
         "message": message,
         "text": text[:TEXT_LIMIT],
     }
-    engine.native.note(json.dumps({"failed": failure}).encode() + b"\n")
+    engine.native.note(_encode({"failed": failure}).encode() + b"\n")
 
 
 def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[str, Any]:
