@@ -41,6 +41,8 @@ class Stage(IntEnum):
     CLAIMED = 12
     LIMIT = 13
     FULL = 14
+    OWNER = 15
+    MODE = 16
 
 
 class ThreadState(IntEnum):

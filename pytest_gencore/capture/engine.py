@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_gencore.capture.stages import STAGES
+from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
@@ -153,7 +153,8 @@ class CaptureEngine:
             raise AlreadyCapturedError(message)
         if stage in (Stage.LIMIT, Stage.FULL):
             raise LimitError(message, help_text=STAGES[stage][1])
-        message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
+        if stage not in ERRNO_SAYS_NOTHING:
+            message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
         raise CaptureError(message, help_text=STAGES[stage][1])
 
     def prepare_captures(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCaptures:

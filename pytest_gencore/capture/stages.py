@@ -37,5 +37,15 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     Stage.CLAIMED: ("the test has been captured before", ""),
     Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
     Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
+    Stage.OWNER: (
+        "no private folder in {directory}: the one that is there belongs to another user",
+        "choose another directory with --gencore-dir",
+    ),
+    Stage.MODE: (
+        "no private folder in {directory}: the one that is there is open to other users",
+        "choose another directory with --gencore-dir",
+    ),
 }
 """What failed, and what would help; both with the engine's names in braces."""
+ERRNO_SAYS_NOTHING: Final = frozenset({Stage.OWNER, Stage.MODE})
+"""Where the refusal is ours and the message has its reason."""

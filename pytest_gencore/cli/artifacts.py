@@ -56,6 +56,52 @@ def find_archives(directory: Path) -> list[ArtifactFile]:
     return sorted(found, key=lambda file: file.order)
 
 
+@dataclass(frozen=True, slots=True)
+class Collectors:
+    """What runs left, or still use, in a directory."""
+
+    working: int
+    """How many collectors are at work."""
+    closed: list[str]
+    """Hidden folders that cannot be looked into, each with the reason."""
+
+
+def find_collectors(directory: Path) -> Collectors:
+    """Count the collectors that hold their state file; raises OSError if the directory cannot be read."""
+    from pytest_gencore.run.files import STATE
+    from pytest_gencore.run.folder import is_locked
+
+    working, closed = 0, []
+    for folder in _find_folders(directory):
+        reason = _why_closed(folder)
+        if reason:
+            closed.append(f"{folder} {reason}")
+        else:
+            working += sum(is_locked(state) for state in folder.glob(STATE.glob))
+    return Collectors(working, closed)
+
+
+def _find_folders(directory: Path) -> list[Path]:
+    """Return the hidden folders of runs; raises OSError if the directory cannot be read."""
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return []
+    folders = [entry for entry in entries if entry.name.startswith(".gencore-")]
+    return sorted(Path(folder.path) for folder in folders if folder.is_dir(follow_symlinks=False))
+
+
+def _why_closed(folder: Path) -> str:
+    """Return why it is not known what happens in a folder: what is in another user's may be made up."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return ""
+    if os.geteuid() not in (0, status.st_uid):
+        return f"belongs to user {status.st_uid}"
+    return "" if os.access(folder, os.R_OK | os.X_OK) else "cannot be read"
+
+
 def find_unfinished(directory: Path) -> list[Path]:
     """Return what killed runs left: unfinished archives and hidden folders that no process uses.
 
@@ -64,7 +110,7 @@ def find_unfinished(directory: Path) -> list[Path]:
     from pytest_gencore.run.files import STATE, partial_name
     from pytest_gencore.run.folder import is_awaited, is_locked
 
-    folders = [path for path in sorted(directory.glob(".gencore-*")) if stat.S_ISDIR(path.lstat().st_mode)]
+    folders = _find_folders(directory)
     used = [
         folder
         for folder in folders

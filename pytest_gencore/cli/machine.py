@@ -10,6 +10,7 @@ import platform
 import re
 import resource
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,6 +20,7 @@ from pytest_gencore.cli.tools import NAMES, find_tool
 from pytest_gencore.corefile.machines import MACHINES, machine_for
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
+from pytest_gencore.run.pinned import describe_exposure, why_not_private
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def examine(directory: Path) -> Iterator[Finding]:
     yield from _restrictions()
     yield _container()
     yield _disk(directory)
+    yield _directory(directory)
     yield _memory()
     yield from (_tool(name) for name in NAMES)
 
@@ -140,9 +143,7 @@ def _container() -> Finding:
 
 def _disk(directory: Path) -> Finding:
     """Judge as a collector does."""
-    place = directory.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _existing(directory)
     space = Disk(place, directory).measure()
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         advice = "choose another directory: --gencore-dir"
@@ -156,6 +157,35 @@ def _disk(directory: Path) -> Finding:
         advice = "an archive takes 20 MiB and 10 to 50 % of the memory of the process: it may not fit"
         return Finding("disk", value, "note", advice)
     return Finding("disk", value)
+
+
+def _directory(directory: Path) -> Finding:
+    """Make and remove a folder: some file systems give every file one owner, or one mode."""
+    place = _existing(directory)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".check-", dir=place))
+    except OSError as error:
+        return Finding("directory", f"no folder can be made in {place}: {error.strerror}", "problem")
+    try:
+        reason = why_not_private(folder.lstat())
+    finally:
+        folder.rmdir()
+    if reason:
+        advice = "choose another directory: --gencore-dir"
+        return Finding("directory", f"a new folder in {place} is not private: {reason}", "problem", advice)
+    exposure = describe_exposure(directory)
+    if exposure:
+        advice = "choose one that only this user can write to: --gencore-dir"
+        return Finding("directory", f"others can replace the archives in it: {exposure}", "note", advice)
+    return Finding("directory", f"private folders can be made in {place}")
+
+
+def _existing(directory: Path) -> Path:
+    """Return the directory, or the nearest one above it that exists."""
+    place = directory.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def _memory() -> Finding:

@@ -70,7 +70,7 @@ def _prefixes(version: str) -> Iterator[Path]:
         program = shutil.which(f"python{version}", path=folder) if folder.startswith("/") else None
         if program is not None:
             yield Path(program).resolve().parent.parent
-    for root in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+    for root in (os.environ.get("PYENV_ROOT"), os.path.expanduser("~/.pyenv")):  # noqa: PTH111 - raises nothing
         if root:
             yield from sorted(Path(root, "versions").glob(f"{version}.*"), reverse=True)
 

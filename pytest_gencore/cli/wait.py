@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
+from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_collectors
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration
@@ -26,31 +26,29 @@ _POLL_SECONDS: Final = 0.1
     metavar="TIME",
     help="Give up after this time: 90, 90s, 5m.  [default: never]",
 )
-@click.option("--json", "as_json", is_flag=True, help='Print {"working": N, "waited_s": S}.')
+@click.option("--json", "as_json", is_flag=True, help='Print {"working": N, "unknown": N, "waited_s": S}.')
 def wait(directory: Path, timeout: float | None, *, as_json: bool) -> None:
     """Wait until no collector is at work in DIRECTORY (default: gencore-artifacts).
 
     For CI steps that upload archives when the test run itself was killed: collectors go on without it. On the
     same machine only. A directory that does not exist has none. Exit status 1 if the time is over and one is
-    still at work.
+    still at work, or if the captures of another user cannot be seen.
     """
     started = time.monotonic()
-    count = count_collectors(directory)
+    found = find_collectors(directory)
+    count = found.working
     if count:
         note(f"{count} {'captures are' if count > 1 else 'capture is'} still being collected")
     while count and (timeout is None or time.monotonic() - started < timeout):
         time.sleep(_POLL_SECONDS)
-        count = count_collectors(directory)
+        found = find_collectors(directory)
+        count = found.working
     if as_json:
-        echo_json({"working": count, "waited_s": round(time.monotonic() - started, 3)})
+        waited = round(time.monotonic() - started, 3)
+        echo_json({"working": count, "unknown": len(found.closed), "waited_s": waited})
     if count:
         note(f"{count} not finished after {format_duration(timeout or 0)}")
+    for reason in found.closed:
+        note(f"whether captures are finished is not known: {reason}; run this as that user")
+    if count or found.closed:
         raise SystemExit(1)
-
-
-def count_collectors(directory: Path) -> int:
-    """Return how many collectors hold their state file in a run's folder of the directory."""
-    from pytest_gencore.run.files import STATE
-    from pytest_gencore.run.folder import is_locked
-
-    return sum(is_locked(state) for state in directory.glob(f".gencore-*/{STATE.glob}"))

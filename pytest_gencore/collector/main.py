@@ -50,7 +50,7 @@ class _Collector:
         self.process = CapturedProcess(handover.pid, handover.snapshot_pid)
         self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
-        self.finisher = Finisher(handover, self.state, self.messenger, self.quota)
+        self.finisher = Finisher(handover, self.state, self.messenger, self.quota, Descriptor.ARCHIVE)
 
     def work(self) -> Artifact:
         """Make the archive, all but its name; raises GencoreError and OSError."""

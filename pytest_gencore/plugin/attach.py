@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit import PROPERTY
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
     import pytest
@@ -68,12 +69,12 @@ def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
 
 def describe_archive(path: str) -> str:
     """Return the line of the report section."""
-    return f"core archive: {path}"
+    return escape_unprintable(f"core archive: {path}")
 
 
 def describe_failure(reason: str) -> str:
     """Return the line of the report section of a capture that failed."""
-    return f"no core archive: {reason}"
+    return escape_unprintable(f"no core archive: {reason}")
 
 
 def describe_error(error: BaseException) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
+from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_size
 
@@ -88,8 +91,11 @@ class Results:
         """Return the archives that reports have named so far."""
         return {attachment["path"] for report in self.reports for attachment in report.gencore}
 
-    def settle(self, outcomes: Iterable[Outcome]) -> None:
-        """Take over the outcomes of the run; what reports name besides is looked for on disk."""
+    def settle(self, outcomes: Iterable[Outcome], *, problem: str = "") -> None:
+        """Take over the outcomes of the run; what reports name besides is looked for on disk.
+
+        ``problem`` is why outcomes may be missing.
+        """
         known = {}
         for outcome in outcomes:
             known[str(outcome.archive)] = outcome
@@ -98,7 +104,8 @@ class Results:
             for attachment in report.gencore:
                 path = attachment["path"]
                 if path not in known:
-                    self._add_named(Path(path), Subject(report.nodeid, attachment["phase"]))
+                    subject = Subject(report.nodeid, attachment["phase"])
+                    self._add_named(Path(path), subject, problem or f"{MISSING}: {path}")
                 else:
                     attach.replace_section(report, path, describe_outcome(known[path]))
 
@@ -128,10 +135,13 @@ class Results:
         return Archives(finished=finished, failed=frozenset(self._failed_names), answers=self._answers)
 
     def make_lines(self, shown: Iterable[str] = ()) -> list[str]:
-        """Return the lines of the summary; none if there is nothing to tell.
+        """Return the lines of the summary, safe to show; none if there is nothing to tell.
 
         ``shown`` are texts of reports: an answer that none of them has is among the lines.
         """
+        return [escape_unprintable(line) for line in self._make_raw_lines(shown)]
+
+    def _make_raw_lines(self, shown: Iterable[str]) -> list[str]:
         return [
             *self._make_untold_lines("\n".join(shown)),
             *self._make_count_lines(),
@@ -166,14 +176,13 @@ class Results:
         else:
             self._unfinished.append(outcome.archive)
 
-    def _add_named(self, path: Path, subject: Subject) -> None:
+    def _add_named(self, path: Path, subject: Subject, missing: str) -> None:
         if any(entry.path == path for entry in self.finished) or path.name in self._failed_names:
             return
-        try:
-            size_bytes = path.stat().st_size
-        except OSError:
+        size_bytes = find_size(path)
+        if size_bytes is None:
             self._failed_names.add(path.name)
-            self._add_failure(f"{MISSING}: {path}", subject)
+            self._add_failure(missing, subject)
         else:
             self.finished.append(Finished(path, size_bytes, subject, ""))
 
@@ -195,7 +204,7 @@ class Results:
 
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
-            yield f"open one: gencore debug {self._shorten(self.finished[0].path)}"
+            yield f"open one: gencore debug {shlex.quote(self._shorten(self.finished[0].path))}"
             if importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 
@@ -209,6 +218,15 @@ class Results:
     def _shorten(self, path: Path) -> str:
         relative = os.path.relpath(path, self._invocation_dir)
         return str(path) if relative.startswith(os.pardir) else relative
+
+
+def find_size(path: Path) -> int | None:
+    """Return the size of a file, None if there is none; a link that somebody put there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def describe_finished(entry: Finished) -> str:

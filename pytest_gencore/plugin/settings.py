@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,7 @@ from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Threads
@@ -76,7 +76,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
         fields[option.name] = parse_text(option, text, source)
         if option.name == "dir":
             directory_base = find_directory_base(config, source)
-    fields["dir"] = directory_base / Path(fields["dir"]).expanduser()
+    fields["dir"] = directory_base / fields["dir"]
     return Settings(**fields)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ class Showing:
             return []
         reason = self._find_unavailable()
         armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}"
-        return [f"gencore: no capture is possible: {reason}" if reason else f"gencore: {armed}"]
+        return [escape_unprintable(f"gencore: {f'no capture is possible: {reason}' if reason else armed}")]
 
     @property
     def results(self) -> Results:
@@ -123,6 +124,7 @@ class Showing:
 
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine
+        from pytest_gencore.run.pinned import describe_exposure
         from pytest_gencore.run.run import Run
 
         run = Run(self._settings.dir, self._get_run_id())
@@ -131,7 +133,13 @@ class Showing:
             outcomes = run.wait(progress=status_line.show)
         except KeyboardInterrupt:
             outcomes = self._wait_after_interrupt(run, status_line)
-        self.results.settle(outcomes)
+        problem = run.find_problem()
+        if problem:
+            self.results.add_note(f"what became of the captures is not known: {problem}")
+        self.results.settle(outcomes, problem=problem and "what became of it is not known")
+        exposure = describe_exposure(self._settings.dir)
+        if exposure:
+            self.results.add_note(f"others can replace the archives in {self._settings.dir}: {exposure}")
         self.results.add_refusals(run.refusals(), self._settings)
         status_line.finish(f"gencore: {self.results.make_count_text()}")
         self._call_captured_hooks()

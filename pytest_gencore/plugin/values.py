@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_gencore import units
@@ -70,7 +71,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_path(text: str) -> str:
-    """Return a path that is not empty."""
+    """Return a path that is not empty, with ``~`` expanded."""
     if not text.strip():
         raise ValueError("expected the path of a directory")
-    return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:
+        raise ValueError("the home directory that ~ stands for is not known") from None

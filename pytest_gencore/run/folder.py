@@ -26,6 +26,7 @@ from pytest_gencore.run.files import (
     REFUSED_LIMIT,
     STATE,
 )
+from pytest_gencore.run.pinned import open_regular
 
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
 _PREFIX: Final = ".gencore-"
@@ -52,12 +53,12 @@ def run_folder_name(run_id: str) -> str:
     return f"{_PREFIX}{run_id}"
 
 
-def is_awaited(folder: Path) -> bool:
-    """Tell whether somebody still waits for the captures of this run."""
+def is_awaited(folder: Path, name: str = "") -> bool:
+    """Tell whether somebody still waits for the captures of this run; a pinned folder has its name apart."""
     if (folder / CLOSED.named()).exists():
         return False
     try:
-        pid, birth, _ = folder.name.removeprefix(_PREFIX).split("-")
+        pid, birth, _ = (name or folder.name).removeprefix(_PREFIX).split("-")
         return is_alive(int(pid), int(birth))
     except (OSError, ValueError, IndexError):
         return False
@@ -66,7 +67,7 @@ def is_awaited(folder: Path) -> bool:
 def is_locked(state_file: Path) -> bool:
     """Tell whether the collector of this state file is alive."""
     try:
-        descriptor = os.open(state_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(state_file)
     except OSError:
         return False
     try:
@@ -81,7 +82,7 @@ def is_locked(state_file: Path) -> bool:
 def find_holder(state_file: Path) -> int:
     """Return the process that has locked a state file, 0 if that cannot be known; see proc(5), ``locks``."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        inode = state_file.stat().st_ino
+        inode = state_file.lstat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()
             if fields[1:2] == ["FLOCK"] and int(fields[5].rpartition(":")[2]) == inode:
@@ -106,7 +107,7 @@ def count_refusals(folder: Path) -> Refusals:
 
     def size_of(path: Path) -> int:
         try:
-            return path.stat().st_size
+            return path.lstat().st_size
         except OSError:
             return 0
 
@@ -133,19 +134,22 @@ def release_place(folder: Path, slot: int, claim: str | None) -> None:
             (folder / name).unlink()
 
 
-def sweep(folder: Path) -> None:
-    """Remove the traces of all captures that no collector works on, and the folder if that was all."""
+def sweep(folder: Path, place: Path) -> None:
+    """Remove the traces of all captures that no collector works on, and the folder if that was all.
+
+    ``folder`` is pinned, ``place`` is where it was made.
+    """
     for state in sorted(folder.glob(STATE.glob)):
         if not is_locked(state):
             remove_traces(folder, state.stem)
-    remove_if_idle(folder)
+    _remove_if_idle(folder, place)
 
 
-def remove_if_idle(folder: Path) -> None:
+def _remove_if_idle(folder: Path, place: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
         entries = list(folder.iterdir())
         if all(any(mark.matches(entry.name) for mark in _MARKS) for entry in entries):
             for entry in entries:
                 entry.unlink(missing_ok=True)
-            folder.rmdir()
+            place.rmdir()  # of another folder that lies there now no more than an empty one

@@ -42,17 +42,20 @@ class SizeQuota:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other collectors from finishing an archive, from the check until the state says so."""
+        """Keep other collectors from finishing an archive, from the check until the state says so.
+
+        If the run's folder is gone there is nothing to share.
+        """
         if not self._limit:
             yield
             return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._folder / BUDGET.named(), flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(self._folder / BUDGET.named(), flags, 0o600)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
     def _taken(self) -> int:
         states = (read_state(path) for path in self._folder.glob(STATE.glob) if path.stem != self._own)

@@ -6,33 +6,31 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import shutil
-import signal
 import time
 from typing import TYPE_CHECKING
 
+from pytest_gencore.run.collectors import end_collectors, read_states, wait_for_any_end
 from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
 from pytest_gencore.run.folder import (
     Refusals,
     count_refusals,
-    find_holder,
     is_locked,
     release_place,
     run_folder_name,
     sweep,
 )
 from pytest_gencore.run.outcome import Outcome
+from pytest_gencore.run.pinned import open_private, open_regular, pinned, read_regular
 from pytest_gencore.run.state import CaptureState, read_state, write_state
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-
-_TICK_SECONDS = 0.5
 _LOG_LIMIT = 2000
-_CANCEL_SECONDS = 5.0
+_ANSWER_LIMIT = 1 << 20
 _TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
 """Longest time that a finished collector is waited for; it takes some milliseconds."""
 
@@ -52,6 +50,16 @@ class Run:
         """Return the state of every capture of the run, in order of file name."""
         return [outcome for outcome, _ in self._look()]
 
+    def find_problem(self) -> str:
+        """Return why nothing can be known of the captures: what lies in place of the run's folder."""
+        try:
+            os.close(open_private(self._folder))
+        except FileNotFoundError:
+            return ""
+        except PermissionError as error:
+            return f"{self._folder} is not the folder of this run: {error.strerror}"
+        return ""
+
     def wait(
         self,
         *,
@@ -65,7 +73,7 @@ class Run:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            seen = list(self._look())
+            seen = self._look()
             outcomes = [outcome for outcome, _ in seen]
             if progress is not None:
                 progress(outcomes)
@@ -73,66 +81,54 @@ class Run:
             self._reap({pid for outcome, pid in seen if outcome.state != "working"})
             if not working or (deadline is not None and time.monotonic() >= deadline):
                 return outcomes
-            _wait_for_any_end(working)
+            wait_for_any_end(working)
 
     def wait_for(self, name: str) -> Outcome:
         """Wait until the collector of one capture is not at work any more; return what became of it.
 
         ``name`` is that of its archive without ``.tar.gz``. Raises FileNotFoundError if its state is gone.
         """
-        path = self._folder / STATE.named(name)
         while True:
-            alive = is_locked(path)  # before reading: what a dead collector wrote is final
-            state = read_state(path)
-            if not alive:
-                state = self._settle(path) or state
-                if state is None:
-                    raise FileNotFoundError(errno.ENOENT, "the state of the capture is gone", str(path))
-            outcome = self._outcome(path, state or CaptureState())
+            outcome, pid = self._look_at(name)
             if outcome.state != "working":
-                self._reap({state.pid if state is not None else 0})
+                self._reap({pid})
                 return outcome
-            _wait_for_any_end([state.pid] if state is not None and state.pid else [])
+            wait_for_any_end([pid] if pid else [])
 
     def drop(self, name: str) -> None:
         """Give up a capture that nobody wants any more, be it finished or not; may be called again.
 
         ``name`` is that of its archive without ``.tar.gz``. The test can be captured again.
         """
-        state = self._folder / STATE.named(name)
-        if not state.exists():
-            return
-        with contextlib.suppress(OSError):
-            (self._folder / DROP.named(name)).touch(mode=0o600)
-        deadline = time.monotonic() + _TIDYING_SECONDS
-        while not self._settle(state):
-            told = read_state(state)
-            if told is None or not told.is_final or time.monotonic() >= deadline:
-                return  # the collector at work finds the mark, or the next look
-            time.sleep(_TIDYING_TICK_SECONDS)
+        with pinned(self._folder) as folder:
+            if folder is None or not (folder / STATE.named(name)).exists():
+                return
+            state = folder / STATE.named(name)
+            with contextlib.suppress(OSError):
+                (folder / DROP.named(name)).touch(mode=0o600)
+            deadline = time.monotonic() + _TIDYING_SECONDS
+            while not self._settle(state):
+                told = read_state(state)
+                if told is None or not told.is_final or time.monotonic() >= deadline:
+                    return  # the collector at work finds the mark, or the next look
+                time.sleep(_TIDYING_TICK_SECONDS)
 
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""
-        with contextlib.suppress(OSError):
-            (self._folder / SEEN.named(name)).touch(mode=0o600)
+        with pinned(self._folder) as folder, contextlib.suppress(OSError):
+            if folder is not None:
+                (folder / SEEN.named(name)).touch(mode=0o600)
 
     def refusals(self) -> Refusals:
         """Return how many captures of the run were refused."""
-        return count_refusals(self._folder)
+        with pinned(self._folder) as folder:
+            return Refusals(number=0, size=0, again=0) if folder is None else count_refusals(folder)
 
     def cancel(self) -> list[Outcome]:
         """End the collectors at work, within some 5 s; only whole archives stay. Returns all outcomes."""
-        deadline = time.monotonic() + _CANCEL_SECONDS
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            patience = deadline if number == signal.SIGKILL else deadline - _CANCEL_SECONDS / 4
-            while working := [
-                (path, state.pid or find_holder(path)) for path, state, alive in self._states() if alive
-            ]:
-                for path, pid in working:
-                    _signal_collector(path, pid, number)
-                if time.monotonic() >= patience:
-                    break
-                _wait_for_any_end([pid for _, pid in working if pid])
+        with pinned(self._folder) as folder:
+            if folder is not None:
+                end_collectors(folder)
         return self.outcomes()
 
     def close(self) -> None:
@@ -141,36 +137,51 @@ class Run:
         Captures that are still at work go on, and remove what they used when they are finished. Those that
         are finished get a moment to tidy up, so that nothing hidden is left when the test run ends.
         """
-        if not self._folder.is_dir():
-            return
-        with contextlib.suppress(OSError):
-            (self._folder / CLOSED.named()).touch(mode=0o600)
-        deadline = time.monotonic() + _TIDYING_SECONDS
-        while any(alive and state.is_final for _, state, alive in self._states()):
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(_TIDYING_TICK_SECONDS)
-        sweep(self._folder)
+        with pinned(self._folder) as folder:
+            if folder is None:
+                return
+            with contextlib.suppress(OSError):
+                (folder / CLOSED.named()).touch(mode=0o600)
+            deadline = time.monotonic() + _TIDYING_SECONDS
+            while any(alive and state.is_final for _, state, alive in read_states(folder)):
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(_TIDYING_TICK_SECONDS)
+            sweep(folder, self._folder)
 
     def _reap(self, collectors: set[int]) -> None:
         """Reap collectors that we have adopted: the first process of a PID namespace gets all orphans."""
         if os.getpid() == 1:
             for pid in collectors - self._reaped - {0}:
-                _wait_for_any_end([pid])
+                wait_for_any_end([pid])
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             self._reaped |= collectors
 
-    def _states(self) -> Iterator[tuple[Path, CaptureState, bool]]:
-        """Yield state file, state and whether its collector lives."""
-        for path in sorted(self._folder.glob(STATE.glob)):
-            alive = is_locked(path)  # before reading: what a dead collector wrote is final
-            yield path, read_state(path) or CaptureState(), alive
+    def _look(self) -> list[tuple[Outcome, int]]:
+        """Return what became of each capture, and the process of its collector."""
+        with pinned(self._folder) as folder:
+            if folder is None:
+                return []
+            return [
+                (self._outcome(path, (None if alive else self._settle(path)) or state), state.pid)
+                for path, state, alive in read_states(folder)
+            ]
 
-    def _look(self) -> Iterator[tuple[Outcome, int]]:
-        for path, state, alive in self._states():
-            settled = state if alive else self._settle(path) or state
-            yield self._outcome(path, settled), state.pid
+    def _look_at(self, name: str) -> tuple[Outcome, int]:
+        """Do the same for one; raises FileNotFoundError."""
+        with pinned(self._folder) as folder:
+            if folder is not None:
+                path = folder / STATE.named(name)
+                alive = is_locked(path)  # before reading: what a dead collector wrote is final
+                state = read_state(path)
+                if not alive:
+                    state = self._settle(path) or state
+                if alive or state is not None:
+                    state = state or CaptureState()
+                    return self._outcome(path, state), state.pid
+        reason = self.find_problem() or "the state of the capture is gone"
+        raise FileNotFoundError(errno.ENOENT, reason, str(self._folder / STATE.named(name)))
 
     def _settle(self, path: Path) -> CaptureState | None:
         """Finish what a collector could not: it died, or the archive was dropped after it was finished.
@@ -178,27 +189,27 @@ class Run:
         Returns the state; None if the collector lives, and will see to it itself.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_regular(path, os.O_RDWR)
         except OSError:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = read_state(path) or self._settled.get(path.stem) or CaptureState()
-            is_dropped = (self._folder / DROP.named(path.stem)).exists()
+            is_dropped = path.with_name(DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
                 with contextlib.suppress(OSError):
                     (self._directory / state.result).unlink()
                 state.state = "dropped"
             elif not state.is_final:
-                _remove_leftovers(self._directory, self._folder, path.stem)
+                _remove_leftovers(self._directory, path.parent, path.stem)
                 state.state = "dropped" if is_dropped else "failed"
-                state.reason = "" if is_dropped else _why_it_died(path.with_name(LOG.named(path.stem)))
+                state.reason = "" if is_dropped else self._why_it_died(path)
             else:
                 return state
             self._settled[path.stem] = state
             with contextlib.suppress(OSError):  # a full disk: again at the next look
                 write_state(descriptor, state)
-                release_place(self._folder, state.slot, state.claim)
+                release_place(path.parent, state.slot, state.claim)
         except BlockingIOError:
             return None
         finally:
@@ -209,7 +220,7 @@ class Run:
         return Outcome(
             archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
             state="working" if state.state == "queued" else state.state,
-            reason=state.reason,
+            reason=escape_unprintable(state.reason),
             nodeid=state.nodeid,
             phase=state.phase,
             worker_id=state.worker_id,
@@ -222,55 +233,29 @@ class Run:
             captured_pid=state.captured_pid,
             attempt=state.attempt,
             signal=state.signal,
-            summary=state.summary,
+            summary=escape_unprintable(state.summary),
             deadline_source=state.deadline_source,
             answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
         )
 
+    def _why_it_died(self, state_file: Path) -> str:
+        with contextlib.suppress(OSError):
+            log = read_regular(state_file.with_name(LOG.named(state_file.stem)), _LOG_LIMIT)
+            lines = log.decode(errors="replace").strip().splitlines()
+            if lines:
+                return f"the collector died: {lines[-1]}"
+        with contextlib.suppress(OSError):
+            if not os.statvfs(state_file.parent).f_bavail:
+                return f"the disk is full: {os.strerror(errno.ENOSPC)}: {self._directory}"
+        return "the collector was killed; out of memory?"
+
 
 def _read_answer(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
     except OSError:
         return ""
-
-
-def _signal_collector(state_file: Path, pid: int, number: int) -> None:
-    """Send a signal to the collector of this state file, and to no other process."""
-    with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)  # no process has the id 0
-        try:
-            if is_locked(state_file):  # so the descriptor is that of its collector
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
-
-
-def _wait_for_any_end(pids: list[int]) -> None:
-    """Wait until one of the processes has ended, at most one tick."""
-    poll = select.poll()
-    descriptors = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            descriptor = os.pidfd_open(pid)
-            descriptors.append(descriptor)
-            poll.register(descriptor, select.POLLIN)
-    try:
-        poll.poll((_TICK_SECONDS if descriptors else _TICK_SECONDS / 10) * 1000)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def _why_it_died(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace")[-_LOG_LIMIT:].strip().splitlines()
-        if lines:
-            return f"the collector died: {lines[-1]}"
-    with contextlib.suppress(OSError):
-        if not os.statvfs(log.parent).f_bavail:
-            return f"the disk is full: {os.strerror(errno.ENOSPC)}: {log.parents[1]}"
-    return "the collector was killed; out of memory?"
+    return escape_unprintable(text, keep="\n")
 
 
 def _remove_leftovers(directory: Path, folder: Path, name: str) -> None:

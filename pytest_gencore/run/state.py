@@ -9,7 +9,10 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from pytest_gencore.run.files import CLAIM
+from pytest_gencore.run.pinned import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 _SIZE: Final = 4096
 """Bytes of a state file; more only with a very long reason or test name."""
+_LIMIT: Final = 1 << 20
+"""Bytes of one that is read."""
 
 Phase = Literal["working", "queued", "done", "failed", "dropped"]
 
@@ -79,11 +84,22 @@ def write_state(descriptor: int, state: CaptureState) -> None:
 
 
 def read_state(path: Path) -> CaptureState | None:
-    """Return what a state file says; None if it says nothing yet, or is gone."""
+    """Return what a state file says; None if it says nothing yet, nothing that can be true, or is gone."""
     try:
-        fields: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        fields: Any = json.loads(read_regular(path, _LIMIT))
+    except (OSError, ValueError, RecursionError):
         return None
-    if not fields.keys() >= _NAMES:
+    if not isinstance(fields, dict) or not fields.keys() >= _NAMES or not _is_sound(fields, path.stem):
         return None
     return CaptureState(**{name: fields[name] for name in _NAMES})
+
+
+def _is_sound(fields: dict[str, Any], name: str) -> bool:
+    """Whether what may be removed because of a state are files of its own capture."""
+    claim = fields["claim"]
+    return (
+        fields["state"] in get_args(Phase)
+        and fields["result"] in ("", name, f"{name}.tar.gz")
+        and isinstance(fields["slot"], int)
+        and (claim is None or (isinstance(claim, str) and CLAIM.matches(claim) and "/" not in claim))
+    )

@@ -69,6 +69,24 @@ def test_directory_is_a_dangling_link(tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("name", ["out", "a/b/out"])
+def test_directory_cannot_be_made(open_path: Path, name: str) -> None:
+    """What is missing is missing because it must not be made."""
+    python = python_for_everybody()
+    if python is None:
+        pytest.skip("no Python that an unprivileged user may start")
+    (open_path / "parent").mkdir(mode=0o755)
+    directory = open_path / "parent" / name
+
+    error = refusal(directory, before="give_up_privileges()", python=python)
+
+    assert error == (
+        f"cannot make or open the directory {directory}: EACCES Permission denied"
+        " (choose another one with --gencore-dir)"
+    )
+
+
+@needs_root
 def test_directory_is_not_writable(open_path: Path) -> None:
     python = python_for_everybody()
     if python is None:
@@ -85,21 +103,34 @@ def test_directory_is_not_writable(open_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "between",
+    ("between", "reason"),
     [
-        "directory.mkdir(); elsewhere.mkdir(mode=0o700); run_folder.symlink_to(elsewhere)",
-        "directory.mkdir(); run_folder.mkdir(); run_folder.chmod(0o755)",
-        "directory.mkdir(); run_folder.mkdir(mode=0o700); os.chown(run_folder, 65534, 65534)",
-        "directory.mkdir(); run_folder.write_text('')",
+        (
+            "directory.mkdir(); elsewhere.mkdir(mode=0o700); run_folder.symlink_to(elsewhere)",
+            "cannot make a private folder in OUT: ENOTDIR Not a directory",
+        ),
+        (
+            "directory.mkdir(); run_folder.mkdir(); run_folder.chmod(0o755)",
+            "no private folder in OUT: the one that is there is open to other users",
+        ),
+        (
+            "directory.mkdir(); run_folder.mkdir(mode=0o700); os.chown(run_folder, 65534, 65534)",
+            "no private folder in OUT: the one that is there belongs to another user",
+        ),
+        (
+            "directory.mkdir(); run_folder.write_text('')",
+            "cannot make a private folder in OUT: ENOTDIR Not a directory",
+        ),
     ],
     ids=["link", "open to others", "of somebody else", "file"],
 )
-def test_run_folder_is_not_ours(tmp_path: Path, between: str) -> None:
+def test_run_folder_is_not_ours(tmp_path: Path, between: str, reason: str) -> None:
     if "chown" in between and os.geteuid() != 0:
         pytest.skip("needs root")
     error = refusal(tmp_path / "out", between=between)
 
-    assert f"cannot make a private folder in {tmp_path}/out" in error
+    what = reason.replace("OUT", f"{tmp_path}/out")
+    assert error == f"{what} (choose another directory with --gencore-dir)"
     assert len(list((tmp_path / "out").iterdir())) == 1, "what was there, and no more"
     assert not (tmp_path / "elsewhere").exists() or not list((tmp_path / "elsewhere").iterdir())
 

@@ -15,6 +15,8 @@ from capabilities import find_python_program, has_program, needs
 from kernel import core_pattern, settings_lock, small_disk
 from subjects import python_for_everybody
 
+from pytest_gencore.cli import machine
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -136,6 +138,44 @@ def test_directory_that_cannot_be_written(run_program: RunProgram, open_path: Pa
         assert result.stdout.splitlines()[-1].startswith("captures do not work: ")
 
 
+@pytest.mark.parametrize(
+    ("mode", "state", "value"),
+    [
+        (0o700, "ok", "private folders can be made in OUT"),
+        (0o1777, "ok", "private folders can be made in OUT"),
+        (
+            0o777,
+            "note",
+            "others can replace the archives in it: everybody can write to it, and it has no sticky bit",
+        ),
+    ],
+)
+def test_directory_of_others(
+    run_program: RunProgram, tmp_path: Path, mode: int, state: str, value: str
+) -> None:
+    """Captures work there: it is said, and no more."""
+    tmp_path.chmod(mode)
+
+    done = run_program("check", tmp_path, "--json")
+
+    (finding,) = [entry for entry in json.loads(done.stdout)["findings"] if entry["name"] == "directory"]
+    assert (finding["state"], finding["value"]) == (state, value.replace("OUT", str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_system_without_private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that give every file one owner and one mode."""
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+    finding = machine._directory(tmp_path)
+
+    assert (finding.state, finding.value) == (
+        "problem",
+        f"a new folder in {tmp_path} is not private: it belongs to user {os.getuid()}",
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_text(run_program: RunProgram, tmp_path: Path) -> None:
     with settings_lock(exclusive=False):
         result = run_program("check", tmp_path)
@@ -148,6 +188,7 @@ def test_text(run_program: RunProgram, tmp_path: Path) -> None:
         "core limit",
         "yama",
         "seccomp",
+        "directory",
         "disk",
         "memory",
         "gdb",

@@ -13,12 +13,14 @@ import pytest
 from pytest_gencore.run.folder import new_run_id, run_folder_name
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
 
     Gencore = Callable[..., Result]
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -103,6 +105,22 @@ def test_prune_of_what_killed_runs_left(gencore: Gencore, artifacts: Path) -> No
     assert json.loads(planned.stdout)["removed"] == [str(path) for path in expected]
     assert result.stdout.splitlines() == [f"removed {path}" for path in expected]
     assert before - set(artifacts.iterdir()) == set(expected)
+
+
+def test_prune_does_not_wait_for_a_pipe(run_program: RunProgram, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / ".gencore-1-1-a", tmp_path / "elsewhere"
+    for path in (folder, elsewhere):
+        path.mkdir()
+    os.mkfifo(folder / "x.json")
+    (elsewhere / "file").write_text("mine")
+    (folder / "work").symlink_to(elsewhere)
+    (tmp_path / ".gencore-2-2-b").symlink_to(elsewhere)
+
+    result = run_program("prune", tmp_path, "--unfinished")
+
+    assert (result.returncode, result.stdout) == (0, f"removed {folder}\n")
+    assert not folder.exists()
+    assert (elsewhere / "file").read_text() == "mine"
 
 
 def test_prune_of_nothing(gencore: Gencore, tmp_path: Path) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+from capabilities import needs
+from subjects import python_for_everybody
+
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
 
     Gencore = Callable[..., Result]
+    RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_wait_when_nobody_is_at_work(gencore: Gencore, tmp_path: Path) -> None:
@@ -32,6 +40,46 @@ def test_wait_gives_up(gencore: Gencore, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert json.loads(result.stdout)["working"] == 1
     assert "1 capture is still being collected\n1 not finished after 0.3 s" in result.stderr
+
+
+def test_wait_does_not_wait_for_a_pipe(run_program: RunProgram, tmp_path: Path) -> None:
+    folder = tmp_path / ".gencore-1-2-3"
+    folder.mkdir()
+    os.mkfifo(folder / "x.json")
+    (tmp_path / ".gencore-4-5-6").symlink_to(folder)
+
+    assert run_program("wait", tmp_path, "--timeout", "2s").returncode == 0
+
+
+@needs("root")
+def test_wait_of_another_user(run_program: RunProgram, open_path: Path) -> None:
+    """It cannot know, and says so at once: what others can be seen to hold may be made up, too."""
+    python = python_for_everybody()
+    if python is None:
+        pytest.skip("no Python that an unprivileged user may start")
+    for name, mode in ((".gencore-1-2-3", 0o700), (".gencore-4-5-6", 0o755)):
+        (open_path / name).mkdir()
+        (open_path / name).chmod(mode)
+        (open_path / name / "core_x.json").write_text("{}")
+    with (open_path / ".gencore-4-5-6" / "core_x.json").open() as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        result = run_program(
+            "wait", open_path, "--json", python=shutil.which(python), prefix=as_nobody(python)
+        )
+
+    assert result.returncode == 1
+    assert json.loads(result.stdout) | {"waited_s": 0} == {"working": 0, "unknown": 2, "waited_s": 0}
+    assert result.stderr.splitlines() == [
+        f"whether captures are finished is not known: {open_path}/{name} belongs to user 0; "
+        "run this as that user"
+        for name in (".gencore-1-2-3", ".gencore-4-5-6")
+    ]
+
+
+def as_nobody(python: str) -> tuple[str, ...]:
+    """Return the start of a command that gives up its privileges first."""
+    code = "import os, sys; from subjects import *; give_up_privileges(); os.execv(sys.argv[1], sys.argv[1:])"
+    return (python, "-c", code)
 
 
 AT_WORK = """

@@ -136,6 +136,9 @@ class FakeRun:
             progress(self.outcomes(working=True))
         return self.outcomes()
 
+    def find_problem(self) -> str:
+        return ""
+
     def refusals(self) -> Refusals:
         return Refusals(number=0, size=0, again=0)
 

@@ -117,6 +117,7 @@ def test_directory_is_relative_to_its_source(pytester: pytest.Pytester, where: s
 
 
 BAD = [
+    ("dir", "~no-such-user/cores"),
     ("method", "gdb"),
     ("threads", "some"),
     ("filter", "0x1000"),

@@ -287,7 +287,8 @@ static int
 is_error_of_kernel(int32_t stage)
 {
     return stage != GENCORE_STAGE_BUSY && stage != GENCORE_STAGE_LIMIT
-           && stage != GENCORE_STAGE_FULL && stage != GENCORE_STAGE_DIED;
+           && stage != GENCORE_STAGE_FULL && stage != GENCORE_STAGE_DIED
+           && stage != GENCORE_STAGE_OWNER && stage != GENCORE_STAGE_MODE;
 }
 
 static void

@@ -44,8 +44,10 @@ enum gencore_stage {
     GENCORE_STAGE_CLAIMED = 12, /* the test has its capture */
     GENCORE_STAGE_LIMIT = 13,   /* the run has as many captures as it may have */
     GENCORE_STAGE_FULL = 14,    /* its archives are as large as they may be */
+    GENCORE_STAGE_OWNER = 15,   /* the run's folder belongs to another user */
+    GENCORE_STAGE_MODE = 16,    /* the run's folder is open to others */
 };
-#define GENCORE_STAGE_LAST GENCORE_STAGE_FULL
+#define GENCORE_STAGE_LAST GENCORE_STAGE_MODE
 
 /* How far the stop of one thread got. The manifest tells it to the reader of a core. */
 enum gencore_thread_state {

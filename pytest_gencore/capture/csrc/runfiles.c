@@ -72,39 +72,68 @@ name_with(char *buffer, size_t size, const char *name, const char *suffix)
 
 /* ---- files ------------------------------------------------------------------------ */
 
-static void
+/* Why a directory is missing: below one that could not be made, ENOENT says nothing. */
+static long
+make_directory(const char *path, long error)
+{
+    long made = raw3(SYS_mkdirat, AT_FDCWD, path, 0700);
+
+    if (made == -ENOENT && error < 0) {
+        return error;
+    }
+    return made == -EEXIST ? 0 : made;
+}
+
+/* 0, or -errno: then the last one is missing, if it is, because of that. */
+static long
 make_directories(const char *path)
 {
     char prefix[4096];
+    long error = 0;
     size_t i;
 
     for (i = 0; path[i] && i < sizeof(prefix) - 1; i++) {
         if (path[i] == '/' && i > 0) {
             prefix[i] = '\0';
-            (void)raw3(SYS_mkdirat, AT_FDCWD, prefix, 0700);
+            error = make_directory(prefix, error);
         }
         prefix[i] = path[i];
     }
     prefix[i] = '\0';
-    (void)raw3(SYS_mkdirat, AT_FDCWD, prefix, 0700);
+    return make_directory(prefix, error);
 }
 
-/* The run's folder is ours alone: never through a link, never somebody else's. */
-static long
-open_private_directory(int parent, const char *name)
+/* STAGE_NONE if a directory is this user's alone, else what it lacks. */
+static enum gencore_stage
+check_private(long fd)
 {
     struct stat status;
+
+    if (raw2(SYS_fstat, fd, &status) < 0 || (long)status.st_uid != raw0(SYS_geteuid)) {
+        return GENCORE_STAGE_OWNER;
+    }
+    return status.st_mode & 077 ? GENCORE_STAGE_MODE : GENCORE_STAGE_NONE;
+}
+
+/* The run's folder is ours alone: never through a link, never somebody else's. *stage says why not. */
+static long
+open_private_directory(int parent, const char *name, enum gencore_stage *stage)
+{
     long made = raw3(SYS_mkdirat, parent, name, 0700);
+    enum gencore_stage lacks;
     long fd;
 
     if (made < 0 && made != -EEXIST) {
         return made;
     }
     fd = raw4(SYS_openat, parent, name, DIRECTORY_FLAGS | O_NOFOLLOW, 0);
-    if (fd >= 0
-        && (raw2(SYS_fstat, fd, &status) < 0 || (long)status.st_uid != raw0(SYS_geteuid)
-            || (status.st_mode & 077))) {
+    lacks = fd < 0 ? GENCORE_STAGE_NONE : check_private(fd);
+    if (lacks != GENCORE_STAGE_NONE) {
+        *stage = lacks;
         (void)raw1(SYS_close, fd);
+        if (made == 0) {
+            (void)raw3(SYS_unlinkat, parent, name, AT_REMOVEDIR);
+        }
         return -EPERM;
     }
     return fd;
@@ -235,17 +264,18 @@ take_claim(struct gencore_capture *capture, struct gencore_files *files)
 static int
 open_folders(struct gencore_capture *capture, struct gencore_files *files)
 {
-    long fd;
+    enum gencore_stage stage = GENCORE_STAGE_RUN_DIRECTORY;
+    long error = make_directories(capture->plan->directory);
+    long fd = raw4(SYS_openat, AT_FDCWD, capture->plan->directory, DIRECTORY_FLAGS, 0);
 
-    make_directories(capture->plan->directory);
-    fd = raw4(SYS_openat, AT_FDCWD, capture->plan->directory, DIRECTORY_FLAGS, 0);
     if (fd < 0) {
-        return gencore_fail(capture, GENCORE_STAGE_DIRECTORY, fd);
+        return gencore_fail(capture, GENCORE_STAGE_DIRECTORY,
+                            fd == -ENOENT && error < 0 ? error : fd);
     }
     files->directory = (int)fd;
-    fd = open_private_directory(files->directory, capture->plan->run_name);
+    fd = open_private_directory(files->directory, capture->plan->run_name, &stage);
     if (fd < 0) {
-        return gencore_fail(capture, GENCORE_STAGE_RUN_DIRECTORY, fd);
+        return gencore_fail(capture, stage, fd);
     }
     files->run = (int)fd;
     return 0;
@@ -256,7 +286,8 @@ static long
 open_work_files(struct gencore_capture *capture, struct gencore_files *files)
 {
     char file_name[GENCORE_NAME_SIZE + 16];
-    long fd = open_private_directory(files->run, capture->result.name);
+    enum gencore_stage stage;
+    long fd = open_private_directory(files->run, capture->result.name, &stage);
 
     if (fd < 0) {
         return fd;
@@ -352,7 +383,9 @@ gencore_remove_files(struct gencore_capture *capture, const struct gencore_files
 void
 gencore_reopen_folders(struct gencore_capture *capture, struct gencore_files *files)
 {
+    enum gencore_stage stage;
+
     files->directory = (int)raw4(SYS_openat, AT_FDCWD, capture->plan->directory, DIRECTORY_FLAGS,
                                  0);
-    files->run = (int)open_private_directory(files->directory, capture->plan->run_name);
+    files->run = (int)open_private_directory(files->directory, capture->plan->run_name, &stage);
 }

@@ -30,7 +30,10 @@ _TICK_SECONDS: Final = 0.1
 class Finisher:
     """Ends one capture: exactly one of ``publish``, ``abort`` and ``drop``, then ``clean_up``."""
 
-    def __init__(self, handover: Handover, state: StateFile, messenger: Messenger, quota: SizeQuota) -> None:
+    def __init__(
+        self, handover: Handover, state: StateFile, messenger: Messenger, quota: SizeQuota, file: int
+    ) -> None:
+        """``file`` is a descriptor of the file that will be the archive; it is duplicated."""
         self.answer: list[str] = []
         """Lines for people: trigger and stacks; empty as long as nothing is known."""
         self.journal: Journal | None = None
@@ -44,6 +47,7 @@ class Finisher:
         is_core = handover.context.request.product == "core"
         self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
         self._partial = handover.directory / partial_name(handover.name)
+        self._file = os.dup(file)
 
     def publish(self, artifact: Artifact) -> None:
         """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
@@ -51,7 +55,7 @@ class Finisher:
             if self._is_dropped():
                 raise CaptureDropped("dropped")
             self._quota.check(artifact.size)
-            _rename(self._partial, self._result)
+            _name(self._file, self._partial, self._result)
             self._state.finish(
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
@@ -99,8 +103,9 @@ class Finisher:
             wait_for_others(self._folder, self._handover.name, _OTHERS_SECONDS)
             with contextlib.suppress(OSError):
                 (self._folder / CLOSED.named()).touch(mode=0o600)
-        if not is_awaited(self._folder):
-            sweep(self._folder)
+        name = self._handover.context.run.run_folder
+        if not is_awaited(self._folder, name):
+            sweep(self._folder, self._handover.directory / name)
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
@@ -154,10 +159,13 @@ def _empty(folder: Path) -> None:
     folder.rmdir()
 
 
-def _rename(partial: Path, result: Path) -> None:
-    """Give the finished file its name; never over an existing one where the file system can tell."""
+def _name(file: int, partial: Path, result: Path) -> None:
+    """Give the finished file its name: this very file, and not what others may have put under ``partial``.
+
+    Never over an existing one where the file system can tell.
+    """
     try:
-        os.link(partial, result)
+        _link(file, result)
     except FileExistsError as error:
         message = f"{result} exists already"
         raise ArchiveError(message) from error
@@ -165,6 +173,33 @@ def _rename(partial: Path, result: Path) -> None:
         message = f"{partial} is gone: was the directory removed?"
         raise ArchiveError(message) from error
     except OSError:  # a file system without hard links
-        partial.rename(result)
+        _rename(file, partial, result)
     else:
-        partial.unlink()
+        with contextlib.suppress(OSError):
+            if _is_named(file, partial):
+                partial.unlink()
+
+
+def _link(file: int, result: Path) -> None:
+    directory = os.open(result.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # with a descriptor of the directory: else Python calls link(2), which would link the link in /proc
+        os.link(f"/proc/self/fd/{file}", result.name, dst_dir_fd=directory, follow_symlinks=True)
+    finally:
+        os.close(directory)
+
+
+def _rename(file: int, partial: Path, result: Path) -> None:
+    is_ours = _is_named(file, partial)
+    if is_ours:
+        partial.rename(result)
+        is_ours = _is_named(file, result)
+        if not is_ours:
+            result.unlink()
+    if not is_ours:
+        message = f"{partial} is not the file that was written: somebody has replaced it"
+        raise ArchiveError(message)
+
+
+def _is_named(file: int, path: Path) -> bool:
+    """Whether this very file has this name."""
+    return os.path.samestat(os.fstat(file), path.lstat())

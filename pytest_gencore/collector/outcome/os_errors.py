@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import os
+import re
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_THROUGH_DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self)/fd/\d+")
 
 
 def describe_os_error(error: OSError, directory: Path) -> str:
@@ -15,4 +19,16 @@ def describe_os_error(error: OSError, directory: Path) -> str:
         return f"the disk is full: {error.strerror}: {directory}"
     if error.errno == errno.ENOENT and not directory.exists():
         return f"the directory was removed: {directory}"
-    return f"{error.strerror or error}: {error.filename or directory}"
+    return f"{error.strerror or error}: {describe_path(error.filename) if error.filename else directory}"
+
+
+def describe_path(path: object) -> str:
+    """Return a path as people know it: the run's folder is used through a descriptor."""
+    text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
+    match = _THROUGH_DESCRIPTOR.match(text)
+    if match is None:
+        return text
+    try:
+        return os.readlink(match.group()) + text[match.end() :]  # noqa: PTH115 - a text
+    except OSError:
+        return text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.protocol import MAGIC, RECORD, THREAD, Phase, ThreadState
 from pytest_gencore.request.context import CaptureContext, decode_context
+from pytest_gencore.run.pinned import pin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,8 +103,8 @@ class Handover:
 
     @property
     def run_folder(self) -> Path:
-        """The run's hidden folder in it."""
-        return self.directory / self.context.run.run_folder
+        """The run's hidden folder, pinned: others may put another in its place."""
+        return pin(self.directory / self.context.run.run_folder)
 
     @property
     def work_directory(self) -> Path:
