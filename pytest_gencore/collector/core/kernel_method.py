@@ -18,6 +18,7 @@ from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.writer import retarget_notes
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_limit_of, why_no_core
+from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +79,14 @@ def _dump(
     # In our own folder every core is this one, whatever the clock says.
     began_ns = time.time_ns() if pattern.is_absolute else 0
     os.kill(copy, _SIGSEGV)
+    patience = Patience()
     try:
         while (status := snapshot.status_of_copy(_CHECK_SECONDS)) is None:
             check()
+            if patience.has_ended(activity_of(copy)):
+                raise ArchiveError(
+                    describe_standstill("the process whose core the kernel writes", copy, patience.seconds)
+                )
     finally:
         core = pattern.find(work_directory, facts, newer_than_ns=began_ns)
         file = _take(core) if core is not None else None
