@@ -20,6 +20,7 @@ _GZIP: Final = 31
 _BLOCK: Final = 1 << 20
 """Bytes of a member; starting a new member costs almost no ratio."""
 _THREADS_LIMIT: Final = 4
+_ABORT_SECONDS: Final = 10.0
 
 
 def _compress(block: memoryview) -> bytes:
@@ -109,16 +110,20 @@ class CompressedOutput:
         try:
             self._hand_over(even_if_empty=not self.bytes_in)  # an empty file is one empty member
         finally:
-            self.abort()
+            self._stop()
         self._raise_error()
 
     def abort(self) -> None:
+        """Stop the threads; one that hangs in a write is left behind."""
+        self._stop(_ABORT_SECONDS)
+
+    def _stop(self, timeout: float | None = None) -> None:
         """Stop the threads when they have written what they have got."""
         self._to_write.put(None)
         for _ in self._threads[1:]:
             self._to_compress.put(None)
         while self._threads:
-            self._threads.pop(0).join()
+            self._threads.pop(0).join(timeout)
 
     def _start_threads(self, compressing: int) -> None:
         """Start one that writes, and as many that compress as there can be: none without one of each."""
@@ -129,7 +134,7 @@ class CompressedOutput:
                 self._threads.append(thread)
         except RuntimeError:  # the limit on processes, or on memory
             if len(self._threads) == 1:
-                self.abort()
+                self._stop()
 
     def _hand_over(self, *, even_if_empty: bool = False) -> None:
         self._raise_error()

@@ -38,8 +38,10 @@ class Patience:
 def activity_of(pid: int) -> object:
     """Return what changes while a process moves: its processor time, and while it waits for a processor.
 
-    Needs no descriptor except for a process that stands still.
+    None of a process that is not known, 0 or gone. Only its state needs a descriptor.
     """
+    if pid <= 0:  # the clock of 0 is our own
+        return None
     try:
         used = time.clock_gettime_ns(_processor_clock(pid))
     except (OSError, OverflowError):

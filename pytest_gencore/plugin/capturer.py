@@ -152,6 +152,10 @@ class Capturer:
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
         self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
+        if self._is_local:
+            from pytest_gencore.plugin import reserve
+
+            self._register(reserve.Reserve(), reserve.NAME)
         if self._is_local and self._config.getoption("xmlpath", None):
             from pytest_gencore.plugin import journal
 

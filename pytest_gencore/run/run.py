@@ -24,6 +24,7 @@ from pytest_gencore.run.folder import (
 )
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.run.state import CaptureState, read_state, write_state
+from pytest_gencore.run.stuck import StuckCollectors, signal_collector, why_it_died
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 
 _TICK_SECONDS = 0.5
-_LOG_LIMIT = 2000
 _CANCEL_SECONDS = 5.0
 _TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
 """Longest time that a finished collector is waited for; it takes some milliseconds."""
@@ -47,6 +47,7 @@ class Run:
         self._reaped: set[int] = set()
         self._settled: dict[str, CaptureState] = {}
         """States that could not be written, by name."""
+        self._stuck = StuckCollectors()
 
     def outcomes(self) -> list[Outcome]:
         """Return the state of every capture of the run, in order of file name."""
@@ -84,6 +85,8 @@ class Run:
         while True:
             alive = is_locked(path)  # before reading: what a dead collector wrote is final
             state = read_state(path)
+            if alive and self._stuck.end(path, state or CaptureState()):
+                alive = is_locked(path)
             if not alive:
                 state = self._settle(path) or state
                 if state is None:
@@ -129,7 +132,7 @@ class Run:
                 (path, state.pid or find_holder(path)) for path, state, alive in self._states() if alive
             ]:
                 for path, pid in working:
-                    _signal_collector(path, pid, number)
+                    signal_collector(path, pid, number)
                 if time.monotonic() >= patience:
                     break
                 _wait_for_any_end([pid for _, pid in working if pid])
@@ -165,7 +168,10 @@ class Run:
         """Yield state file, state and whether its collector lives."""
         for path in sorted(self._folder.glob(STATE.glob)):
             alive = is_locked(path)  # before reading: what a dead collector wrote is final
-            yield path, read_state(path) or CaptureState(), alive
+            state = read_state(path) or CaptureState()
+            if alive and self._stuck.end(path, state):
+                alive = is_locked(path)
+            yield path, state, alive
 
     def _look(self) -> Iterator[tuple[Outcome, int]]:
         for path, state, alive in self._states():
@@ -183,7 +189,7 @@ class Run:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = read_state(path) or self._settled.get(path.stem) or CaptureState()
+            state = read_state(descriptor) or self._settled.get(path.stem) or CaptureState()
             is_dropped = (self._folder / DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
                 with contextlib.suppress(OSError):
@@ -192,7 +198,7 @@ class Run:
             elif not state.is_final:
                 _remove_leftovers(self._directory, self._folder, path.stem)
                 state.state = "dropped" if is_dropped else "failed"
-                state.reason = "" if is_dropped else _why_it_died(path.with_name(LOG.named(path.stem)))
+                state.reason = "" if is_dropped else self._why_it_died(path)
             else:
                 return state
             self._settled[path.stem] = state
@@ -205,7 +211,13 @@ class Run:
             os.close(descriptor)
         return state
 
+    def _why_it_died(self, path: Path) -> str:
+        return self._stuck.reasons.get(path.stem) or why_it_died(path.with_name(LOG.named(path.stem)))
+
     def _outcome(self, path: Path, state: CaptureState) -> Outcome:
+        reason = self._stuck.reasons.get(path.stem)
+        if reason and not state.is_final:  # not even SIGKILL ends it
+            state.state, state.reason = "failed", reason
         return Outcome(
             archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
             state="working" if state.state == "queued" else state.state,
@@ -235,17 +247,6 @@ def _read_answer(path: Path) -> str:
         return ""
 
 
-def _signal_collector(state_file: Path, pid: int, number: int) -> None:
-    """Send a signal to the collector of this state file, and to no other process."""
-    with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)  # no process has the id 0
-        try:
-            if is_locked(state_file):  # so the descriptor is that of its collector
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
-
-
 def _wait_for_any_end(pids: list[int]) -> None:
     """Wait until one of the processes has ended, at most one tick."""
     poll = select.poll()
@@ -260,17 +261,6 @@ def _wait_for_any_end(pids: list[int]) -> None:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _why_it_died(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace")[-_LOG_LIMIT:].strip().splitlines()
-        if lines:
-            return f"the collector died: {lines[-1]}"
-    with contextlib.suppress(OSError):
-        if not os.statvfs(log.parent).f_bavail:
-            return f"the disk is full: {os.strerror(errno.ENOSPC)}: {log.parents[1]}"
-    return "the collector was killed; out of memory?"
 
 
 def _remove_leftovers(directory: Path, folder: Path, name: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SIZE: Final = 4096
 """Bytes of a state file; more only with a very long reason or test name."""
+_READ_LIMIT: Final = 1 << 24
 
 Phase = Literal["working", "queued", "done", "failed", "dropped"]
 
@@ -78,10 +79,11 @@ def write_state(descriptor: int, state: CaptureState) -> None:
     os.ftruncate(descriptor, len(data))
 
 
-def read_state(path: Path) -> CaptureState | None:
-    """Return what a state file says; None if it says nothing yet, or is gone."""
+def read_state(file: Path | int) -> CaptureState | None:
+    """Return what a state file says, of its path or descriptor; None if nothing yet, or if it is gone."""
     try:
-        fields: dict[str, Any] = json.loads(path.read_bytes())
+        data = os.pread(file, _READ_LIMIT, 0) if isinstance(file, int) else file.read_bytes()
+        fields: dict[str, Any] = json.loads(data)
     except (OSError, ValueError):
         return None
     if not fields.keys() >= _NAMES:
