@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from memory_cgroup import find_hierarchy
+from pids_cgroup import find_pids_hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "py-spy": lambda: find_python_program("py-spy") is not None,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
+    "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
 REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64")
