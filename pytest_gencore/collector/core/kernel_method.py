@@ -79,9 +79,13 @@ def _dump(
         folder.mkdir(mode=0o700, exist_ok=True)
     # In our own folder every core is this one, whatever the clock says.
     began_ns = time.time_ns() if pattern.is_absolute else 0
-    descriptor = os.pidfd_open(copy)
     try:
-        signal.pidfd_send_signal(descriptor, signal.SIGSEGV)
+        descriptor = os.pidfd_open(copy)
+    except ProcessLookupError as error:
+        raise ArchiveError("the process whose core the kernel was to write has been killed") from error
+    try:
+        with contextlib.suppress(ProcessLookupError):  # the wait tells how it ended
+            signal.pidfd_send_signal(descriptor, signal.SIGSEGV)
         status = _await_core(snapshot, copy, check)
     finally:
         with contextlib.suppress(ProcessLookupError):
