@@ -62,6 +62,18 @@ def test_file_size(project: Project, method: str, *, pystack: bool) -> None:
     assert reason == f"File too large: {project.folder}/gencore-artifacts {TOO_LARGE}"
 
 
+@pytest.mark.parametrize("limit", [16, 18, 20, 24])
+def test_few_descriptors(project: Project, limit: int) -> None:
+    """Whichever step finds none left."""
+    project.write(test_a=FAILS)
+    ended = project.run(*ON_FAIL, *PLAIN, "-p", "no:xdist", prefix=limited("-n", limit))
+    assert ended.status == 1
+    (reason,) = {reason for reason in reasons(ended.out) if "::" not in reason}
+    assert "Too many open files" in reason
+    project.close()
+    assert not list(project.folder.glob("gencore-artifacts/*"))
+
+
 @pytest.mark.parametrize("spare", [0, 1, 2, 3])
 def test_no_descriptors_left(project: Project, spare: int) -> None:
     project.write(test_a=LEAKS.format(spare=spare, end="assert 0"))

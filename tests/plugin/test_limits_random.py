@@ -15,7 +15,7 @@ from gencore_archives import read_manifest
 from kernel import settings_lock
 from limit_cases import Injector, applied, make_case, untrue
 from process_state import processes_in
-from projects import Project
+from projects import Ended, Project, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,11 @@ def test_limits(tmp_path: Path, seed: int) -> None:
     tmp_path.chmod(0o777)
     with settings_lock(exclusive=False), applied(case, tmp_path) as (prefix, more):
         plain = [argument for argument in case.arguments if "gencore" not in argument]
-        expected = project.run("-p", "no:gencore", *plain, prefix=prefix, timeout=SECONDS)
+        expected = run(project, "-p", "no:gencore", *plain, prefix=prefix)
         arguments = ("-p", "short_patience", "--gencore-on-fail", *case.arguments, *more)
         began = time.monotonic()
         with Injector(case, tmp_path):
-            ended = project.run(*arguments, pystack=seed % 2 == 0, prefix=prefix, timeout=SECONDS)
+            ended = run(project, *arguments, pystack=seed % 2 == 0, prefix=prefix)
             print(f"ended after {time.monotonic() - began:.1f} s, {expected.status}, {ended.status}")
         later = time.monotonic()
         again = project.run("--gencore-on-fail", "--gencore-dir=later", timeout=LATER_SECONDS)
@@ -70,6 +70,14 @@ def test_limits(tmp_path: Path, seed: int) -> None:
         line.split()[0] for line in text.splitlines() if ".tar.gz  " in line and "core archive:" not in line
     }
     assert {name.rpartition("/")[2] for name in named} <= {path.name for path in archives}
+
+
+def run(project: Project, *arguments: str, pystack: bool = False, prefix: tuple[str, ...]) -> Ended:
+    """Run pytest to its end, which may be an internal error of pytest or of another plugin."""
+    process = project.start(*arguments, pystack=pystack, prefix=prefix).process
+    out, err = process.communicate(timeout=SECONDS)
+    show(out, err)
+    return Ended(process.returncode, out, err)
 
 
 def wait_for_collectors(folder: Path) -> None:

@@ -207,8 +207,9 @@ has_ended(int32_t pid)
 }
 
 /*
- * Wait until a process has ended, at most that long, and not if it stands still: stopped, or with a
- * disk that hangs. Also where no descriptor is left for the wait.
+ * Wait until a process has ended, at most that long; also where no descriptor is left for the wait.
+ * End it if it stands still, stopped or with a disk that hangs: it has our standard error, for whose
+ * end others wait.
  */
 static void
 await_end(int32_t pid, int64_t nanoseconds)
@@ -232,6 +233,12 @@ await_end(int32_t pid, int64_t nanoseconds)
         stood = used_now != used ? 0 : stood + (now - looked_at < tick ? now - looked_at : tick);
         used = used_now;
         looked_at = now;
+    }
+    if (stood >= STALL_NS && ended.fd >= 0) {
+        (void)raw4(SYS_pidfd_send_signal, ended.fd, SIGKILL, NULL, 0);
+    }
+    else if (stood >= STALL_NS && !has_ended(pid)) {
+        (void)raw2(SYS_kill, pid, SIGKILL);
     }
     if (ended.fd >= 0) {
         (void)raw1(SYS_close, ended.fd);
