@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import both_methods, needs
+from limit_cases import Case, Injector
 from pids_cgroup import pids_cgroup
+from process_state import processes_in
 from projects import ON_FAIL, Project
 
 if TYPE_CHECKING:
@@ -114,3 +117,18 @@ def test_too_few_tasks(project: Project, tasks: int) -> None:
         ended = project.run(*ON_FAIL, *PLAIN, prefix=prefix)
     assert ended.status == 1
     assert "EAGAIN Resource temporarily unavailable (the limit on processes" in ended.out
+
+
+@pytest.mark.slow
+def test_a_crash_ends_a_collector_that_is_stopped(tmp_path: Path) -> None:
+    """After a minute; it would hold the pipes of the run open as long as it lives."""
+    project = Project(tmp_path)
+    project.write(test_a="import ctypes\ndef test_x():\n    ctypes.string_at(8)\n")
+    stop = Case(0, "", (), set(), injected=(signal.SIGSTOP, "collector"), delay=0.05)
+    with Injector(stop, tmp_path) as injector:
+        ended = project.run(*ON_FAIL, timeout=100)
+        assert injector.victims
+        assert not processes_in(tmp_path)
+    assert ended.status == -11
+    assert "Fatal Python error" in ended.err
+    assert not ended.announced(), "it was stopped"

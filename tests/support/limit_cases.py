@@ -170,9 +170,10 @@ class Injector:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Injector:  # noqa: PYI034 - Self came with Python 3.11
         if self._case.injected is not None:
             self._thread.start()
+        return self
 
     def __exit__(self, *_error: object) -> None:
         self._done.set()
