@@ -57,6 +57,10 @@ class Capturer:
         if self.is_armed:
             return
         try:
+            if self._is_local:
+                from pytest_gencore.plugin import reserve
+
+                self._register(reserve.Reserve(), reserve.NAME)
             self.engine = self._make_engine()
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = describe_error(error)
@@ -152,10 +156,6 @@ class Capturer:
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
         self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
-        if self._is_local:
-            from pytest_gencore.plugin import reserve
-
-            self._register(reserve.Reserve(), reserve.NAME)
         if self._is_local and self._config.getoption("xmlpath", None):
             from pytest_gencore.plugin import journal
 

@@ -13,7 +13,7 @@ _COUNT: Final = 5
 """As many as waiting for captures and completing the junit file need at a time."""
 _FIRST: Final = 32
 """Above the numbers that programs count on."""
-_LIMIT: Final = 128
+_LIMIT: Final = 64
 """Nothing is reserved of fewer than these."""
 
 

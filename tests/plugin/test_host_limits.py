@@ -87,13 +87,24 @@ def test_no_descriptors_left(project: Project, spare: int) -> None:
     assert "failed: test_a.py::test_x" in ended.out, "and its stacks"
 
 
+def test_no_descriptors_left_where_no_capture_is_possible(project: Project) -> None:
+    """What there is to say at the end has to be imported then."""
+    broken = "import sys\nsys.executable = ''\n"
+    project.write(conftest=broken, test_a=LEAKS.format(spare=0, end="assert 0"))
+    ended = project.run(*ON_FAIL, *PLAIN, "-p", "no:xdist", prefix=limited("-n", 256))
+    assert ended.status == 1
+    assert ended.counts() == {"failed": 1}
+    assert "no capture is possible: the Python interpreter cannot be started again" in ended.out
+
+
 def test_a_crash_without_descriptors_waits(project: Project) -> None:
+    """The archive is there when the process has ended."""
     crash = "ctypes.string_at(8)"
     project.write(test_a="import ctypes\n" + LEAKS.format(spare=0, end=crash))
-    ended = project.run(*ON_FAIL, prefix=limited("-n", 256))
-    assert ended.status == -11
-    assert ended.announced() == [str(project.only_archive())]
-    assert ended.err.index("gencore: core archive: ") < ended.err.index("Fatal Python error")
+    look = ("bash", "-c", 'ulimit -n 256; "$@"; status=$?; ls gencore-artifacts; exit $status', "bash")
+    ended = project.run(*ON_FAIL, prefix=look)
+    assert ended.status == 128 + signal.SIGSEGV
+    assert project.only_archive().name in ended.out.splitlines()
 
 
 @needs("root", "pids_cgroup")
