@@ -104,7 +104,7 @@ def test_a_crash_without_descriptors_waits(project: Project) -> None:
     look = ("bash", "-c", 'ulimit -n 256; "$@"; status=$?; ls gencore-artifacts; exit $status', "bash")
     ended = project.run(*ON_FAIL, prefix=look)
     assert ended.status == 128 + signal.SIGSEGV
-    assert project.only_archive().name in ended.out.splitlines()
+    assert project.only_archive().name in ended.out.split()
 
 
 @needs("root", "pids_cgroup")
