@@ -39,10 +39,6 @@ class Reserve:
         """Release them before anybody waits for captures."""
         self.release()
 
-    def pytest_unconfigure(self) -> None:
-        """Release them if no session has ended."""
-        self.release()
-
     def release(self) -> None:
         """Close them; not what has their numbers after a test closed everything."""
         while self._held:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from capabilities import needs
 from held_captures import HELPERS
-from kernel import settings_lock
+from kernel import settings_lock, wait_until
 from outcomes import only
 from process_state import processes_in
 from subjects import run_subject
@@ -43,7 +43,7 @@ def test_a_stopped_collector_is_ended(tmp_path: Path, when: str, wait: str) -> N
     )
     assert second["state"] == "done", "its claim is free, if it has told which it was"
     assert list(tmp_path.iterdir()) == [Path(second["archive"])]
-    assert not processes_in(tmp_path)
+    wait_until(lambda: not processes_in(tmp_path), "all of it has ended")
 
 
 STOPPED_SNAPSHOT = """
@@ -65,7 +65,7 @@ def test_a_stopped_snapshot_ends_the_capture(tmp_path: Path) -> None:
         "the snapshot has not moved for 2 s: it is stopped",
     )
     assert list(tmp_path.iterdir()) == []
-    assert not processes_in(tmp_path)
+    wait_until(lambda: not processes_in(tmp_path), "all of it has ended")
 
 
 STOPPED_COPY = """
@@ -92,4 +92,4 @@ def test_a_stopped_copy_ends_the_capture(tmp_path: Path) -> None:
         outcome["reason"] == "the process whose core the kernel writes has not moved for 2 s: it is stopped"
     )
     assert list(tmp_path.iterdir()) == []
-    assert not processes_in(tmp_path)
+    wait_until(lambda: not processes_in(tmp_path), "all of it has ended")
