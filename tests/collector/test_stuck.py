@@ -72,9 +72,19 @@ STOPPED_COPY = """
 import short_patience
 from pytest_gencore.capture import engine
 main = "from pytest_gencore.collector.main"
-stop = "from pytest_gencore.collector.source.snapshot import Snapshot; ask = Snapshot.copy_to_crash; "
-stop += "import os; Snapshot.copy_to_crash = lambda s: (pid := ask(s), os.kill(pid, 19))[0]; "
-engine._START = engine._START.replace(main, stop + main)
+stop = '''
+from pytest_gencore.collector.source.snapshot import Snapshot
+from pytest_gencore.machine.patience import state_of
+import os
+ask = Snapshot.copy_to_crash
+def copy_that_is_stopped(snapshot):
+    pid = ask(snapshot)
+    os.kill(pid, 19)
+    while state_of(pid) != "T": pass
+    return pid
+Snapshot.copy_to_crash = copy_that_is_stopped
+'''
+engine._START = engine._START.replace(main, "\\n" + stop + main)
 captures = Captures(sys.argv[1])
 captures.take(method="kernel")
 report(outcomes=captures.finish())

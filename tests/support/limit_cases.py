@@ -63,7 +63,7 @@ TRUE_IF: Final = {
     r"the kernel's core cannot be read: the file ends within": {"fsize", "disk"},
     r"the kernel says that it wrote a core, but there is no file of ours": {"fsize", "disk"},
     r".*Too many open files|.*: EMFILE ": {"descriptors"},
-    r"the limit of \d+ captures": {"never"},
+    r"the worker died of SIGSEGV without a capture; ": {"fsize", "disk", "descriptors", "kill collector"},
 }
 """What is said where there is no archive, and of what it must be true: one of these was done."""
 
