@@ -65,7 +65,7 @@ def test_file_size(project: Project, method: str, *, pystack: bool) -> None:
     assert reason == f"File too large: {project.folder}/gencore-artifacts {TOO_LARGE}"
 
 
-@pytest.mark.parametrize("limit", [16, 18, 20, 24])
+@pytest.mark.parametrize("limit", [16, 18, 20])
 def test_few_descriptors(project: Project, limit: int) -> None:
     """Whichever step finds none left."""
     project.write(test_a=FAILS)

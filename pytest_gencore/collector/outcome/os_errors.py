@@ -18,7 +18,7 @@ def describe_os_error(error: OSError, directory: Path) -> str:
             f"{error.strerror}: {directory} (the limit on the size of files: ulimit -f, or the file system's)"
         )
     if error.errno == errno.EMFILE:
-        return f"{error.strerror} (the collector opens each library of the process: ulimit -n)"
+        return f"{error.strerror} (the limit of the collector: ulimit -n)"
     if error.errno == errno.ENOENT and not directory.exists():
         return f"the directory was removed: {directory}"
     return f"{error.strerror or error}: {error.filename or directory}"
