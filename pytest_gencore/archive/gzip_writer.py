@@ -6,8 +6,6 @@ import os
 import queue
 import threading
 import zlib
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ _GZIP: Final = 31
 _BLOCK: Final = 1 << 20
 """Bytes of a member; starting a new member costs almost no ratio."""
 _THREADS_LIMIT: Final = 4
+_ABORT_SECONDS: Final = 10.0
 
 
 def _compress(block: memoryview) -> bytes:
@@ -40,16 +39,37 @@ def count_threads() -> int:
     return min(len(os.sched_getaffinity(0)), _THREADS_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
 class _Block:
     """A block on its way; its memory is free again when it is written."""
 
-    memory: memoryview
-    member: Future[bytes]
+    def __init__(self, memory: memoryview, size: int) -> None:
+        self.memory = memory
+        self._size = size
+        self._is_compressed = threading.Event()
+        self._member = b""
+        self._error: Exception | None = None
+
+    def compress(self) -> None:
+        """Make the member, in whichever thread."""
+        try:
+            self._member = _compress(self.memory[: self._size])
+        except Exception as error:  # noqa: BLE001 - raised again where the member is asked for
+            self._error = error
+        self._is_compressed.set()
+
+    def result(self) -> bytes:
+        """Wait for the member; raises what compressing it met."""
+        self._is_compressed.wait()
+        if self._error is not None:
+            raise self._error
+        return self._member
 
 
 class CompressedOutput:
-    """Gzip members, one behind the other; takes a few MiB of memory whatever is written."""
+    """Gzip members, one behind the other; takes a few MiB of memory whatever is written.
+
+    Where no threads can be started the calling one does their work.
+    """
 
     def __init__(self, descriptor: int, on_progress: Callable[[int], None] | None) -> None:
         self.bytes_in = 0
@@ -58,18 +78,15 @@ class CompressedOutput:
         self._descriptor = descriptor
         self._on_progress = on_progress
         self._error: Exception | None = None
-        threads = count_threads()
-        self._pool = ThreadPoolExecutor(threads, "gencore_compress")
+        self._to_compress: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+        self._to_write: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        for _ in range(2 * threads + 1):  # one at work and one in waiting for each, and one that is written
-            self._free.put(memoryview(bytearray(_BLOCK)))
         self._block = memoryview(bytearray(_BLOCK))
         self._filled = 0
-        self._queue: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = threading.Thread(
-            target=self._write, name="gencore_write", daemon=True
-        )
-        self._writer.start()
+        self._threads: list[threading.Thread] = []
+        self._start_threads(count_threads())
+        for _ in range(2 * len(self._threads) - 1):  # two for each that compresses, one that is written
+            self._free.put(memoryview(bytearray(_BLOCK)))
 
     @property
     def failed(self) -> bool:
@@ -93,25 +110,45 @@ class CompressedOutput:
         try:
             self._hand_over(even_if_empty=not self.bytes_in)  # an empty file is one empty member
         finally:
-            self.abort()
+            self._stop()
         self._raise_error()
 
     def abort(self) -> None:
+        """Stop the threads; one that hangs in a write is left behind."""
+        self._stop(_ABORT_SECONDS)
+
+    def _stop(self, timeout: float | None = None) -> None:
         """Stop the threads when they have written what they have got."""
-        if self._writer is not None:
-            self._queue.put(None)
-            self._writer.join()
-            self._writer = None
-            self._pool.shutdown()
+        self._to_write.put(None)
+        for _ in self._threads[1:]:
+            self._to_compress.put(None)
+        while self._threads:
+            self._threads.pop(0).join(timeout)
+
+    def _start_threads(self, compressing: int) -> None:
+        """Start one that writes, and as many that compress as there can be: none without one of each."""
+        try:
+            for target in (self._write_blocks, *[self._compress_blocks] * compressing):
+                thread = threading.Thread(target=target, name=f"gencore{target.__name__}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except RuntimeError:  # the limit on processes, or on memory
+            if len(self._threads) == 1:
+                self._stop()
 
     def _hand_over(self, *, even_if_empty: bool = False) -> None:
         self._raise_error()
         if not self._filled and not even_if_empty:
             return
-        member = self._pool.submit(_compress, self._block[: self._filled])
-        self._queue.put(_Block(self._block, member))
-        self._block = self._free.get()
+        block = _Block(self._block, self._filled)
         self._filled = 0
+        if self._threads:
+            self._to_compress.put(block)
+            self._to_write.put(block)
+            self._block = self._free.get()
+        else:
+            block.compress()
+            self._try_to_emit(block)
         self._report()
 
     def _report(self) -> None:
@@ -122,15 +159,19 @@ class CompressedOutput:
         if self._error is not None:
             raise self._error
 
-    def _write(self) -> None:
-        while (item := self._queue.get()) is not None:
+    def _compress_blocks(self) -> None:
+        while (block := self._to_compress.get()) is not None:
+            block.compress()
+
+    def _write_blocks(self) -> None:
+        while (block := self._to_write.get()) is not None:
             if self._error is None:
-                self._try_to_emit(item)
-            self._free.put(item.memory)
+                self._try_to_emit(block)
+            self._free.put(block.memory)
 
     def _try_to_emit(self, block: _Block) -> None:
         try:
-            member = block.member.result()
+            member = block.result()
             write_all(self._descriptor, member)
             self.bytes_out += len(member)
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread

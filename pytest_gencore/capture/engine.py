@@ -204,7 +204,8 @@ def _load_extension() -> Any:
 
 def _collector_command() -> list[str]:
     """Return the command of a collector: this interpreter, isolated, with just the paths it needs."""
-    if not sys.executable or not os.access(sys.executable, os.X_OK):
+    by_effective_ids = os.access in os.supports_effective_ids  # as execve(2) asks
+    if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
     paths = [str(Path(__file__).resolve().parents[2])]

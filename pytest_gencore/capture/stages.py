@@ -33,7 +33,7 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
         "cannot start the collector with {executable}",
         "is this Python still where it was started from?",
     ),
-    Stage.DIED: ("the collector was killed while it started", "out of memory?"),
+    Stage.DIED: ("the collector was killed while it started", ""),
     Stage.CLAIMED: ("the test has been captured before", ""),
     Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
     Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-DEADLINE_SECONDS: Final = 1800
-"""From the moment the collector may work."""
+DEADLINE_SECONDS: Final = 600
+"""From the last look at how far it is, which comes a few times a second while bytes move."""
 
 
 class CaptureAborted(GencoreError):  # noqa: N818 - an end that was asked for
@@ -42,7 +42,7 @@ def interrupts() -> Iterator[None]:
 
 
 def start_deadline() -> None:
-    """Let the deadline run from now."""
+    """Let the deadline run from now, whether it runs already or not."""
     signal.alarm(DEADLINE_SECONDS)
 
 
@@ -51,5 +51,5 @@ def _on_terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _on_deadline(_signal: int, _frame: FrameType | None) -> None:
-    message = f"the collector was not finished after {format_duration(DEADLINE_SECONDS)}"
+    message = f"the collector has not got on for {format_duration(DEADLINE_SECONDS)}"
     raise CaptureAborted(message)

@@ -73,6 +73,7 @@ class _Collector:
             ):
                 state.work()
                 abort.start_deadline()
+                progress.add_check(abort.start_deadline)
                 progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
                 progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
                 progress.check()
@@ -112,7 +113,7 @@ def main() -> None:
     except MemoryError:
         finisher.abort("the collector ran out of memory")
     except Exception as error:
-        finisher.abort(f"{type(error).__name__}: {error}; this is a bug in pytest-gencore")
+        finisher.abort(f"unexpected {type(error).__name__}: {error} (please report it to pytest-gencore)")
         raise
     finally:
         finisher.clean_up()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import itertools
 import json
 import os
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Final
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file
 from pytest_gencore.junit.journal import Case, Journal, Suite
+from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import JUNIT
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _exclusive_memory(path: Path) -> Iterator[IO[str]]:
     """Open the file in which collectors remember what they wrote, one at a time."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_patiently(file.fileno(), path)
         yield file
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
     from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.reserve import Reserve
     from pytest_gencore.plugin.watch import Watch
 
 
@@ -47,6 +48,7 @@ class Capturer:
         self._note_failure: Callable[[CaptureEngine, pytest.TestReport], None] = do_not_note
         self._plugins: list[object] = []
         self._stderr_fd = -1
+        self._reserve: Reserve | None = None
 
     @property
     def is_armed(self) -> bool:
@@ -58,6 +60,11 @@ class Capturer:
         if self.is_armed:
             return
         try:
+            if self._is_local:
+                from pytest_gencore.plugin import reserve
+
+                self._reserve = reserve.Reserve()
+                self._register(self._reserve, reserve.NAME)
             self.engine = self._make_engine()
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = describe_error(error)
@@ -68,6 +75,8 @@ class Capturer:
         """Take handlers and timers back, and give up what they needed."""
         while self._plugins:
             self._config.pluginmanager.unregister(self._plugins.pop())
+        if self._reserve is not None:
+            self._reserve.release()
         if self._watch is not None:
             self._watch.close()
             self._watch = None

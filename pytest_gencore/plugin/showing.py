@@ -81,10 +81,10 @@ class Showing:
         Last, because only then all workers are down and the junit file is written: Ctrl-C during the wait
         costs nothing but the wait.
         """
-        unavailable = self._find_unavailable()
-        if unavailable:
-            self.results.add_unavailable(unavailable)
         try:
+            unavailable = self._find_unavailable()
+            if unavailable:
+                self.results.add_unavailable(unavailable)
             if self._has_captures():
                 self._finish()
         except Exception as error:  # noqa: BLE001 - the end of a run must not depend on its archives

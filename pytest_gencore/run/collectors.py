@@ -37,13 +37,13 @@ def end_collectors(folder: Path) -> None:
             (path, state.pid or find_holder(path)) for path, state, alive in read_states(folder) if alive
         ]:
             for path, pid in working:
-                _signal_collector(path, pid, number)
+                signal_collector(path, pid, number)
             if time.monotonic() >= patience:
                 break
             wait_for_any_end([pid for _, pid in working if pid])
 
 
-def _signal_collector(state_file: Path, pid: int, number: int) -> None:
+def signal_collector(state_file: Path, pid: int, number: int) -> None:
     """Send a signal to the collector of this state file, and to no other process."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)  # no process has the id 0

@@ -1,6 +1,7 @@
 """At most two collectors of a run are at work at a time; the others wait, and their snapshots exist.
 
-A slot is a lock on a file in the run's folder, so it ends with its holder however that ends.
+A slot is a lock on a file in the run's folder, so it ends with its holder however that ends. One that has not
+moved for too long, because it is stopped or its disk hangs, loses its place: others make the file anew.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.machine.patience import Patience, activity_of
 from pytest_gencore.run.files import COLLECTOR_SLOT
+from pytest_gencore.run.folder import find_holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SLOTS: Final = 2
-QUEUE_SECONDS: Final = 1800
-"""After which a collector works without a slot: those that have them may have been stopped."""
 _POLL_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 1.0
+_NO_FILE: Final = -1
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -32,37 +36,86 @@ def collector_slot(
     ``on_queued`` is called once if there is none at once; ``check`` is called while waiting, and what it
     raises ends that. Where the files cannot be made there is no queue.
     """
-    files = _open_files(run_folder)
+    paths = [run_folder / COLLECTOR_SLOT.named(number) for number in range(1, SLOTS + 1)]
+    file = _acquire_any(paths)
+    if file is None:
+        on_queued()
+        holders = [_Holder(path) for path in paths]
+        while file is None:
+            check()
+            time.sleep(_POLL_SECONDS)
+            for holder in holders:
+                holder.remove_if_stuck()
+            file = _acquire_any(paths)
     try:
-        if files and not _acquire_any(files):
-            on_queued()
-            deadline = time.monotonic() + QUEUE_SECONDS
-            while not _acquire_any(files) and time.monotonic() < deadline:
-                check()
-                time.sleep(_POLL_SECONDS)
         yield
     finally:
-        for file in files:
+        if file != _NO_FILE:
             os.close(file)
 
 
-def _open_files(run_folder: Path) -> list[int]:
-    files: list[int] = []
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+def lock_patiently(descriptor: int, path: Path) -> bool:
+    """Lock a file that others hold for moments; False if its holder has not moved for too long."""
+    holder = _Holder(path)
+    while not _lock(descriptor):
+        if holder.is_stuck():
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+class _Holder:
+    """Whoever has a file locked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._patience = Patience()
+        self._looked_at = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        """Whether it has not moved for too long; to be called often."""
+        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+            return False
+        self._looked_at = time.monotonic()
+        pid = find_holder(self._path)
+        return self._patience.has_ended((pid, activity_of(pid)))
+
+    def remove_if_stuck(self) -> None:
+        """Remove the file that a stuck one has locked."""
+        if self.is_stuck():
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            self._patience = Patience()
+
+
+def _acquire_any(paths: list[Path]) -> int | None:
+    """Return the locked file of a free slot, None if there is none, ``_NO_FILE`` where none can be made."""
+    for path in paths:
+        try:
+            file = os.open(path, _FLAGS, 0o600)
+        except OSError:
+            return _NO_FILE
+        try:
+            if _lock(file) and _is_still(path, file):
+                return file
+        except OSError:  # a file system without locks
+            os.close(file)
+            return _NO_FILE
+        os.close(file)
+    return None
+
+
+def _lock(descriptor: int) -> bool:
     try:
-        for number in range(1, SLOTS + 1):
-            file = os.open(run_folder / COLLECTOR_SLOT.named(number), flags, 0o600)
-            files.append(file)
-    except OSError:
-        for file in files:
-            os.close(file)
-        return []
-    return files
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _acquire_any(files: list[int]) -> bool:
-    for file in files:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    return False
+def _is_still(path: Path, file: int) -> bool:
+    """Whether nobody has removed the file, as of a stuck holder, since it was opened."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

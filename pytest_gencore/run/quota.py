@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
 from pytest_gencore.errors import LimitError
+from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import BUDGET, FULL, STATE
 from pytest_gencore.run.state import read_state
 from pytest_gencore.units import format_size
@@ -44,17 +44,19 @@ class SizeQuota:
     def locked(self) -> Iterator[None]:
         """Keep other collectors from finishing an archive, from the check until the state says so.
 
-        If the run's folder is gone there is nothing to share.
+        Not one that is stuck: then the archives may become larger. If the run's folder is gone there is
+        nothing to share.
         """
         if not self._limit:
             yield
             return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        path = self._folder / BUDGET.named()
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(FileNotFoundError):
-                descriptor = os.open(self._folder / BUDGET.named(), flags, 0o600)
+                descriptor = os.open(path, flags, 0o600)
                 stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lock_patiently(descriptor, path)
             yield
 
     def _taken(self) -> int:

@@ -23,13 +23,13 @@ from pytest_gencore.run.folder import (
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.run.pinned import open_private, open_regular, pinned, read_regular
 from pytest_gencore.run.state import CaptureState, read_state, write_state
+from pytest_gencore.run.stuck import StuckCollectors, why_it_died
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_LOG_LIMIT = 2000
 _ANSWER_LIMIT = 1 << 20
 _TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
 """Longest time that a finished collector is waited for; it takes some milliseconds."""
@@ -45,6 +45,7 @@ class Run:
         self._reaped: set[int] = set()
         self._settled: dict[str, CaptureState] = {}
         """States that could not be written, by name."""
+        self._stuck = StuckCollectors()
 
     def outcomes(self) -> list[Outcome]:
         """Return the state of every capture of the run, in order of file name."""
@@ -143,7 +144,7 @@ class Run:
             with contextlib.suppress(OSError):
                 (folder / CLOSED.named()).touch(mode=0o600)
             deadline = time.monotonic() + _TIDYING_SECONDS
-            while any(alive and state.is_final for _, state, alive in read_states(folder)):
+            while any(alive and state.is_final for _, state, alive in self._states(folder)):
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(_TIDYING_TICK_SECONDS)
@@ -158,6 +159,12 @@ class Run:
                     os.waitpid(pid, os.WNOHANG)
             self._reaped |= collectors
 
+    def _states(self, folder: Path) -> Iterator[tuple[Path, CaptureState, bool]]:
+        """Yield state file, state and whether its collector lives; one that is stuck is ended first."""
+        for path, state, alive in read_states(folder):
+            is_ended = alive and self._stuck.end(path, state)
+            yield path, state, is_locked(path) if is_ended else alive
+
     def _look(self) -> list[tuple[Outcome, int]]:
         """Return what became of each capture, and the process of its collector."""
         with pinned(self._folder) as folder:
@@ -165,7 +172,7 @@ class Run:
                 return []
             return [
                 (self._outcome(path, (None if alive else self._settle(path)) or state), state.pid)
-                for path, state, alive in read_states(folder)
+                for path, state, alive in self._states(folder)
             ]
 
     def _look_at(self, name: str) -> tuple[Outcome, int]:
@@ -175,6 +182,8 @@ class Run:
                 path = folder / STATE.named(name)
                 alive = is_locked(path)  # before reading: what a dead collector wrote is final
                 state = read_state(path)
+                if alive and self._stuck.end(path, state or CaptureState()):
+                    alive = is_locked(path)
                 if not alive:
                     state = self._settle(path) or state
                 if alive or state is not None:
@@ -194,7 +203,7 @@ class Run:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = read_state(path) or self._settled.get(path.stem) or CaptureState()
+            state = read_state(path, descriptor) or self._settled.get(path.stem) or CaptureState()
             is_dropped = path.with_name(DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
                 with contextlib.suppress(OSError):
@@ -217,6 +226,9 @@ class Run:
         return state
 
     def _outcome(self, path: Path, state: CaptureState) -> Outcome:
+        reason = self._stuck.reasons.get(path.stem)
+        if reason and not state.is_final:  # not even SIGKILL ends it
+            state.state, state.reason = "failed", reason
         return Outcome(
             archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
             state="working" if state.state == "queued" else state.state,
@@ -238,16 +250,9 @@ class Run:
             answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
         )
 
-    def _why_it_died(self, state_file: Path) -> str:
-        with contextlib.suppress(OSError):
-            log = read_regular(state_file.with_name(LOG.named(state_file.stem)), _LOG_LIMIT)
-            lines = log.decode(errors="replace").strip().splitlines()
-            if lines:
-                return f"the collector died: {lines[-1]}"
-        with contextlib.suppress(OSError):
-            if not os.statvfs(state_file.parent).f_bavail:
-                return f"the disk is full: {os.strerror(errno.ENOSPC)}: {self._directory}"
-        return "the collector was killed; out of memory?"
+    def _why_it_died(self, path: Path) -> str:
+        log = path.with_name(LOG.named(path.stem))
+        return self._stuck.reasons.get(path.stem) or why_it_died(log, self._directory)
 
 
 def _read_answer(path: Path) -> str:

@@ -83,10 +83,14 @@ def write_state(descriptor: int, state: CaptureState) -> None:
     os.ftruncate(descriptor, len(data))
 
 
-def read_state(path: Path) -> CaptureState | None:
-    """Return what a state file says; None if it says nothing yet, nothing that can be true, or is gone."""
+def read_state(path: Path, descriptor: int | None = None) -> CaptureState | None:
+    """Return what a state file says; None if it says nothing yet, nothing that can be true, or is gone.
+
+    With ``descriptor``, of that file, no other one is needed.
+    """
     try:
-        fields: Any = json.loads(read_regular(path, _LIMIT))
+        data = read_regular(path, _LIMIT) if descriptor is None else os.pread(descriptor, _LIMIT, 0)
+        fields: Any = json.loads(data)
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or not fields.keys() >= _NAMES or not _is_sound(fields, path.stem):

@@ -72,7 +72,7 @@ def test_dropped_when_finished(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [Path(outcomes[1]["archive"])]
 
 
-KILLED = "the collector was killed; out of memory?"
+KILLED = "the collector ended without a word, as after SIGKILL"
 CANCEL = """
 captures = Captures(sys.argv[1])
 captures.engine = CaptureEngine(captures.directory, captures.run_id, max_captures=5)
@@ -152,14 +152,13 @@ LONELY_USER = 54_321
 LOCKED = """
 import fcntl
 from subjects import give_up_privileges
-from pytest_gencore.run import concurrency
 from pytest_gencore.run.folder import run_folder_name
 give_up_privileges(int(sys.argv[2]))
 captures = Captures(sys.argv[1])
 run_folder = captures.directory / run_folder_name(captures.run_id)
 run_folder.mkdir(mode=0o700, parents=True)
-files = concurrency._open_files(run_folder)  # as two collectors at work
-for file in files:
+files = [os.open(run_folder / f"collector-{number}", os.O_RDWR | os.O_CREAT, 0o600) for number in (1, 2)]
+for file in files:  # as two collectors at work
     fcntl.flock(file, fcntl.LOCK_EX)
 for number in range(3):
     captures.take(trigger="failure", nodeid=str(number), method="memory")

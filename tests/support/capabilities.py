@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from memory_cgroup import find_hierarchy
+from pids_cgroup import find_pids_hierarchy
 
 from pytest_gencore.sandbox.bubblewrap import find_bubblewrap
 from pytest_gencore.sandbox.landlock import has_landlock
@@ -69,6 +70,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "landlock": has_landlock,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
+    "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
 REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from kernel import wait_until
 
+from pytest_gencore.machine.patience import Patience, state_of
 from pytest_gencore.run import concurrency
 from pytest_gencore.run.concurrency import collector_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Callback = Callable[[], None]
@@ -72,12 +78,64 @@ def test_no_queue_through_links(acquire: Acquire, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_slot_that_never_comes(acquire: Acquire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency, "QUEUE_SECONDS", 0.01)
+HOLDER = """
+import fcntl, os, signal, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+while sys.argv[2] == "moves": pass
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Let another process hold a slot; for a short patience."""
+    monkeypatch.setattr(concurrency, "Patience", lambda: Patience(0.3))
+    monkeypatch.setattr(concurrency, "_LOOK_SECONDS", 0.05)
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, what: str) -> None:
+            command = [sys.executable, "-c", HOLDER, os.fspath(tmp_path / name), what]
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+            if what == "stops":
+                wait_until(lambda: state_of(process.pid) == "T", "it is stopped")
+
+        yield start
+
+
+def test_a_stuck_collector_frees_its_place(acquire: Acquire, hold: Callable[[str, str], None]) -> None:
+    hold("collector-1", "moves")
+    hold("collector-2", "stops")
     checks: list[bool] = []
-    with (
-        acquire(refuse, refuse),
-        acquire(refuse, refuse),
-        acquire(lambda: None, lambda: checks.append(True)),
-    ):
-        assert checks, "it works without one"
+    with acquire(lambda: None, lambda: checks.append(True)):
+        assert checks, "not at once"
+        with pytest.raises(Stop), acquire(lambda: None, stop):  # the place is taken again
+            refuse()
+
+
+def test_a_collector_that_moves_keeps_its_place(
+    acquire: Acquire, hold: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrency, "Patience", lambda: Patience(0.3))
+    hold("collector-1", "moves")
+    hold("collector-2", "moves")
+    began = time.monotonic()
+
+    def wait_long() -> None:
+        if time.monotonic() - began > 1.5:
+            raise Stop
+
+    with pytest.raises(Stop), acquire(lambda: None, wait_long):
+        refuse()
+
+
+def test_a_lock_of_a_stuck_holder(tmp_path: Path, hold: Callable[[str, str], None]) -> None:
+    hold("budget", "stops")
+    with (tmp_path / "budget").open("r+") as file:
+        assert not concurrency.lock_patiently(file.fileno(), tmp_path / "budget")
+    with (tmp_path / "other").open("w+") as file:
+        assert concurrency.lock_patiently(file.fileno(), tmp_path / "other")

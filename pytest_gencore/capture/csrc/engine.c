@@ -11,6 +11,7 @@
 #define STACK_SIZE (64 * 1024)
 #define FIRST_CAPACITY 256u
 #define BUSY_WAIT_NS NANOSECONDS
+#define STALL_NS (60 * NANOSECONDS) /* STALL_SECONDS in machine/patience.py */
 
 static struct {
     int prepared;
@@ -190,19 +191,54 @@ describe_caller(struct gencore_capture *capture)
     (void)raw2(SYS_prctl, PR_GET_NAME, capture->calling.name);
 }
 
-/* Wait until a process has ended, at most that long. */
+/* Whether a process has ended, seen without a descriptor: one that has lost its program has. */
+static int
+has_ended(int32_t pid)
+{
+    char path[32], program[8];
+    struct safe_text text = safe_text_in(path, sizeof(path));
+    long count;
+
+    safe_put(&text, "/proc/");
+    safe_put_number(&text, (uint64_t)pid, 1);
+    safe_put(&text, "/exe");
+    count = raw4(SYS_readlinkat, AT_FDCWD, path, program, sizeof(program));
+    return count == -ENOENT || count == -ESRCH;
+}
+
+/*
+ * Wait until a process has ended, at most that long; also where no descriptor is left for the wait.
+ * End it if it stands still, stopped or with a disk that hangs: it has our standard error, for whose
+ * end others wait.
+ */
 static void
 await_end(int32_t pid, int64_t nanoseconds)
 {
-    int64_t deadline = safe_now(CLOCK_MONOTONIC) + nanoseconds, left;
+    int processor_clock = (int)(~(uint32_t)pid << 3 | 2); /* clock_getcpuclockid(3) */
+    int64_t looked_at = safe_now(CLOCK_MONOTONIC), deadline = looked_at + nanoseconds;
+    int64_t used = -1, stood = 0;
     struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    int64_t tick = ended.fd >= 0 ? NANOSECONDS : NANOSECONDS / 20;
 
-    while (ended.fd >= 0 && (left = deadline - safe_now(CLOCK_MONOTONIC)) > 0) {
-        struct timespec timeout = {left / NANOSECONDS, left % NANOSECONDS};
+    while (looked_at < deadline && stood < STALL_NS && (ended.fd >= 0 || !has_ended(pid))) {
+        struct timespec timeout = {tick / NANOSECONDS, tick % NANOSECONDS};
+        int64_t now, used_now;
 
-        if (raw5(SYS_ppoll, &ended, 1, &timeout, NULL, 0) != -EINTR) {
+        if (raw5(SYS_ppoll, &ended, ended.fd >= 0, &timeout, NULL, 0) > 0) {
             break;
         }
+        now = safe_now(CLOCK_MONOTONIC);
+        used_now = safe_now(processor_clock);
+        /* A tick, however long it was: we may have been stopped, too. */
+        stood = used_now != used ? 0 : stood + (now - looked_at < tick ? now - looked_at : tick);
+        used = used_now;
+        looked_at = now;
+    }
+    if (stood >= STALL_NS && ended.fd >= 0) {
+        (void)raw4(SYS_pidfd_send_signal, ended.fd, SIGKILL, NULL, 0);
+    }
+    else if (stood >= STALL_NS && !has_ended(pid)) {
+        (void)raw2(SYS_kill, pid, SIGKILL);
     }
     if (ended.fd >= 0) {
         (void)raw1(SYS_close, ended.fd);

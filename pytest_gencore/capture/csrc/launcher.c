@@ -24,7 +24,7 @@
 #include "gencore.h"
 #include "signal_safe.h"
 
-#define FIRST_SCRATCH_FD 32 /* above the collector's fixed ones */
+#define FIRST_SCRATCH_FD (GENCORE_FD_STDERR + 1) /* above the collector's fixed ones */
 #define LIMIT_COUNT 16      /* RLIM_NLIMITS */
 #define NUDGE_NS (50 * 1000 * 1000)
 
@@ -174,6 +174,9 @@ arrange_files(struct gencore_files *files, int has_stderr)
     for (int i = 1; i < GENCORE_FD_STDERR; i++) {
         scratch[i] = (int)raw3(SYS_fcntl, *wanted[i], F_DUPFD_CLOEXEC, FIRST_SCRATCH_FD);
         if (scratch[i] < 0) {
+            /* The snapshot's ends: without them the folders can be opened, to clean up. */
+            (void)raw1(SYS_close, files->commands[0]);
+            (void)raw1(SYS_close, files->replies[1]);
             return scratch[i];
         }
     }

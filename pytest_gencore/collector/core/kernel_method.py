@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +19,7 @@ from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.writer import retarget_notes
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_limit_of, why_no_core
+from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,11 +79,18 @@ def _dump(
         folder.mkdir(mode=0o700, exist_ok=True)
     # In our own folder every core is this one, whatever the clock says.
     began_ns = time.time_ns() if pattern.is_absolute else 0
-    os.kill(copy, _SIGSEGV)
     try:
-        while (status := snapshot.status_of_copy(_CHECK_SECONDS)) is None:
-            check()
+        descriptor = os.pidfd_open(copy)
+    except ProcessLookupError as error:
+        raise ArchiveError("the process whose core the kernel was to write has been killed") from error
+    try:
+        with contextlib.suppress(ProcessLookupError):  # the wait tells how it ended
+            signal.pidfd_send_signal(descriptor, signal.SIGSEGV)
+        status = _await_core(snapshot, copy, check)
     finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
         core = pattern.find(work_directory, facts, newer_than_ns=began_ns)
         file = _take(core) if core is not None else None
     if file is None:
@@ -89,6 +98,18 @@ def _dump(
             _explain_missing(status, snapshot, pattern), help_text="use --gencore-method=memory"
         )
     return file
+
+
+def _await_core(snapshot: Snapshot, copy: int, check: Callable[[], None]) -> int:
+    """Return the wait status of the copy when it is dead; raises what ``check`` does, and ArchiveError."""
+    patience = Patience()
+    while (status := snapshot.status_of_copy(_CHECK_SECONDS)) is None:
+        check()
+        if patience.has_ended(activity_of(copy)):
+            raise ArchiveError(
+                describe_standstill("the process whose core the kernel writes", copy, patience.seconds)
+            )
+    return status
 
 
 def _take(core: Path) -> BinaryIO:

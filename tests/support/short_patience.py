@@ -1,0 +1,18 @@
+"""For subjects, and as a pytest plugin: nothing here or in collectors waits long for what stands still."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pytest_gencore.capture import engine
+from pytest_gencore.machine.patience import Patience
+
+SECONDS: Final = float(os.environ.get("SHORT_PATIENCE", "2"))
+_MAIN: Final = "from pytest_gencore.collector.main"
+_SHORTEN: Final = (
+    f"from pytest_gencore.machine.patience import Patience; Patience.__init__.__defaults__ = ({SECONDS},); "
+)
+
+Patience.__init__.__defaults__ = (SECONDS,)
+engine._START = engine._START.replace(_MAIN, _SHORTEN + _MAIN)
