@@ -208,8 +208,8 @@ has_ended(int32_t pid)
 
 /*
  * Wait until a process has ended, at most that long; also where no descriptor is left for the wait.
- * End it if it stands still, stopped or with a disk that hangs: it has our standard error, for whose
- * end others wait.
+ * End it if it stands still, stopped or with a disk that hangs: it has our standard error, for
+ * whose end others wait.
  */
 static void
 await_end(int32_t pid, int64_t nanoseconds)

@@ -25,7 +25,7 @@
 #include "signal_safe.h"
 
 #define FIRST_SCRATCH_FD (GENCORE_FD_STDERR + 1) /* above the collector's fixed ones */
-#define LIMIT_COUNT 16      /* RLIM_NLIMITS */
+#define LIMIT_COUNT 16                           /* RLIM_NLIMITS */
 #define NUDGE_NS (50 * 1000 * 1000)
 
 /* ---- the collector-to-be ---------------------------------------------------------- */

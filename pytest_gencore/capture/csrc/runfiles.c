@@ -115,7 +115,8 @@ check_private(long fd)
     return status.st_mode & 077 ? GENCORE_STAGE_MODE : GENCORE_STAGE_NONE;
 }
 
-/* The run's folder is ours alone: never through a link, never somebody else's. *stage says why not. */
+/* The run's folder is ours alone: never through a link, never somebody else's. *stage says why not.
+ */
 static long
 open_private_directory(int parent, const char *name, enum gencore_stage *stage)
 {
