@@ -74,7 +74,8 @@ class GzipStream:
         if self._small_members >= _SMALL_MEMBERS_LIMIT:
             raise ArchiveError("the archive has too many gzip members")
         if self._members == 1 and self._pending[0] != 0x1F:
-            raise ArchiveError("not a gzip file")
+            message = f"not a gzip file{_recognize(self._pending)}"
+            raise ArchiveError(message)
         self._decompressor = zlib.decompressobj(31)
         return True
 
@@ -85,3 +86,12 @@ class GzipStream:
             self._input_left -= _INPUT_PIECE
         self._pending = self._file.read(_INPUT_PIECE)
         return bool(self._pending)
+
+
+def _recognize(head: bytes) -> str:
+    """Say what else a file is that browsers and CI systems make of an archive."""
+    if head.startswith(b"PK\3\4"):
+        return ", but a zip file: unzip it first"
+    if head[257:262] == b"ustar":
+        return ", but a tar file that is not compressed: compress it with gzip first"
+    return ""

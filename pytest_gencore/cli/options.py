@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-archive_argument: Final = click.argument(
-    "archive", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+ARCHIVE_KEY: Final = f"{__name__}.archive"
+"""In the context's ``meta``: the archive that a command is about."""
+
+
+class ArchiveFile(click.Path):
+    """An existing file; says why one cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check it, and remember it for error messages."""
+        try:
+            is_folder = stat.S_ISDIR(os.stat(value).st_mode)  # noqa: PTH116 - as click
+        except PermissionError as error:
+            self.fail(f"{value}: {error.strerror}", param, ctx)
+        except OSError:
+            is_folder = False
+        if is_folder:
+            self.fail(f"{value} is a directory; list its archives: gencore list DIRECTORY", param, ctx)
+        path = super().convert(value, param, ctx)
+        if ctx is not None:
+            ctx.meta[ARCHIVE_KEY] = path
+        return path
+
+
+archive_argument: Final = click.argument("archive", type=ArchiveFile())
 
 
 def examples(*lines: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from pytest_gencore.errors import GencoreError
+from pytest_gencore.cli.options import ARCHIVE_KEY
+from pytest_gencore.errors import ArchiveError, GencoreError
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.version import __version__
 
@@ -48,7 +49,13 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except GencoreError as error:
-            raise click.ClickException(escape_unprintable(str(error))) from error
+            archive = ctx.meta.get(ARCHIVE_KEY)
+            text = (
+                f"{archive}: {error}"
+                if archive is not None and isinstance(error, ArchiveError)
+                else str(error)
+            )
+            raise click.ClickException(escape_unprintable(text)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise

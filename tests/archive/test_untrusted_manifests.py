@@ -29,17 +29,22 @@ def refusal_of_reading(path: Path) -> str:
     return str(caught.value)
 
 
+PLAIN_TAR = tarfile.TarInfo("x/gencore.json").tobuf(tarfile.USTAR_FORMAT) + bytes(1024)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"PK\3\4 a zip file", "not a gzip file"),
+        (b"PK\3\4 a zip file", "not a gzip file, but a zip file: unzip it first"),
+        (PLAIN_TAR, "not a gzip file, but a tar file that is not compressed: compress it with gzip first"),
+        (b"PLAIN", "not a gzip file"),
         (gzip.compress(b"text"), "truncated"),
         (gzip.compress(b"text" * 1000), "not a tar file"),
         (gzip.compress(bytes(10240)), "the first member is not a manifest"),
         (b"\x1f\x8b\x08", "truncated"),
     ],
-    ids=["empty", "zip", "short", "no tar", "zeros", "cut"],  # in gzip data is the time
+    ids=["empty", "zip", "tar", "other", "short", "no tar", "zeros", "cut"],  # in gzip data is the time
 )
 def test_no_archive(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "a").write_bytes(data)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from capabilities import needs
 from made_archives import NAME, new_manifest, write_archive
 
 if TYPE_CHECKING:
@@ -60,7 +61,31 @@ def test_damaged_archive_is_one_line(gencore: Gencore, tmp_path: Path, command: 
 
     result = gencore(command, tmp_path / "a")
 
-    assert (result.exit_code, result.output) == (1, "Error: not a gzip file\n")
+    assert (result.exit_code, result.output) == (1, f"Error: {tmp_path / 'a'}: not a gzip file\n")
+
+
+def test_directory_in_place_of_an_archive(gencore: Gencore, tmp_path: Path) -> None:
+    result = gencore("show", tmp_path)
+    assert result.exit_code == 2
+    assert f"{tmp_path} is a directory; list its archives: gencore list DIRECTORY" in " ".join(
+        result.output.split()
+    )
+
+
+@needs("root")
+def test_archive_that_cannot_be_reached(tmp_path: Path) -> None:
+    """It is not said to be missing."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "a.tar.gz").touch()
+    program = (
+        "import os, pytest_gencore.cli.show, pytest_gencore.cli.program as program\n"
+        "os.setresuid(65534, 65534, 65534)\n"
+        "program.main()"
+    )
+    command = [sys.executable, "-c", program, "show", str(tmp_path / "a.tar.gz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "a.tar.gz: Permission denied" in done.stderr
 
 
 def test_console_script_and_module(run_program: RunProgram) -> None:
