@@ -80,7 +80,7 @@ def test_archive_that_cannot_be_reached(tmp_path: Path) -> None:
     program = (
         "import os, pytest_gencore.cli.show, pytest_gencore.cli.program as program\n"
         "os.setresuid(65534, 65534, 65534)\n"
-        "program.main()"
+        "program.run()"
     )
     command = [sys.executable, "-c", program, "show", str(tmp_path / "a.tar.gz")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
