@@ -78,7 +78,7 @@ def test_archive_that_cannot_be_reached(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     (tmp_path / "a.tar.gz").touch()
     program = (
-        "import os, pytest_gencore.cli.show, pytest_gencore.cli.program as program\n"
+        "import os, click._textwrap, pytest_gencore.cli.show, pytest_gencore.cli.program as program\n"
         "os.setresuid(65534, 65534, 65534)\n"
         "program.run()"
     )
