@@ -55,7 +55,7 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     manifest = archive.manifest
     yield "archive", f"{archive.path.name}, {format_size(archive.size)}"
     if not manifest.complete:
-        yield "", "NOT FINISHED: the collector was interrupted while it wrote this file"
+        yield "", "NOT FINISHED: its collector is at work, or was ended while it wrote this file"
     yield "test", _test(manifest)
     yield "trigger", _trigger(manifest.trigger)
     yield "created", manifest.created

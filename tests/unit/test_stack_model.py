@@ -10,6 +10,7 @@ from pytest_gencore.collector.stacks.model import (
     Frame,
     PythonThread,
     find_activity,
+    find_hub,
     merge_threads,
     threads_of,
 )
@@ -136,3 +137,19 @@ def test_what_a_python_frame_tells(frame: Frame, activity: str | None) -> None:
 def test_what_native_frames_tell(functions: list[str], activity: str | None) -> None:
     native = (Frame("", 1, function, native=True, library="libpython3.so") for function in functions)
     assert find_activity(PythonThread("t", 1, 1, (Frame("t.py", 1, "f"), *native))) == activity
+
+
+@pytest.mark.parametrize(
+    ("outermost", "hub"),
+    [
+        ("/v/lib/python3.11/site-packages/gevent/hub.py", "gevent"),
+        ("/v/lib/python3.11/site-packages/eventlet/hubs/hub.py", "eventlet"),
+        ("/v/lib/python3.11/site-packages/gevent/event.py", None),
+        ("/p/test_hub.py", None),
+    ],
+)
+def test_hub_of_greenlets(outermost: str, hub: str | None) -> None:
+    """A test that calls into gevent is no hub: its own frames are there."""
+    thread = PythonThread("MainThread", 1, None, (Frame(outermost, 5, "run"), Frame("/x/loop.py", 1, "wait")))
+    assert find_hub(thread) == hub
+    assert find_hub(PythonThread("MainThread", 1, None, ())) is None

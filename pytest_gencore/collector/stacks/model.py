@@ -29,6 +29,8 @@ _NATIVE_WAITS = {
     "a lock of compiled code": re.compile(r"_*pthread_(?:mutex_\w*lock|rwlock_\w+lock)"),
 }
 """What a thread waits for in a C function."""
+_HUBS = re.compile(r"/(gevent|eventlet)/(?:hub|hubs/\w+)\.py$")
+"""Files of what runs while all greenlets of a thread wait."""
 _COLLECTION = re.compile(r"gc_collect_\w+|_?PyGC_Collect\w*")
 
 
@@ -166,6 +168,13 @@ def find_threading_call(thread: PythonThread) -> str | None:
     if innermost is None or not _THREADING_FILE.search(innermost.file):
         return None
     return innermost.function if innermost.function.rpartition(".")[2] in _THREADING_CALLS else None
+
+
+def find_hub(thread: PythonThread) -> str | None:
+    """Return whose hub a thread runs, ``gevent`` or ``eventlet``: its greenlets are in none of its frames."""
+    outermost = next((frame for frame in thread.frames if not frame.native), None)
+    found = None if outermost is None else _HUBS.search(outermost.file)
+    return found[1] if found else None
 
 
 def _find_native_activity(frames: Sequence[Frame]) -> str | None:

@@ -16,7 +16,7 @@ from pytest_gencore.collector.stacks.lines import (
     render_locals,
     select_frames,
 )
-from pytest_gencore.collector.stacks.model import find_activity, find_threading_call
+from pytest_gencore.collector.stacks.model import find_activity, find_hub, find_threading_call
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.triggers import TRIGGERS
 
@@ -59,7 +59,7 @@ def make_answer(
         if number:
             lines.append("")
         lines.append(describe_thread(group, _remarks(facts, group[0])))
-        lines += [_CUT_FRAMES] if group[0].is_cut else []
+        lines += _find_missing(group[0])
         lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
     end = ["", _describe_unread(unread)] if unread else []
     limit -= len(end)
@@ -67,6 +67,15 @@ def make_answer(
         kept = max(1, limit - 1)
         lines = [*lines[:kept], f"... {len(lines) - kept} more lines in stacks.txt"]
     return lines + end
+
+
+def _find_missing(thread: PythonThread) -> list[str]:
+    """Say which frames are not there."""
+    hub = find_hub(thread)
+    return [
+        *([f"  ... the hub of {hub} runs: greenlets that wait are not shown"] if hub else []),
+        *([_CUT_FRAMES] if thread.is_cut else []),
+    ]
 
 
 def _describe_no_frame(thread: PythonThread) -> str:
@@ -180,8 +189,7 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
     for thread in order_threads(facts, threads):
         yield ""
         yield describe_thread([thread], _remarks(facts, thread))
-        if thread.is_cut:
-            yield _CUT_FRAMES
+        yield from _find_missing(thread)
         if not thread.frames:
             yield _describe_no_frame(thread)
         for _, group in groupby(thread.frames, key=lambda frame: (frame.file, frame.line, frame.function)):
