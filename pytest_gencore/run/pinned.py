@@ -51,14 +51,17 @@ def open_private(path: Path) -> int:
 
 @contextlib.contextmanager
 def pinned(path: Path) -> Iterator[Path | None]:
-    """Give a path of the very folder that is there now; None if there is none, or none of this user's."""
+    """Give a path of the very folder that is there now; None if there is none, or none of this user's.
+
+    It is for this thread: ``/proc/self`` is that of the main thread, which may have ended.
+    """
     try:
         descriptor = open_private(path)
     except (FileNotFoundError, PermissionError):
         yield None
         return
     try:
-        yield Path(f"/proc/self/fd/{descriptor}")
+        yield Path(f"/proc/thread-self/fd/{descriptor}")
     finally:
         os.close(descriptor)
 

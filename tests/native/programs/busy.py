@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pytest_gencore import create_core
 from pytest_gencore.capture import _native
+from pytest_gencore.protocol import Stage
 
 CAPTURES, HELPERS, DIRECTORY = int(sys.argv[1]), ctypes.CDLL(sys.argv[2]), Path(sys.argv[3])
 HELPERS.chaos.restype = ctypes.c_double
@@ -110,7 +111,7 @@ def main() -> None:
         threads[-1].start()
     for _ in threads:
         ready.acquire()
-    plan = _native.prepare([b"/bin/true"], [], os.fsencode(DIRECTORY), b".run", [b""] * 15, -1, -1)
+    plan = _native.prepare([b"/bin/true"], [], os.fsencode(DIRECTORY), b".run", [b""] * len(Stage), -1, -1)
     for _ in range(CAPTURES):
         stage, error, *_rest = _native.capture(plan, b"{}", 0, True, None, 0.0)
         assert stage == 0, (stage, error)
