@@ -39,7 +39,7 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     ),
 }
 """What failed, and what would help; both with the engine's names in braces."""
-ERRNO_SAYS_NOTHING: Final = frozenset({Stage.OWNER, Stage.MODE})
+ERRNO_SAYS_NOTHING: Final = frozenset({Stage.BUSY, Stage.DIED, Stage.OWNER, Stage.MODE})
 """Where the refusal is ours and the message has its reason."""
 _HELP: Final = {
     errno.EFBIG: "raise the limit on the size of files: ulimit -f",

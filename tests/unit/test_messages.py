@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from pytest_gencore.capture.engine import CaptureEngine
 from pytest_gencore.capture.stages import find_help
 from pytest_gencore.cli import machine
 from pytest_gencore.collector.core.kernel_method import _explain_missing
 from pytest_gencore.collector.outcome.finisher import _describe_gone
 from pytest_gencore.collector.source import snapshot as snapshot_module
-from pytest_gencore.errors import ArchiveError
+from pytest_gencore.errors import ArchiveError, CaptureError
 from pytest_gencore.plugin.deadworkers import DeadWorkers, describe_end
-from pytest_gencore.protocol import Stage
+from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.run.stuck import why_it_died
 
@@ -38,6 +39,23 @@ def test_help_is_that_of_the_error(stage: Stage, error: int, text: str) -> None:
     found = find_help(stage, error)
     assert text in found
     assert bool(text) is bool(found)
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "text"),
+    [
+        (Stage.BUSY, errno.EBUSY, "another capture is still being taken"),
+        (Stage.DIED, errno.ECHILD, "the collector was killed while it started"),
+        (Stage.LAUNCH, errno.EPERM, "cannot create a process: EPERM Operation not permitted"),
+    ],
+)
+def test_only_errors_of_the_kernel_are_named(stage: Stage, error: int, text: str) -> None:
+    engine = object.__new__(CaptureEngine)
+    engine._messages = {}
+    request: Any = None
+    with pytest.raises(CaptureError) as caught:
+        engine.read_result(request, CaptureResult(stage, error, "", 0, 0, 0))
+    assert str(caught.value) == text
 
 
 def test_what_is_gone(tmp_path: Path) -> None:
