@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES
+from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
@@ -135,7 +135,7 @@ class CaptureEngine:
         verdict = judge(read_headroom(), rss_bytes)
         if verdict == "refuse":
             message = f"too little memory is left to capture a process of {rss_bytes >> 20} MiB"
-            raise CaptureError(message, help_text="the limit is that of the container or of the machine")
+            raise CaptureError(message, help_text="free memory, or raise the memory limit of the container")
         return verdict
 
     def read_result(self, request: CaptureRequest, result: CaptureResult) -> Capture:
@@ -155,7 +155,7 @@ class CaptureEngine:
             raise LimitError(message, help_text=STAGES[stage][1])
         if stage not in ERRNO_SAYS_NOTHING:
             message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
-        raise CaptureError(message, help_text=STAGES[stage][1])
+        raise CaptureError(message, help_text=find_help(stage, result.error))
 
     def prepare_captures(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCaptures:
         """Return what prepares captures by a signal handler: of a crash, or at a deadline.

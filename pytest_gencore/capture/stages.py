@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from pytest_gencore.protocol import Stage
@@ -10,13 +11,10 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     Stage.NONE: ("", ""),
     Stage.BUSY: ("another capture is still being taken", ""),
     Stage.TABLE: ("no memory for the table of threads", ""),
-    Stage.LAUNCH: (
-        "cannot create a process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
+    Stage.LAUNCH: ("cannot create a process", ""),
     Stage.DIRECTORY: (
         "cannot make or open the directory {directory}",
-        "choose another one with --gencore-dir",
+        "choose another directory with --gencore-dir",
     ),
     Stage.RUN_DIRECTORY: (
         "cannot make a private folder in {directory}",
@@ -24,15 +22,9 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     ),
     Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
     Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
-    Stage.SNAPSHOT: (
-        "cannot fork a snapshot of the process",
-        "the limit on processes (ulimit -u, or pids.max of the container) or on memory is reached",
-    ),
+    Stage.SNAPSHOT: ("cannot fork a snapshot of the process", ""),
     Stage.HANDOVER: ("cannot hand over to the collector", ""),
-    Stage.EXEC: (
-        "cannot start the collector with {executable}",
-        "is this Python still where it was started from?",
-    ),
+    Stage.EXEC: ("cannot start the collector with {executable}", ""),
     Stage.DIED: ("the collector was killed while it started", ""),
     Stage.CLAIMED: ("the test has been captured before", ""),
     Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
@@ -47,5 +39,20 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     ),
 }
 """What failed, and what would help; both with the engine's names in braces."""
-ERRNO_SAYS_NOTHING: Final = frozenset({Stage.OWNER, Stage.MODE})
+ERRNO_SAYS_NOTHING: Final = frozenset({Stage.BUSY, Stage.DIED, Stage.OWNER, Stage.MODE})
 """Where the refusal is ours and the message has its reason."""
+_HELP: Final = {
+    errno.EFBIG: "raise the limit on the size of files: ulimit -f",
+    errno.EMFILE: "raise the limit on open files: ulimit -n",
+    errno.ENOMEM: "free memory, or raise the memory limit of the container",
+}
+_HELP_WITH_PROCESSES: Final = {
+    errno.EAGAIN: "raise the limit on processes: ulimit -u, or pids.max of the container"
+}
+
+
+def find_help(stage: Stage, error: int) -> str:
+    """Return what would help after the error at this stage; empty if that is not known."""
+    if stage in (Stage.LAUNCH, Stage.SNAPSHOT) and error in _HELP_WITH_PROCESSES:
+        return _HELP_WITH_PROCESSES[error]
+    return _HELP.get(error) or STAGES[stage][1]

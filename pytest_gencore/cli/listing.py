@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def list_archives(directory: Path, *, as_json: bool) -> None:
     """List the archives in DIRECTORY (default: gencore-artifacts), oldest first.
 
-    Only manifests are read. Exit status 1 if an archive is damaged; it is listed with the reason.
+    Only manifests are read. Exit status 1 if an archive cannot be read; it is listed with the reason.
     """
     rows: list[dict[str, Any]] = []
     damaged = False
@@ -68,7 +68,9 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
 
 def _format(row: dict[str, Any]) -> str:
     if "error" in row:
-        return escape_unprintable(f"{row['path']}  {format_size(row['size'])}  DAMAGED: {row['error']}")
+        return escape_unprintable(
+            f"{row['path']}  {format_size(row['size'])}  CANNOT BE READ: {row['error']}"
+        )
     what = row["nodeid"] or f"process {row['pid']}"
     if row["phase"]:
         what += f" ({row['phase']})"

@@ -97,7 +97,10 @@ def _extension() -> Finding:
 def _proc() -> Finding:
     unreadable = [name for name in _PROC_FILES if not os.access(f"/proc/self/{name}", os.R_OK)]
     if unreadable:
-        return Finding("proc", f"/proc/self/{unreadable[0]} is missing", "problem", "mount /proc")
+        path = Path("/proc/self", unreadable[0])
+        if not path.exists():
+            return Finding("proc", f"{path} is missing", "problem", "mount /proc")
+        return Finding("proc", f"{path} cannot be read", "problem")
     return Finding("proc", "mounted")
 
 
@@ -165,7 +168,9 @@ def _directory(directory: Path) -> Finding:
     try:
         folder = Path(tempfile.mkdtemp(prefix=".check-", dir=place))
     except OSError as error:
-        return Finding("directory", f"no folder can be made in {place}: {error.strerror}", "problem")
+        advice = "choose another directory: --gencore-dir"
+        value = f"no folder can be made in {place}: {error.strerror}"
+        return Finding("directory", value, "problem", advice)
     try:
         reason = why_not_private(folder.lstat())
     finally:

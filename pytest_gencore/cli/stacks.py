@@ -61,7 +61,7 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
                     note("pystack is not installed: stacks of gdb (pip install pystack)")
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
     if not found:
-        found = _built_in(opened)
+        found = _built_in(opened, has_pystack=pystack is not None)
     tool, text = found
     if as_json:
         echo_json({"tool": tool, "text": text})
@@ -90,9 +90,11 @@ def _run_gdb(gdb: Tool, archive: Archive, folder: Path) -> Printed:
     return Printed(status, output.partition(f"{_BEGIN}\n")[2].lstrip("\n"), errors)
 
 
-def _built_in(archive: Archive) -> tuple[str, str]:
-    note("stacks as they were written at the time of the capture; for more: pip install pystack")
+def _built_in(archive: Archive, *, has_pystack: bool) -> tuple[str, str]:
     text = archive.stacks()
+    hint = "" if has_pystack else "; for more: pip install pystack"
     if text is None:
-        raise click.ClickException("the archive holds no stacks")
+        message = f"the archive holds no stacks{hint}"
+        raise click.ClickException(message)
+    note(f"stacks as they were written at the time of the capture{hint}")
     return "stacks.txt", text

@@ -128,7 +128,7 @@ def describe_missing_sandbox() -> str:
         return ""
     limits = "limits and Landlock" if has_landlock() else "limits"
     if shutil.which("bwrap"):
-        return f"read under {limits}, but in no sandbox: bubblewrap may not make one here"
+        return f"read under {limits}, but in no sandbox: bubblewrap cannot make one here"
     return f"read under {limits}, but in no sandbox: the package bubblewrap would give one"
 
 

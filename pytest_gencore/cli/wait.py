@@ -49,6 +49,6 @@ def wait(directory: Path, timeout: float | None, *, as_json: bool) -> None:
     if count:
         note(f"{count} not finished after {format_duration(timeout or 0)}")
     for reason in found.closed:
-        note(f"whether captures are finished is not known: {reason}; run this as that user")
+        note(f"whether captures are finished is not known: {reason}")
     if count or found.closed:
         raise SystemExit(1)

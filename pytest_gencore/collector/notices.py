@@ -21,7 +21,7 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
     if handover.context.request.threads == "calling":
         notices.append("only the capturing thread was asked for: the others are memory without registers")
     elif not handover.stop_signal:
-        notices.append("the other threads were not stopped: no real-time signal is free, or no /proc")
+        notices.append("the other threads were not stopped: their registers are not known")
     shared = sum(mapping.shared and mapping.writable for mapping in mappings)
     if shared:
         notices.append(

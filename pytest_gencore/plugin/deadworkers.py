@@ -40,7 +40,9 @@ class DeadWorkers:
         captures = [
             outcome
             for outcome in known
-            if outcome.worker_id == worker_id and str(outcome.archive) not in reported
+            if outcome.worker_id == worker_id
+            and outcome.state != "dropped"
+            and str(outcome.archive) not in reported
         ]
         for outcome in known:
             if outcome.nodeid is not None and outcome.state in {"working", "done"}:
@@ -69,14 +71,16 @@ class DeadWorkers:
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
             report.user_properties.append((PROPERTY, path))
-            lines += [f"{SECTION}: {attach.describe_archive(path)}", outcome.answer.rstrip("\n")]
+            is_failed = outcome.state == "failed"
+            line = attach.describe_failure(outcome.reason) if is_failed else attach.describe_archive(path)
+            lines += [f"{SECTION}: {line}", outcome.answer.rstrip("\n")]
         reason = self._reasons.get(worker_id)
         before = self._by_test.get(report.nodeid)
         if not captures and before is not None:
             path = str(before.archive)
             report.user_properties.append((PROPERTY, path))
             lines.append(f"{SECTION}: {attach.describe_archive(path)}")
-            lines.append(f"{SECTION}: not captured again: made when {before.worker_id} died in it")
+            lines.append(f"{SECTION}: not captured again: {before.worker_id} made this archive")
         elif reason:
             lines.append(f"{SECTION}: {attach.describe_failure(reason)}")
         report.longrepr = "\n".join(line for line in lines if line)
@@ -104,7 +108,7 @@ def find_exit_status(node: Any) -> int | None:
 def describe_end(status: int | None) -> str:
     """Return why there is no archive of a worker that ended like this."""
     if status is None:
-        return "the worker died before anything could be captured"
+        return "no capture of the worker was found, and its exit status is not known"
     if status == -signal.SIGKILL:
         return "the worker was killed by SIGKILL, which no handler sees"
     if status < 0:

@@ -58,7 +58,7 @@ class Run:
         except FileNotFoundError:
             return ""
         except PermissionError as error:
-            return f"{self._folder} is not the folder of this run: {error.strerror}"
+            return f"the run's folder {self._folder} cannot be used: {error.strerror}"
         return ""
 
     def wait(

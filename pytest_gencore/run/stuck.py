@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import time
@@ -58,8 +57,8 @@ def why_it_died(log: Path, directory: Path) -> str:
     except OSError as error:
         return f"the collector died, and its log cannot be read: {error.strerror}: {log.name}"
     if lines:
-        return f"the collector died: {lines[-1]}"
+        return f"the collector died; the end of its log: {lines[-1]}"
     with contextlib.suppress(OSError):
         if not os.statvfs(directory).f_bavail:
-            return f"the disk is full: {os.strerror(errno.ENOSPC)}: {directory}"
+            return f"the collector ended without a word, and the disk is full: {directory}"
     return "the collector ended without a word, as after SIGKILL"

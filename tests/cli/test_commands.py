@@ -152,7 +152,7 @@ def test_list_with_a_damaged_one(gencore: Gencore, tmp_path: Path) -> None:
     first, second = json.loads(result.stdout)
     assert first["nodeid"] == "test_three.py::test_one"
     assert second == {"path": str(bad), "size": 0, "error": "the file is empty"}
-    assert "DAMAGED: the file is empty" in gencore("list", tmp_path).output
+    assert "CANNOT BE READ: the file is empty" in gencore("list", tmp_path).output
 
 
 def test_list_without_archives(gencore: Gencore, tmp_path: Path) -> None:

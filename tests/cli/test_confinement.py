@@ -49,7 +49,7 @@ def path_with(folder: Path, bubblewrap: str | None) -> str:
     ("bubblewrap", "reason"),
     [
         (None, "the package bubblewrap would give one"),
-        ("#!/bin/sh\nexit 1\n", "bubblewrap may not make one here"),
+        ("#!/bin/sh\nexit 1\n", "bubblewrap cannot make one here"),
     ],
 )
 def test_what_protects_is_said(

@@ -104,4 +104,5 @@ def test_tool_that_fails(
 
     assert result.exit_code == 0
     assert f"{name} could not read the core: oh \\x1b[31mno\n" in result.stderr
+    assert ("pip install pystack" in result.stderr) is (name == "gdb")
     assert "wait_for_the_moon" in result.stdout

@@ -119,7 +119,7 @@ def test_all_files_together_have_a_limit(
     found = gather(mappings_of(*paths))
 
     assert [library.source is not None for library in found] == [True, False, True]
-    assert found[1].note == f"left out: all libraries are larger than {3 * PAGE} bytes"
+    assert found[1].note == f"left out: all libraries together are larger than {3 * PAGE} bytes"
 
 
 def test_fifo_and_device_are_never_opened(gather: Gather, tmp_path: Path) -> None:

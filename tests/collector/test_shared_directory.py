@@ -128,7 +128,7 @@ def test_forged_folder(open_path: Path, how: str, moment: str) -> None:
     answer = attack(FORGED[how], open_path, moment=moment)
 
     assert answer["could"]
-    assert answer["problem"].partition(" is not the folder of this run: ")[2] in (
+    assert answer["problem"].partition(" cannot be used: ")[2] in (
         "it belongs to user 65534",
         "it is a link",
     )

@@ -52,7 +52,7 @@ def test_second():
 
 TRUE_IF: Final = {
     r"File too large: |.*: EFBIG ": {"fsize"},
-    r"the disk is (nearly )?full: |.*: ENOSPC |.*No space left on device": {"disk"},
+    r"(.*, and )?the disk is (nearly )?full: |.*: ENOSPC |.*No space left on device": {"disk"},
     r"cannot (create a process|fork a snapshot of the process): EAGAIN ": {"pids", "nproc"},
     r"the collector has not moved for \d+ s: it is stopped$": {"stop collector"},
     r"the collector ended without a word, as after SIGKILL$": {"kill collector"},

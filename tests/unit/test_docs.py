@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import pytest_gencore
 from pytest_gencore import archive
+from pytest_gencore.capture.stages import STAGES
 from pytest_gencore.plugin.options import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -23,7 +29,7 @@ CODE_BLOCK = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.MULTILINE | re.DOT
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 SOURCE = re.compile(r"`([\w.*]+/[\w./*]*)`")
-PLACEHOLDER = re.compile(r"\b(?:N|REASON|PATH|DIR|SIZE|SECONDS|SIGNAL|STATUS|WORKER|FIELD|NAME)\b")
+PLACEHOLDER = re.compile(r"\b(?:N|VALUE|REASON|PATH|DIR|SIZE|SECONDS|SIGNAL|STATUS|WORKER|FIELD|NAME)\b")
 FRAGMENT = re.compile(r"(?:\d+|\+\w+)\.(?:feature|bugfix|doc|removal|misc)(?:\.\d+)?\.md")
 NAMES = {"on_fail", *(option.name for option in TABLE)}
 INI_ONLY = {"exit_on_timeout"}
@@ -106,7 +112,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "title"), [("reference/archive.md", "Notices"), ("how-to/troubleshoot.md", "Messages")]
+    ("page", "title"), [("reference/archive.md", "Notices"), ("reference/messages.md", "Messages")]
 )
 def test_messages_are_those_of_the_code(page: str, title: str) -> None:
     """Words in capitals stand for what differs; all the rest of a message stands in the code."""
@@ -122,9 +128,59 @@ def test_messages_are_those_of_the_code(page: str, title: str) -> None:
 
 @cache
 def code_of_the_package() -> str:
-    """Return the text of all modules; literals that follow each other are joined."""
-    text = "\n".join(path.read_text() for path in sorted(PACKAGE.rglob("*.py")))
+    """Return the text of all sources; literals that follow each other are joined."""
+    sources = [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.rglob("*.c"))]
+    text = "\n".join(path.read_text() for path in sources)
     return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+NOT_FOR_USERS = {"ValueError", "TypeError", "RuntimeError", "AttributeError", "OSError", "CoreFormatError"}
+FOR_PROGRAMMERS = {"has no attribute", "the artifact directory must be absolute:"}
+DETAILS = {"the archive is corrupt: ", "its ", "another file has ", "there are too many "}
+"""Begin reasons that the list has as REASON."""
+
+
+def literal_texts(node: ast.expr) -> list[str]:
+    """Return the fixed parts of a literal."""
+    values = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [value.value for value in values if isinstance(value, ast.Constant)]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def messages_of(module: Path) -> Iterator[str]:
+    """Yield the fixed parts of the errors that a module raises and of the notes that it prints."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "message":
+            yield from literal_texts(node.value)
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name.endswith(("Error", "Exception", "Aborted")) and name not in NOT_FOR_USERS:
+                values = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "help_text")]
+            elif name in {"note", "add_note"}:
+                values = node.args[:1]
+            elif name == "Finding":
+                values = [*node.args[1:2], *node.args[3:]]
+            else:
+                continue
+            for value in values:
+                yield from literal_texts(value)
+
+
+def test_every_message_is_listed() -> None:
+    """As far as a message is a literal where an error is raised or a note is printed."""
+    listed = (DOCS / "reference/messages.md").read_text() + (DOCS / "reference/archive.md").read_text()
+    modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "corefile"]
+    parts = {part.strip(" ;,()") for module in modules for part in messages_of(module)}
+    parts -= FOR_PROGRAMMERS
+    sentences = {part for part in parts if len(part.split()) > 2 and not part.startswith(tuple(DETAILS))}
+    assert len(sentences) > 100
+    assert sorted(part for part in sentences if part not in listed) == [], "not in reference/messages.md"
+
+
+def test_no_message_asks() -> None:
+    """What is known is said, and what is not known is not guessed."""
+    texts = [*STAGES.values(), *(list(messages_of(module)) for module in PACKAGE.rglob("*.py"))]
+    assert [text for group in texts for text in group if text.rstrip(")").endswith("?")] == []
 
 
 def test_news_fragments() -> None:

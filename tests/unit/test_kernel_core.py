@@ -72,7 +72,7 @@ def test_a_core_that_is_cut_short(tmp_path: Path) -> None:
 
     assert stream.truncated
     missing = 63 * PAGE
-    assert stream.notices[0].startswith(f"the core is truncated: {missing} bytes of its segments are missing")
+    assert stream.notices == [f"the core is truncated: {missing} bytes of its segments are missing"]
 
 
 def test_no_core() -> None:

@@ -65,10 +65,10 @@ def test_a_disk_that_does_not_tell(tmp_path: Path) -> None:
 def test_errors(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     assert describe_os_error(full, tmp_path) == f"the disk is full: No space left on device: {tmp_path}"
+    quota = OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert describe_os_error(quota, tmp_path) == f"the quota is used up: Disk quota exceeded: {tmp_path}"
     gone = tmp_path / "gone"
-    assert (
-        describe_os_error(FileNotFoundError(errno.ENOENT, "x"), gone) == f"the directory was removed: {gone}"
-    )
+    assert describe_os_error(FileNotFoundError(errno.ENOENT, "x"), gone) == f"the directory is gone: {gone}"
     other = OSError(errno.EIO, "Input/output error", "/x")
     assert describe_os_error(other, tmp_path) == "Input/output error: /x"
 

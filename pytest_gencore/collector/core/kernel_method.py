@@ -82,7 +82,7 @@ def _dump(
     try:
         descriptor = os.pidfd_open(copy)
     except ProcessLookupError as error:
-        raise ArchiveError("the process whose core the kernel was to write has been killed") from error
+        raise ArchiveError("the process whose core the kernel was to write has ended") from error
     try:
         with contextlib.suppress(ProcessLookupError):  # the wait tells how it ended
             signal.pidfd_send_signal(descriptor, signal.SIGSEGV)
@@ -124,7 +124,9 @@ def _take(core: Path) -> BinaryIO:
 def _explain_missing(status: int, snapshot: Snapshot, pattern: CorePattern) -> str:
     prepared = snapshot.status
     if not os.WIFSIGNALED(status):
-        return "the kernel did not end the snapshot by SIGSEGV: is it the first process of a PID namespace?"
+        return (
+            f"the kernel did not end the snapshot by SIGSEGV: it ended with status {os.WEXITSTATUS(status)}"
+        )
     if os.WTERMSIG(status) != _SIGSEGV:
         return f"the snapshot was ended by signal {os.WTERMSIG(status)} before its core was written"
     if prepared.chdir_error:
@@ -161,7 +163,7 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
                 piece = buffer[: min(_PIECE, offset + length - position)]
                 yield piece[: os.preadv(file.fileno(), [piece], position)]
 
-    text = f"the core is truncated: {missing} bytes of its segments are missing (limit or full disk?)"
+    text = f"the core is truncated: {missing} bytes of its segments are missing"
     return CoreStream(size, extents, chunks, [text] if missing else [], truncated=missing > 0)
 
 

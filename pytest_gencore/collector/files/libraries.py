@@ -99,7 +99,7 @@ def _leave_out_large(libraries: list[Library]) -> None:
         if library.size > min(left, _FILE_LIMIT):
             what = f"it is larger than {_FILE_LIMIT} bytes"
             if library.size <= _FILE_LIMIT:
-                what = f"all libraries are larger than {_TOTAL_LIMIT} bytes"
+                what = f"all libraries together are larger than {_TOTAL_LIMIT} bytes"
             library.leave_out(f"left out: {what}")
         else:
             left -= library.size

@@ -65,9 +65,10 @@ class Finisher:
 
     def check(self) -> None:
         """Raise CaptureAborted if there is nothing left to be finished: somebody removed the directory."""
-        if not self._partial.exists():
-            message = f"{self._partial} is gone: was the directory removed?"
-            raise CaptureAborted(message)
+        try:
+            self._partial.lstat()
+        except FileNotFoundError as error:
+            raise CaptureAborted(_describe_gone(self._partial)) from error
 
     def abort(self, reason: str) -> None:
         """Remove what there is of the archive, let others capture instead, and say why.
@@ -170,14 +171,20 @@ def _name(file: int, partial: Path, result: Path) -> None:
         message = f"{result} exists already"
         raise ArchiveError(message) from error
     except FileNotFoundError as error:
-        message = f"{partial} is gone: was the directory removed?"
-        raise ArchiveError(message) from error
+        raise ArchiveError(_describe_gone(partial)) from error
     except OSError:  # a file system without hard links
         _rename(file, partial, result)
     else:
         with contextlib.suppress(OSError):
             if _is_named(file, partial):
                 partial.unlink()
+
+
+def _describe_gone(partial: Path) -> str:
+    """Return what is known of a file whose name is not there any more."""
+    if not partial.parent.exists():
+        return f"the directory is gone: {partial.parent}"
+    return f"{partial} is gone: something else has removed or renamed it"
 
 
 def _link(file: int, result: Path) -> None:

@@ -15,7 +15,9 @@ _THROUGH_DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self)/fd/\d+")
 
 def describe_os_error(error: OSError, directory: Path) -> str:
     """Return a line about an error that ended a capture whose archive goes to ``directory``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno == errno.EDQUOT:
+        return f"the quota is used up: {error.strerror}: {directory}"
+    if error.errno == errno.ENOSPC:
         return f"the disk is full: {error.strerror}: {directory}"
     if error.errno == errno.EFBIG:
         return (
@@ -24,7 +26,7 @@ def describe_os_error(error: OSError, directory: Path) -> str:
     if error.errno == errno.EMFILE:
         return f"{error.strerror} (the limit of the collector: ulimit -n)"
     if error.errno == errno.ENOENT and not directory.exists():
-        return f"the directory was removed: {directory}"
+        return f"the directory is gone: {directory}"
     return f"{error.strerror or error}: {describe_path(error.filename) if error.filename else directory}"
 
 

@@ -128,7 +128,9 @@ def parse_handover(data: bytes) -> Handover:
     thread_size = THREAD.size + registers.size
     is_known = record["magic"] == MAGIC and record["record_size"] == RECORD.size
     if not is_known or record["thread_size"] != thread_size:
-        raise ArchiveError("the extension and the collector do not belong together", help_text="reinstall")
+        raise ArchiveError(
+            "the extension and the collector do not belong together", help_text="install pytest-gencore again"
+        )
     text_start = RECORD.size + record["thread_count"] * thread_size
     context = decode_context(data[text_start : text_start + record["text_size"]])
     copied = {name: record[name] for name in _COPIED}

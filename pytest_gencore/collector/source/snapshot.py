@@ -180,8 +180,12 @@ class Snapshot:
         return self._buffer[:count]
 
     def _raise_gone(self) -> NoReturn:
-        status = self._reap() if self._has_ended(1.0) else 0
-        cause = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
+        if not self._has_ended(1.0):
+            raise ArchiveError("the snapshot closed its pipes before it was read")
+        status = self._reap()
+        cause = (
+            f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+        )
         message = f"the snapshot ended before it was read ({cause})"
         raise ArchiveError(message)
 
