@@ -56,7 +56,7 @@ def test_directory_is_a_file(tmp_path: Path) -> None:
 
     assert error == (
         f"cannot make or open the directory {tmp_path}/out: ENOTDIR Not a directory"
-        " (choose another one with --gencore-dir)"
+        " (choose another directory with --gencore-dir)"
     )
     assert (tmp_path / "out").read_text() == "mine"
 
@@ -82,7 +82,7 @@ def test_directory_cannot_be_made(open_path: Path, name: str) -> None:
 
     assert error == (
         f"cannot make or open the directory {directory}: EACCES Permission denied"
-        " (choose another one with --gencore-dir)"
+        " (choose another directory with --gencore-dir)"
     )
 
 
@@ -159,7 +159,7 @@ def test_limit_of_processes(open_path: Path, limit: int, what: str) -> None:
 
     error = refusal(open_path / "out", before=before, python=python)
 
-    assert error.startswith(f"{what}: EAGAIN Resource temporarily unavailable (the limit on processes")
+    assert error.startswith(f"{what}: EAGAIN Resource temporarily unavailable (raise the limit on processes")
     assert not (open_path / "out").exists() or not list((open_path / "out").iterdir())
 
 

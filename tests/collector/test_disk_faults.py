@@ -23,7 +23,10 @@ from pytest_gencore.capture import _native
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FULL = r"the disk is (full: No space left on device: {0}|nearly full: {0} has .*)"
+FULL = (
+    r"the disk is (full: No space left on device: {0}|nearly full: {0} has .*)"
+    r"|the collector ended without a word, and the disk is full: {0}"
+)
 
 
 # ---- the disk --------------------------------------------------------------------------------------------

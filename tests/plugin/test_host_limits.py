@@ -127,7 +127,7 @@ def test_too_few_tasks(project: Project, tasks: int) -> None:
     with pids_cgroup(tasks) as prefix:
         ended = project.run(*ON_FAIL, *PLAIN, prefix=prefix)
     assert ended.status == 1
-    assert "EAGAIN Resource temporarily unavailable (the limit on processes" in ended.out
+    assert "EAGAIN Resource temporarily unavailable (raise the limit on processes" in ended.out
 
 
 @pytest.mark.slow
