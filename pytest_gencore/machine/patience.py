@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from pathlib import Path
 from typing import Final
+
+from pytest_gencore.machine.process import state_of
 
 STALL_SECONDS: Final = 60.0
 """How long something that is waited for may stand still."""
@@ -47,13 +47,6 @@ def activity_of(pid: int) -> object:
     except (OSError, OverflowError):
         return None
     return (used, time.monotonic_ns()) if state_of(pid) == "R" else used
-
-
-def state_of(pid: int) -> str:
-    """Return the letter of a process's state in proc(5)'s ``stat``, empty if that cannot be read."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
-    return ""
 
 
 def describe_standstill(what: str, pid: int, seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""The identity of a process: its id and when it began."""
+"""What identifies a process, its id and when it began; and whether it lives."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from pathlib import Path
@@ -13,7 +14,7 @@ def start_ticks(pid: int) -> int:
     With the id it names one process, whatever becomes of the wall clock. Raises OSError if there is no such
     process, or if ``/proc`` does not show it.
     """
-    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return int(_read_stat(pid)[19])
 
 
 def is_alive(pid: int, birth: int) -> bool:
@@ -29,3 +30,15 @@ def is_alive(pid: int, birth: int) -> bool:
         return start_ticks(pid) == birth and not poll.poll(0)
     finally:
         os.close(descriptor)
+
+
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state: field 3 of ``stat``, empty if that cannot be read."""
+    with contextlib.suppress(OSError):
+        return _read_stat(pid)[0].decode()
+    return ""
+
+
+def _read_stat(pid: int) -> list[bytes]:
+    """Return the fields of proc(5)'s ``stat`` behind the name, which may have blanks and brackets."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

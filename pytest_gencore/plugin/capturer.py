@@ -45,7 +45,6 @@ class Capturer:
         self.take_fired: Callable[[], list[Fired]] = list
         self.stop_clock: Callable[[], None] = do_nothing
         """Lets the clock of our own deadline stand still until the next phase."""
-        self._note_failure: Callable[[CaptureEngine, pytest.TestReport], None] = do_not_note
         self._plugins: list[object] = []
         self._stderr_fd = -1
         self._reserve: Reserve | None = None
@@ -108,7 +107,9 @@ class Capturer:
     def note_failure(self, report: pytest.TestReport) -> None:
         """Keep what is known of a failure for whoever speaks when this process cannot; a worker has told."""
         if self.engine is not None and self._is_local:
-            self._note_failure(self.engine, report)
+            from pytest_gencore.plugin.journal import note_failure
+
+            note_failure(self.engine, report)
 
     @property
     def _is_local(self) -> bool:
@@ -146,9 +147,8 @@ class Capturer:
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:
-        from pytest_gencore.plugin import journal, watch
+        from pytest_gencore.plugin import journal, watch  # both now: later a test may have patched "open"
 
-        self._note_failure = journal.note_failure  # later a test may have patched what imports need
         self._watch = watch.Watch(
             self._config,
             engine,
@@ -167,10 +167,6 @@ class Capturer:
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)
         self._plugins.append(plugin)
-
-
-def do_not_note(_engine: CaptureEngine, _report: pytest.TestReport) -> None:
-    """Nothing is armed."""
 
 
 def do_nothing() -> None:

@@ -52,8 +52,7 @@ class Journal:
         )
         test["time"] += report.duration
         if report.failed:
-            test["outcome"] = "failed" if report.when == "call" else "error"
-            test["message"], test["text"] = describe_failure(report)
+            test.update(describe_failure(report))
         elif report.skipped and test["outcome"] == "passed":
             test["outcome"] = "skipped"
             test["message"], test["text"] = describe_skip(report)
@@ -67,22 +66,25 @@ class Journal:
         self._write(finished=True)
 
     def _write(self, **fields: Any) -> None:
-        self._note(_encode(fields).encode() + b"\n")
+        self._note(encode_note(**fields))
 
 
 def note_failure(engine: CaptureEngine, report: pytest.TestReport) -> None:
     """Tell of a failed report at once: pytest shows it when the run ends, and it may not come to that."""
-    message, text = describe_failure(report)
     failure = {
         "nodeid": report.nodeid,
         "phase": report.when,
         **describe_place(report.nodeid, report.location),
         "time": report.duration,
-        "outcome": "failed" if report.when == "call" else "error",
-        "message": message,
-        "text": text[:TEXT_LIMIT],
+        **describe_failure(report),
     }
-    engine.native.note(_encode({"failed": failure}).encode() + b"\n")
+    failure["text"] = failure["text"][:TEXT_LIMIT]
+    engine.native.note(encode_note(failed=failure))
+
+
+def encode_note(**fields: Any) -> bytes:
+    """Return a line of JSON."""
+    return _encode(fields).encode() + b"\n"
 
 
 def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[str, Any]:
@@ -98,11 +100,15 @@ def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[s
     }
 
 
-def describe_failure(report: pytest.TestReport) -> tuple[str, str]:
-    """Return message and text of a failure."""
+def describe_failure(report: pytest.TestReport) -> dict[str, str]:
+    """Return outcome, message and text of a failure."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext
-    return getattr(crash, "message", "") or text.partition("\n")[0], text
+    return {
+        "outcome": "failed" if report.when == "call" else "error",
+        "message": getattr(crash, "message", "") or text.partition("\n")[0],
+        "text": text,
+    }
 
 
 def describe_skip(report: pytest.TestReport) -> tuple[str, str]:

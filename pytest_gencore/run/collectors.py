@@ -24,8 +24,14 @@ _CANCEL_SECONDS = 5.0
 def read_states(folder: Path) -> Iterator[tuple[Path, CaptureState, bool]]:
     """Yield state file, state and whether its collector lives."""
     for path in sorted(folder.glob(STATE.glob)):
-        alive = is_locked(path)  # before reading: what a dead collector wrote is final
-        yield path, read_state(path) or CaptureState(), alive
+        state, alive = look_at(path)
+        yield path, state or CaptureState(), alive
+
+
+def look_at(path: Path) -> tuple[CaptureState | None, bool]:
+    """Return what a state file says, None if nothing, and whether its collector lives."""
+    alive = is_locked(path)  # before reading: what a dead collector wrote is final
+    return read_state(path), alive
 
 
 def end_collectors(folder: Path) -> None:

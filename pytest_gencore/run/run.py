@@ -10,7 +10,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from pytest_gencore.run.collectors import end_collectors, read_states, wait_for_any_end
+from pytest_gencore.run.collectors import end_collectors, look_at, read_states, wait_for_any_end
 from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
 from pytest_gencore.run.folder import (
     Refusals,
@@ -180,8 +180,7 @@ class Run:
         with pinned(self._folder) as folder:
             if folder is not None:
                 path = folder / STATE.named(name)
-                alive = is_locked(path)  # before reading: what a dead collector wrote is final
-                state = read_state(path)
+                state, alive = look_at(path)
                 if alive and self._stuck.end(path, state or CaptureState()):
                     alive = is_locked(path)
                 if not alive:

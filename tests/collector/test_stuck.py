@@ -74,7 +74,7 @@ from pytest_gencore.capture import engine
 main = "from pytest_gencore.collector.main"
 stop = '''
 from pytest_gencore.collector.source.snapshot import Snapshot
-from pytest_gencore.machine.patience import state_of
+from pytest_gencore.machine.process import state_of
 import os
 ask = Snapshot.copy_to_crash
 def copy_that_is_stopped(snapshot):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from kernel import wait_until
 
-from pytest_gencore.machine.patience import Patience, state_of
+from pytest_gencore.machine.patience import Patience
+from pytest_gencore.machine.process import state_of
 from pytest_gencore.run import concurrency
 from pytest_gencore.run.concurrency import collector_slot
 

@@ -12,7 +12,8 @@ import pytest
 from kernel import wait_until
 
 from pytest_gencore.machine import patience
-from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill, state_of
+from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
+from pytest_gencore.machine.process import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

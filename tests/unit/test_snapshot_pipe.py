@@ -15,7 +15,8 @@ from kernel import wait_until
 from pytest_gencore.collector.source import snapshot as module
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.machine.patience import Patience, state_of
+from pytest_gencore.machine.patience import Patience
+from pytest_gencore.machine.process import state_of
 from pytest_gencore.protocol import COMMAND, Command
 
 if TYPE_CHECKING:
