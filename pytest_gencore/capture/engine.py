@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 _access = posix.access
 """Kept as it is: a test of this process may have patched ``os``."""
-_START = "import sys; sys.path += sys.argv[1:]; from pytest_gencore.collector.main import main; main()"
-"""The collector's program: without site-packages' start-up code, whatever way the package was found."""
+_START = (
+    "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
+    "from pytest_gencore.collector.main import main; main()"
+)
+"""The collector's program: without site-packages' start-up code, whatever way the package was found.
+
+It ends before garbage in cycles could matter, so it does not look for it.
+"""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120 - as co_filename
 

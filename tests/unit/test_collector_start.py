@@ -9,10 +9,12 @@ import sys
 RARELY_NEEDED = {
     "psutil",
     "socket",
+    "subprocess",
     "uuid",
     "pytest_gencore.archive.reader",
     "pytest_gencore.capture",
     "pytest_gencore.collector.core.kernel_method",
+    "pytest_gencore.collector.stacks.pystack_reader",
     "pytest_gencore.junit",
 }
 

@@ -16,7 +16,6 @@ from pytest_gencore.collector.stacks.model import (
     threads_of,
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.stacks.pystack_reader import find_program, read_stacks
 from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.run.files import DIAGNOSIS
@@ -53,8 +52,13 @@ class Stacks:
 
     def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
-        program = find_program(self._handover.context.run.pystack)
-        if program is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
+        pystack = self._handover.context.run.pystack
+        if pystack is None or not TRIGGERS[self._handover.context.request.trigger].with_pystack:
+            return False
+        from pytest_gencore.collector.stacks.pystack_reader import find_program, read_stacks
+
+        program = find_program(pystack)
+        if program is None:
             return False
         path = self._handover.work_directory / "pystack.core"
         executable = self._handover.context.run.executable
