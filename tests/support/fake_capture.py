@@ -2,6 +2,8 @@
 
 ``FAKE_CAPTURE`` in the environment: ``done`` (default), ``failed`` (the collector fails), ``error`` (the
 capture raises), ``bug`` (it raises something unexpected), ``unavailable``, ``slow`` (done after three looks).
+
+The protocols say what the plugin asks of both; mypy holds the real classes and these to them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import tarfile
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
@@ -22,7 +24,77 @@ from pytest_gencore.run.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gencore.request.context import SessionContext
+
 MODE = os.environ.get("FAKE_CAPTURE", "done")
+
+
+class PreparedCapturesLike(Protocol):
+    """Captures by a handler."""
+
+    request: capture.CaptureRequest
+
+    def prepare(self, nodeid: str | None) -> Any: ...
+
+
+class EngineLike(Protocol):
+    """What takes captures."""
+
+    native: Any
+
+    def check_available(self) -> None: ...
+
+    def prepare_captures(
+        self, request: capture.CaptureRequest, *, await_seconds: float = 0
+    ) -> PreparedCapturesLike: ...
+
+    def is_full(self) -> bool: ...
+
+    def capture(self, request: capture.CaptureRequest) -> capture.Capture: ...
+
+
+class MakeEngine(Protocol):
+    """How an engine is made."""
+
+    def __call__(
+        self,
+        directory: Path,
+        run_id: str,
+        *,
+        max_captures: int | None = None,
+        max_bytes: int = 0,
+        stderr_fd: int = -1,
+        session: SessionContext | None = None,
+    ) -> EngineLike: ...
+
+
+class RunLike(Protocol):
+    """What knows the captures of a run."""
+
+    def outcomes(self) -> list[Outcome]: ...
+
+    def wait(
+        self,
+        *,
+        progress: Callable[[list[Outcome]], None] | None = None,
+        timeout: float | None = None,
+    ) -> list[Outcome]: ...
+
+    def find_problem(self) -> str: ...
+
+    def refusals(self) -> Refusals: ...
+
+    def close(self) -> None: ...
+
+
+class MakeRun(Protocol):
+    """How that is made."""
+
+    def __call__(self, directory: Path, run_id: str) -> RunLike: ...
+
+
+REAL_ENGINE: MakeEngine = capture.CaptureEngine
+REAL_RUN: MakeRun = run_module.Run
 
 
 class FakeNative:
@@ -45,9 +117,18 @@ class FakePreparedCaptures:
 class FakeEngine:
     """Writes at once what the real one lets a collector write."""
 
-    native = FakeNative()
+    native: Any = FakeNative()
 
-    def __init__(self, directory: Path, run_id: str, **_: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        run_id: str,
+        *,
+        max_captures: int | None = None,
+        max_bytes: int = 0,
+        stderr_fd: int = -1,
+        session: SessionContext | None = None,
+    ) -> None:
         self.check_available()
         self.directory = directory
         self.state = directory / f".run-{run_id}"
@@ -149,5 +230,7 @@ class FakeRun:
             self.state.rmdir()
 
 
-capture.CaptureEngine = FakeEngine  # type: ignore[misc,assignment]
-run_module.Run = FakeRun  # type: ignore[misc,assignment]
+FAKE_ENGINE: MakeEngine = FakeEngine
+FAKE_RUN: MakeRun = FakeRun
+capture.CaptureEngine = FAKE_ENGINE  # type: ignore[misc,assignment]
+run_module.Run = FAKE_RUN  # type: ignore[misc,assignment]
