@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pytest_gencore.archive.manifest import encode_manifest
 from pytest_gencore.archive.writer import ArchiveWriter
@@ -72,8 +71,7 @@ def collect(
     return Artifact(size, method, find_shown_notices(handover, libraries, core))
 
 
-@dataclass(frozen=True, slots=True)
-class _Contents:
+class _Contents(NamedTuple):
     """What goes into the archive."""
 
     handover: Handover

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.corefile import aarch64, x86_64
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from pytest_gencore.corefile.notes import Note
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """One 64-bit little-endian machine as its Linux cores describe it."""
 
     name: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.corefile.notes import CoreFormatError
 
@@ -15,8 +14,7 @@ _HEADER = struct.Struct("<QQ")
 _ENTRY = struct.Struct("<QQQ")
 
 
-@dataclass(frozen=True, slots=True)
-class MappedFile:
+class MappedFile(NamedTuple):
     """One mapping of a file."""
 
     start: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from pytest_gencore.corefile.constants import (
     EHDR_SIZE,
@@ -38,8 +37,7 @@ NOTES_LIMIT: Final = 256 << 20
 _PROCESS_NOTES: Final = frozenset({NT_PRPSINFO, NT_AUXV, NT_FILE})
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramHeader:
+class ProgramHeader(NamedTuple):
     """``Elf64_Phdr`` of elf(5), without ``p_paddr``."""
 
     type: int
@@ -51,8 +49,7 @@ class ProgramHeader:
     align: int
 
 
-@dataclass(frozen=True, slots=True)
-class CoreThread:
+class CoreThread(NamedTuple):
     """One thread of a core."""
 
     tid: int
@@ -63,8 +60,7 @@ class CoreThread:
     """General registers by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class CoreFile:
+class CoreFile(NamedTuple):
     """What the headers of a core say."""
 
     machine: Machine

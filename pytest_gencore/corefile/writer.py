@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.corefile.constants import (
     EHDR_SIZE,
@@ -38,8 +37,7 @@ SHDR: Final = struct.Struct("<IIQQQQIIQQ")
 _NOTE_ALIGN: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class CoreLayout:
+class CoreLayout(NamedTuple):
     """Where everything in a core file is."""
 
     header: bytes
@@ -100,7 +98,7 @@ def _place(segments: Sequence[Segment], start: int, page_size: int) -> tuple[tup
             message = f"segment at {segment.vaddr:#x} overlaps, is out of order or larger than its memory"
             raise ValueError(message)
         end_of_memory = segment.vaddr + segment.memsz
-        placed.append(replace(segment, offset=offset))
+        placed.append(segment._replace(offset=offset))
         size = offset + segment.filesz
         offset = _align(size, page_size)
     return tuple(placed), size

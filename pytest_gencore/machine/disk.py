@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.errors import NoSpaceError
 from pytest_gencore.units import format_size
@@ -24,8 +23,7 @@ def reserve_of(size: int) -> int:
     return min(max(_GIB, size // _RESERVE_PART), size // _SMALL_PART)
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """What a file system has and keeps, in bytes."""
 
     free: int

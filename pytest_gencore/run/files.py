@@ -7,16 +7,14 @@ made in csrc/runfiles.c, under the same names.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _PLACEHOLDER = re.compile(r"NAME|HASH|\bN\b")
 PARTIAL_SUFFIX: Final = ".partial"
 """Behind the name of an archive that is not finished; it is in the artifact directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFile:
+class RunFile(NamedTuple):
     """One kind of file."""
 
     pattern: str

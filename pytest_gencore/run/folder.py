@@ -10,9 +10,8 @@ import contextlib
 import fcntl
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pytest_gencore.errors import UnavailableError
 from pytest_gencore.machine.process import is_alive, start_ticks
@@ -90,8 +89,7 @@ def find_holder(state_file: Path) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusals:
+class Refusals(NamedTuple):
     """How many captures of a run were refused."""
 
     number: int

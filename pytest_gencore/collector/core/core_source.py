@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.collector.core.memory_method import build_core
 from pytest_gencore.collector.core.thread_notes import build_core_notes
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class CoreSource:
+class CoreSource(NamedTuple):
     """A snapshot, and what is known of it before its memory is read."""
 
     snapshot: Snapshot

@@ -18,8 +18,7 @@ _SIGINFO_HEAD = struct.Struct("<iii4xQ")
 """``si_signo``, ``si_errno``, ``si_code``, ``si_addr`` of sigaction(2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadRecord:
+class ThreadRecord(NamedTuple):
     """One thread of the captured process."""
 
     tid: int

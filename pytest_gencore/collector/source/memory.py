@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.collector.source.link_map import LinkMap, read_link_map
 from pytest_gencore.collector.source.procfs import Mapping, read_auxv, read_mappings
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """Mappings, and the ways to what is in them."""
 
     mappings: list[Mapping]

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,7 @@ def read_mappings(pid: int, *, with_sizes: bool) -> list[Mapping]:
     return parse_mappings(Path(f"/proc/{pid}/maps").read_bytes())
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessFacts:
+class ProcessFacts(NamedTuple):
     """What NT_PRPSINFO and the manifest need."""
 
     name: str

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
@@ -27,8 +26,7 @@ _TICK_SECONDS = 1.0
 _END_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotStatus:
+class SnapshotStatus(NamedTuple):
     """What the snapshot says first: errno of each preparation, 0 if it worked."""
 
     pid: int

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.sandbox.sources import SOURCE_LIMIT, decode_source, read_regular_file
 
@@ -25,8 +25,7 @@ _TRACEBACK_FILE = re.compile(r'^(?:  File "(.+?)", line \d+|(\S[^\n:]*):\d+: )',
 _NOTICES: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLimits:
+class SourceLimits(NamedTuple):
     """How much source text an archive holds."""
 
     file_size: int = SOURCE_LIMIT
