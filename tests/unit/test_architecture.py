@@ -128,6 +128,21 @@ def test_every_room_has_rules() -> None:
     assert {room_of(name) for name in modules()} == set(ALLOWED)
 
 
+LEAVES = SHARED - {"protocol"} | {"__init__", "__main__"}
+"""What has tests of the rooms that use it."""
+
+
+def test_the_tests_of_every_room_are_named() -> None:
+    root = PACKAGE.parent
+    text = (root / "docs/contributing.md").read_text().partition("## Which tests look at a room\n")[2]
+    rows = re.findall(r"^\| `([\w/]+)` \| (.+) \|$", text.partition("\n## ")[0], re.MULTILINE)
+    assert {room.rstrip("/") for room, _ in rows} == set(ALLOWED) - LEAVES
+    named = [path for _, tests in rows for path in re.findall(r"`(tests/[\w/.]+)`", tests)]
+    assert not [path for path in named if not (root / path).exists()]
+    folders = {path.parts[1] for path in map(Path, named)}
+    assert folders >= {path.parent.name for path in root.glob("tests/*/test_*.py")} - {"install"}
+
+
 def test_every_folder_is_installed() -> None:
     """An editable install would not miss one."""
     listed = re.findall(
