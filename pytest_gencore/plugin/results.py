@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_gencore.plugin import attach
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.triggers import HANDLED
-from pytest_gencore.units import format_size
+from pytest_gencore.units import format_limit, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -119,7 +119,7 @@ class Results:
         if refusals.size:
             self._notes.append(
                 f"{refusals.size} not captured: the archives of this run would exceed "
-                f"{format_size(settings.max_size)} (raise --gencore-max-size)"
+                f"{format_limit(settings.max_size)} (raise --gencore-max-size)"
             )
         if refusals.again:
             self._notes.append(
