@@ -59,6 +59,8 @@ class Results:
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
+        self.corrections: dict[str, str] = {}
+        """Texts of report sections, and what is known instead at the end."""
         self._invocation_dir = invocation_dir
         self._notes: list[str] = []
         self._unavailable: list[str] = []
@@ -107,7 +109,9 @@ class Results:
                     subject = Subject(report.nodeid, attachment["phase"])
                     self._add_named(Path(path), subject, problem or f"{MISSING}: {path}")
                 else:
-                    attach.replace_section(report, path, describe_outcome(known[path]))
+                    text = describe_outcome(known[path])
+                    attach.replace_section(report, path, text)
+                    self.corrections[attach.describe_archive(path)] = text
 
     def add_refusals(self, refusals: Refusals, settings: Settings) -> None:
         """Account for the captures that were refused, also those of processes that could not say so."""
