@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sample_runs import FindArchives, RunGencore
 
 WITH_ALLURE = ("-p", "allure_pytest", "--alluredir=allure")
-pytestmark = pytest.mark.filterwarnings("default")
 
 
 def read_texts(folder: Path) -> dict[str, list[str]]:
