@@ -176,9 +176,9 @@ def test_libraries_are_those_of_the_archive(
     paths = [Path(path) for path in pattern.findall(output)]
     assert all(path.is_relative_to(target) for path in paths), "no library of the other machine"
     ids = {path.name: read_build_id(other_root.folder / path.relative_to("/")) for path in paths}
-    libraries = read_manifest(archive)["libraries"]
-    captured = {Path(library["path"]).name: library["build_id"] for library in libraries}
-    assert ids == {name: captured[name] for name in ids}
+    captured = {Path(entry["path"]).name: entry["build_id"] for entry in read_manifest(archive)["libraries"]}
+    assert set(ids.values()) <= set(captured.values())
+    assert ids["libc.so.6"] == captured["libc.so.6"]
     assert any("subject_extension" in name for name in ids)
     assert ids["libc.so.6"] != read_build_id(own), "the other machine has another one at its path"
 
