@@ -189,7 +189,12 @@ def test_stacks_of_lldb(environment: Path, other_root: OtherRoot, tmp_path: Path
 
     output = other_root.run("gencore", "debug", "--batch", "--lldb", "lldb", archive)
 
-    assert set(re.findall(r"^ +\*? *frame #\d+: .*?`(\w+)", output, re.MULTILINE)) >= NATIVE_FUNCTIONS
+    _, *threads = re.split(r"^[* ] thread #\d+,", output, flags=re.MULTILINE)
+    stacks = [re.findall(r"^ +\*? *frame #\d+: .*?`(\w+)", text, re.MULTILINE) for text in threads]
+    assert len(stacks) == 4
+    # lldb 19 goes no further in CPython 3.11 and 3.12.
+    assert all("_PyEval_EvalFrameDefault" in functions for functions in stacks)
+    assert stacks[0][:2] == ["gencore_capture", "native_capture"]
 
 
 @needs("root", "gcc")
