@@ -176,6 +176,7 @@ class Results:
             self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
+            self._answers[outcome.archive.name] = describe_outcome(outcome)
             self._add_failure(outcome.reason, subject)
         else:
             self._unfinished.append(outcome.archive)
