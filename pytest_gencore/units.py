@@ -15,6 +15,7 @@ _SIZE_UNITS: Final = {
     **{f"{letter}{end}": 1024**power for power, letter in enumerate("kmgt", 1) for end in ("", "i", "ib")},
 }
 _SHOWN_SIZES: Final = ("KiB", "MiB", "GiB", "TiB")
+_DECIMAL_SIZES: Final = ("kB", "MB", "GB", "TB")
 _DURATION = re.compile(rf"{_NUMBER} *([A-Za-z]*) *")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECONDS_SHOWN: Final = 120
@@ -60,6 +61,17 @@ def format_size(size: float) -> str:
         if float(text) < 1024:
             return f"{text} {unit}"
     return f"{size / 1024**4:.1f} TiB"
+
+
+def format_limit(size: int) -> str:
+    """Return a size that somebody has chosen, in the unit in which it is short and exact: ``100.0 MB``."""
+    texts = [
+        f"{size / factor**power:.1f} {unit}"
+        for factor, units in ((1024, _SHOWN_SIZES), (1000, _DECIMAL_SIZES))
+        for power, unit in enumerate(units, 1)
+        if size >= factor**power and size * 10 % factor**power == 0
+    ]
+    return min(texts, key=len, default=format_size(size))
 
 
 def format_duration(seconds: float) -> str:

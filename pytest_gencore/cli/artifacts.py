@@ -60,25 +60,26 @@ def find_archives(directory: Path) -> list[ArtifactFile]:
 class Collectors:
     """What runs left, or still use, in a directory."""
 
-    working: int
-    """How many collectors are at work."""
+    at_work: list[Path]
+    """The state files of captures whose collectors are at work."""
     closed: list[str]
     """Hidden folders that cannot be looked into, each with the reason."""
 
 
 def find_collectors(directory: Path) -> Collectors:
-    """Count the collectors that hold their state file; raises OSError if the directory cannot be read."""
+    """Find the collectors that hold their state file; raises OSError if the directory cannot be read."""
     from pytest_gencore.run.files import STATE
     from pytest_gencore.run.folder import is_locked
 
-    working, closed = 0, []
+    at_work: list[Path] = []
+    closed = []
     for folder in _find_folders(directory):
         reason = _why_closed(folder)
         if reason:
             closed.append(f"{folder} {reason}")
         else:
-            working += sum(is_locked(state) for state in folder.glob(STATE.glob))
-    return Collectors(working, closed)
+            at_work += filter(is_locked, sorted(folder.glob(STATE.glob)))
+    return Collectors(at_work, closed)
 
 
 def _find_folders(directory: Path) -> list[Path]:

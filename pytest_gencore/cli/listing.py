@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_gencore.archive import read_archive
-from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives
+from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives, find_collectors
 from pytest_gencore.cli.options import examples
-from pytest_gencore.cli.output import echo_json
+from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_gencore.archive import Manifest
 
 
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 def list_archives(directory: Path, *, as_json: bool) -> None:
     """List the archives in DIRECTORY (default: gencore-artifacts), oldest first.
 
-    Only manifests are read. Exit status 1 if an archive cannot be read; it is listed with the reason.
+    Only manifests are read. Those that are still being written are named on standard error. Exit status 1 if
+    an archive cannot be read; it is listed with the reason.
     """
+    under_way = list(_find_under_way(directory))  # before the archives: one that gets finished is not missed
     rows: list[dict[str, Any]] = []
     damaged = False
     for file in find_archives(directory):
@@ -47,6 +51,10 @@ def list_archives(directory: Path, *, as_json: bool) -> None:
     else:
         for row in rows:
             click.echo(_format(row))
+    listed = {row["path"] for row in rows}
+    for path, line in under_way:
+        if path not in listed:
+            note(line)
     if damaged:
         raise SystemExit(1)
 
@@ -66,14 +74,31 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _find_under_way(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yield the archives that collectors work on, each with what is known of it; "" where nobody can know."""
+    from pytest_gencore.run.state import read_state
+
+    found = find_collectors(directory)
+    for file in found.at_work:
+        archive = str(directory / f"{file.stem}.tar.gz")
+        state = read_state(file)
+        about = (state.trigger or "", _name(state.nodeid, state.phase, state.captured_pid)) if state else ()
+        yield archive, "  ".join(filter(None, (f"still being written: {archive}", *about)))
+    for reason in found.closed:
+        yield "", f"whether captures are finished is not known: {reason}"
+
+
+def _name(nodeid: str | None, phase: str | None, pid: int) -> str:
+    what = nodeid or (f"process {pid}" if pid else "")
+    return f"{what} ({phase})" if phase else what
+
+
 def _format(row: dict[str, Any]) -> str:
     if "error" in row:
         return escape_unprintable(
             f"{row['path']}  {format_size(row['size'])}  CANNOT BE READ: {row['error']}"
         )
-    what = row["nodeid"] or f"process {row['pid']}"
-    if row["phase"]:
-        what += f" ({row['phase']})"
+    what = _name(row["nodeid"], row["phase"], row["pid"])
     marks = [] if row["complete"] else ["not finished"]
     marks += ["truncated"] if row["truncated"] else []
     parts = (row["path"], format_size(row["size"]), row["trigger"], what, *marks)

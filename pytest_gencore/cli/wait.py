@@ -36,13 +36,13 @@ def wait(directory: Path, timeout: float | None, *, as_json: bool) -> None:
     """
     started = time.monotonic()
     found = find_collectors(directory)
-    count = found.working
+    count = len(found.at_work)
     if count:
         note(f"{count} {'captures are' if count > 1 else 'capture is'} still being collected")
     while count and (timeout is None or time.monotonic() - started < timeout):
         time.sleep(_POLL_SECONDS)
         found = find_collectors(directory)
-        count = found.working
+        count = len(found.at_work)
     if as_json:
         waited = round(time.monotonic() - started, 3)
         echo_json({"working": count, "unknown": len(found.closed), "waited_s": waited})

@@ -42,7 +42,7 @@ def find_junit_path(option: str | None) -> Path | None:
 
 
 def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) -> list[str]:
-    """Attach finished archives to their test cases, remove the properties of failed ones.
+    """Attach finished archives to their test cases; of failed ones say why, and remove the properties.
 
     Returns what was left out and why. An error (``OSError``, ``ParseError``) leaves the file alone.
     """
@@ -69,9 +69,9 @@ def attach_to_case(
     problems: list[str],
 ) -> bool:
     """Attach to one test case; returns whether it was changed."""
-    changed = remove_failed(case, archives.failed)
+    removed = remove_failed(case, archives.failed)
     add_missing_properties(case, archives)
-    tags = []
+    tags = [escape(archives.answers[name]) + "\n" for name in removed if name in archives.answers]
     for value in iter_archives(case):
         archive = archives.finished.get(PurePath(value).name)
         if archive is None:
@@ -88,7 +88,7 @@ def attach_to_case(
         tags.append(tag)
     if tags:
         append_output(case, "".join(dict.fromkeys(tags)))
-    return changed or bool(tags)
+    return bool(removed or tags)
 
 
 def iter_archives(case: ET.Element) -> Iterator[str]:
@@ -117,14 +117,15 @@ def add_missing_properties(case: ET.Element, archives: Archives) -> None:
         known.add(path)
 
 
-def remove_failed(case: ET.Element, failed: frozenset[str]) -> bool:
-    """Remove the properties of archives that do not exist; returns whether there was one."""
-    removed = False
+def remove_failed(case: ET.Element, failed: frozenset[str]) -> list[str]:
+    """Remove the properties of archives that do not exist; return the names of those archives."""
+    removed = []
     for properties in case.findall("properties"):
         for entry in list(properties):
-            if entry.get("name") == PROPERTY and PurePath(entry.get("value", "")).name in failed:
+            name = PurePath(entry.get("value", "")).name
+            if entry.get("name") == PROPERTY and name in failed:
                 properties.remove(entry)
-                removed = True
+                removed.append(name)
         if removed and len(properties) == 0:
             case.remove(properties)
     return removed

@@ -65,6 +65,9 @@ def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
     """Correct the section about an archive when more is known about it."""
     old = (SECTION, describe_archive(path))
     report.sections[:] = [(SECTION, text) if section == old else section for section in report.sections]
+    if isinstance(report.longrepr, str):  # of a worker that crashed; it has the stacks
+        line = text.partition("\n")[0]
+        report.longrepr = report.longrepr.replace(f"{SECTION}: {old[1]}\n", f"{SECTION}: {line}\n")
 
 
 def describe_archive(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.errors import AlreadyCapturedError, LimitError
-from pytest_gencore.plugin import attach, failures
+from pytest_gencore.plugin import allure_report, attach, failures
 from pytest_gencore.plugin.failures import PASS_ON
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Capturing:
             item.stash[TRIED_KEY] = True
             attach.attach_failure(report, attach.describe_error(error))
         if attach.is_ours(report):
+            allure_report.attach_sections(item.config, report)
             self._record(report)
 
     def _is_asked_for(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> bool:

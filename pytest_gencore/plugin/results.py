@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_gencore.plugin import attach
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.triggers import HANDLED
-from pytest_gencore.units import format_size
+from pytest_gencore.units import format_limit, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +59,8 @@ class Results:
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
+        self.corrections: dict[str, str] = {}
+        """Texts of report sections, and what is known instead at the end."""
         self._invocation_dir = invocation_dir
         self._notes: list[str] = []
         self._unavailable: list[str] = []
@@ -107,7 +109,9 @@ class Results:
                     subject = Subject(report.nodeid, attachment["phase"])
                     self._add_named(Path(path), subject, problem or f"{MISSING}: {path}")
                 else:
-                    attach.replace_section(report, path, describe_outcome(known[path]))
+                    text = describe_outcome(known[path])
+                    attach.replace_section(report, path, text)
+                    self.corrections[attach.describe_archive(path)] = text
 
     def add_refusals(self, refusals: Refusals, settings: Settings) -> None:
         """Account for the captures that were refused, also those of processes that could not say so."""
@@ -119,7 +123,7 @@ class Results:
         if refusals.size:
             self._notes.append(
                 f"{refusals.size} not captured: the archives of this run would exceed "
-                f"{format_size(settings.max_size)} (raise --gencore-max-size)"
+                f"{format_limit(settings.max_size)} (raise --gencore-max-size)"
             )
         if refusals.again:
             self._notes.append(
@@ -172,6 +176,7 @@ class Results:
             self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
+            self._answers[outcome.archive.name] = describe_outcome(outcome)
             self._add_failure(outcome.reason, subject)
         else:
             self._unfinished.append(outcome.archive)

@@ -144,6 +144,7 @@ class Showing:
         status_line.finish(f"gencore: {self.results.make_count_text()}")
         self._call_captured_hooks()
         self._complete_junit()
+        self._complete_allure()
         run.close()
 
     def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
@@ -175,6 +176,13 @@ class Showing:
         except Exception as error:  # noqa: BLE001 - a file that is not what it should be
             problems = [f"junit: no attachments in {self._junit_path}: {describe_error(error)}"]
         for problem in problems:
+            self.results.add_note(problem)
+
+    def _complete_allure(self) -> None:
+        from pytest_gencore.plugin.allure_report import complete_attachments
+
+        problem = complete_attachments(self._config, self.results.corrections)
+        if problem:
             self.results.add_note(problem)
 
 

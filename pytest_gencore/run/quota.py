@@ -10,7 +10,7 @@ from pytest_gencore.errors import LimitError
 from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import BUDGET, FULL, STATE
 from pytest_gencore.run.state import read_state
-from pytest_gencore.units import format_size
+from pytest_gencore.units import format_limit, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class SizeQuota:
             with contextlib.suppress(OSError):
                 (self._folder / FULL.named()).touch(mode=0o600)
             message = (
-                f"the archives of this run would be larger than {format_size(self._limit)}: "
+                f"the archives of this run would be larger than {format_limit(self._limit)}: "
                 f"{format_size(taken)} are finished"
             )
             raise LimitError(message, help_text="raise --gencore-max-size")

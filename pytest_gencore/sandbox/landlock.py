@@ -72,10 +72,18 @@ def _restrict(paths: Iterable[str]) -> None:
     os.close(ruleset)
 
 
+def _narrow_search(paths: Iterable[str]) -> None:
+    """Keep on PATH what may be opened: the Python in lldb fails if it finds another one there."""
+    folders = tuple(f"{path}/" for path in paths)
+    kept = [entry for entry in os.get_exec_path() if f"{entry}/".startswith(folders)]
+    os.environ["PATH"] = os.pathsep.join(kept)
+
+
 def _main(*arguments: str) -> None:
     end = arguments.index(_END)
     command = arguments[end + 1 :]
     try:
+        _narrow_search(arguments[:end])
         _restrict(arguments[:end])
         os.execv(command[0], command)  # noqa: S606 - no shell
     except OSError as error:

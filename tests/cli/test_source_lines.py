@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Gencore = Callable[..., Result]
 
+pytestmark = pytest.mark.field
+
 SECRET = "SECRET-OF-THIS-MACHINE"
 SUBJECT = """
 import sys, threading

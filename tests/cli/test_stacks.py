@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Gencore = Callable[..., Result]
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.field
+
 
 @needs("pystack")
 def test_stacks(run_program: RunProgram, real_archive: Path, temporary: Path) -> None:

@@ -1,4 +1,4 @@
-"""wait: what it waits for, prints and answers."""
+"""wait, and list of what is not finished: what they wait for, print and answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
+from held_captures import HELPERS
 from subjects import python_for_everybody
 
 if TYPE_CHECKING:
@@ -103,3 +104,33 @@ def test_wait_for_a_collector(gencore: Gencore, tmp_path: Path) -> None:
 
     assert gencore("list", tmp_path / "out").output.count(".tar.gz  ") == 1
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+NOT_FINISHED = """
+captures = Captures(sys.argv[1])
+finished = captures.take(trigger="failure", nodeid="test_a.py::test_finished", phase="call")
+captures.run.wait(timeout=50)
+capture, collector = hold(captures, nodeid="test_a.py::test_held")
+(snapshot,) = collector.children()
+snapshot.suspend()
+collector.resume()
+wait_until(lambda: captures.run.outcomes()[1].captured_pid, "it is at work")
+listed = subprocess.run(
+    [sys.executable, "-m", "pytest_gencore", "list", sys.argv[1], *sys.argv[2:]],
+    capture_output=True, text=True, timeout=50,
+)
+snapshot.resume()
+report(out=listed.stdout, err=listed.stderr, outcomes=captures.finish())
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_list_while_a_collector_is_at_work(tmp_path: Path, arguments: list[str]) -> None:
+    from subjects import run_subject
+
+    told = run_subject("import subprocess" + HELPERS + NOT_FINISHED, tmp_path / "out", *arguments)
+
+    finished, held = (outcome["archive"] for outcome in told["outcomes"])
+    assert finished in told["out"]
+    assert held not in told["out"]
+    assert told["err"] == f"still being written: {held}  failure  test_a.py::test_held (call)\n"

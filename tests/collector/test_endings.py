@@ -276,24 +276,3 @@ def test_memory_of_a_collector(tmp_path: Path, mib: int) -> None:
     assert answer["outcomes"][0]["state"] == "done"
     assert 0 < answer["peak"] < 96 << 20
     os.truncate(answer["outcomes"][0]["archive"], 0)
-
-
-PRIORITIES = """
-captures = Captures(sys.argv[1])
-_, collector = hold(captures, nodeid="a")
-processes = [psutil.Process(), collector, *collector.children()]
-found = [(process.nice(), *process.ionice()) for process in processes]
-collector.resume()
-report(found=found, outcomes=captures.finish())
-"""
-
-
-def test_tests_go_first(tmp_path: Path) -> None:
-    """The test process keeps its priorities for processors and disks; the others have lower ones."""
-    found = run(PRIORITIES, tmp_path)["found"]
-
-    assert isinstance(found, list)
-    own, collector, snapshot = found
-    best_effort, lowest = 2, 7
-    assert collector == snapshot == [min(own[0] + 10, 19), best_effort, lowest]
-    assert own[1:] == [0, 0]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from capabilities import find_python_program, needs
+from fake_pystack import fake_pystack
 from interpreters import MINORS, find_interpreter
 from subjects import run_subject
 
@@ -17,7 +18,6 @@ from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_py
 from pytest_gencore.collector.stacks.report import format_full, make_answer
 from pytest_gencore.collector.stacks.trigger_text import Facts
 from pytest_gencore.request.context import ThreadStack
-from pytest_gencore.sandbox.pystack_command import python_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,17 +205,6 @@ def test_pystack_reads_a_snapshot(minor: int, tmp_path: Path) -> None:
         assert any(", in a_test" in line for line in answer[:15])
         assert sum("waiting for a lock" in line for line in answer[:30]) >= has_native
         assert format_full(facts, merged).count(", in take_locks\n") == 2
-
-
-def fake_pystack(folder: Path, body: str) -> str:
-    """Return a program with pystack's name, in the Python that has the real one."""
-    pystack = find_python_program("pystack")
-    assert pystack is not None
-    file = folder / "pystack"
-    python = " ".join(python_of(pystack) or ())
-    file.write_text(f"#!{python}\nimport os, sys, time\n{body}\n")
-    file.chmod(0o700)
-    return str(file)
 
 
 @needs("pystack")

@@ -15,6 +15,8 @@ from projects import QUICK
 if TYPE_CHECKING:
     from projects import Project
 
+pytestmark = pytest.mark.field
+
 CRASH_AMONG_OTHERS = """
     import ctypes
     def test_1(): pass

@@ -156,6 +156,7 @@ SESSION_END = """
 """
 
 
+@pytest.mark.field
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 @pytest.mark.parametrize("moment", ["collection", "session end"])
 def test_crash_outside_of_a_test(project: Project, moment: str, workers: list[str]) -> None:
@@ -222,6 +223,7 @@ def test_crash_without_faulthandler(project: Project) -> None:
     assert ", in test_a\n" in read_member(project.only_archive(), "stacks.txt").decode()
 
 
+@pytest.mark.field
 @needs("gcc")
 def test_overflow_without_faulthandler(project: Project, crashers: Path) -> None:
     write_crash(project, crashers, "overflow")

@@ -232,6 +232,7 @@ MANY_THREADS = """
 """
 
 
+@pytest.mark.field
 @pytest.mark.parametrize("deadline", ["signal", "own"])
 def test_more_threads_than_faulthandler_walks(project: Project, deadline: str) -> None:
     """The thread that hangs comes first, with its frames; the others that were not read are counted."""

@@ -13,6 +13,8 @@ from projects import EXITS, QUICK
 if TYPE_CHECKING:
     from projects import Project
 
+pytestmark = pytest.mark.field
+
 LARGE = """
     import ctypes, os
     held = os.urandom(150 << 20)  # its archive takes longer than the deadline

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from projects import Project
 
+pytestmark = pytest.mark.field
+
 PYSTACK = [pytest.param(True, id="pystack", marks=needs("pystack")), pytest.param(False, id="without")]
 TITLE = re.compile(r"^Thread .*most recent call last:$", re.MULTILINE)
 

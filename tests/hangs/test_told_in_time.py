@@ -12,6 +12,8 @@ from projects import EXITS, QUICK
 if TYPE_CHECKING:
     from projects import Project
 
+pytestmark = pytest.mark.field
+
 HANGS = """
     import threading
     lock = threading.Lock()

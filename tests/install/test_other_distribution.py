@@ -1,67 +1,38 @@
 """An archive opens on another release of the distribution, which has nothing of the capturing machine.
 
-The root file system is made with debootstrap: its own C library, gdb and Python; the project's wheel and
-pystack are installed there. ``gencore`` must print the same functions there as here. It takes minutes, root
-and a network: only on demand.
+``gencore`` must print the same functions there as here, of the archive's libraries and source files. It takes
+minutes, root and a network: only on demand.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import re
-import shutil
 import subprocess
-import sys
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
-from interpreters import find_interpreter
+from gencore_archives import read_manifest
 from kernel import settings_lock
-from wheels import build_wheel, clean_environment, copy_sources, run
+from wheels import clean_environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from other_root import OtherRoot
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(3600),
+    pytest.mark.xdist_group("other distribution"),  # one root file system
     pytest.mark.skipif(
         os.environ.get("GENCORE_OTHER_DISTRIBUTION") != "1",
         reason="makes a root file system of another release: only with GENCORE_OTHER_DISTRIBUTION=1",
     ),
 ]
 
-RELEASES = ("trixie", "bookworm")
-"""Of Debian; the first that this machine is not. Both have a Python that the command line runs on."""
-PACKAGES = "gdb,python3,python3-venv"
-INSTALLED = "/opt/gencore"
-NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-ENTER = 'mount -t proc proc "$0/proc" && exec chroot "$0" env -i LANG=C.UTF-8 "$@"'
-"""In new namespaces: the mount ends with the process, and no process of this machine is seen."""
 HIDE_DEBUG_FILES = 'mount -t tmpfs none /usr/lib/debug && exec "$0" "$@"'
-EXTENSION = """
-#include <Python.h>
-static __attribute__((noinline)) PyObject *call_inner(PyObject *function)
-{
-    PyObject *result = PyObject_CallNoArgs(function);
-    __asm__ volatile("" ::: "memory"); /* no tail call */
-    return result;
-}
-static PyObject *call_outer(PyObject *self, PyObject *function)
-{
-    PyObject *result = call_inner(function);
-    __asm__ volatile("" ::: "memory");
-    return result;
-}
-static PyMethodDef methods[] = {{"call", call_outer, METH_O, ""}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "subject_extension", NULL, -1, methods};
-PyMODINIT_FUNC PyInit_subject_extension(void) { return PyModule_Create(&module); }
-"""
 SAMPLE = """
 import threading
 import time
@@ -104,83 +75,6 @@ _PYSTACK_THREAD = re.compile(r"^Traceback for thread (\d+) ", re.MULTILINE)
 _PYSTACK_FRAME = re.compile(r'^    \((?:C|Python)\) File ".*", line \d+, in (\S+)()', re.MULTILINE)
 
 Stacks = list[tuple[int, list[str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class OtherRoot:
-    """The root file system."""
-
-    folder: Path
-
-    def run(self, *command: str, timeout: float = 300) -> str:
-        """Run a program in it; return what it prints."""
-        path = f"PATH={INSTALLED}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return run(*NAMESPACES, "sh", "-c", ENTER, self.folder, path, *command, timeout=timeout)
-
-    def put(self, file: Path) -> str:
-        """Copy a file into it; return its path there."""
-        shutil.copy(file, self.folder / "tmp")
-        return f"/tmp/{file.name}"
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source") / "main"
-    copy_sources(source)
-    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="module")
-def other_root(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherRoot]:
-    """Make it, install the wheel there, and remove it: it takes half a GiB."""
-    folder = tmp_path_factory.mktemp("other") / "root"
-    here = platform.freedesktop_os_release().get("VERSION_CODENAME")
-    release = next(name for name in RELEASES if name != here)
-    bootstrap = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(folder)]
-    try:
-        # What debootstrap mounts and starts, and leaves if it fails, ends with its namespaces.
-        run(*NAMESPACES, "--mount-proc", *bootstrap, timeout=1500)
-        root = OtherRoot(folder)
-        packages = tmp_path_factory.mktemp("packages")
-        show = "import sys; print('%d.%d' % sys.version_info[:2])"
-        download(wheel, packages, root.run("python3", "-c", show).strip())
-        shutil.copytree(packages, folder / "tmp" / "packages")
-        root.run("python3", "-m", "venv", INSTALLED)
-        options = ["--quiet", "--no-index", "--find-links", "/tmp/packages"]
-        root.run(f"{INSTALLED}/bin/pip", "install", *options, "pytest-gencore[cli,stacks]")
-        yield root
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def download(wheel: Path, folder: Path, version: str) -> None:
-    """Get what the wheel needs on another Python; here, where pip knows its index and certificates."""
-    machine = platform.machine()
-    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(28, 16, -1)]
-    tags = ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
-    tags += [f"--platform={name}" for name in (*platforms, f"manylinux2014_{machine}", f"linux_{machine}")]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
-    run(*pip, *tags, f"{wheel}[cli,stacks]", timeout=600)
-
-
-@pytest.fixture(scope="module", params=(10, 11, 12, 13), ids=lambda minor: f"3.{minor}")
-def environment(
-    request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Return a virtual environment of one Python, with the wheel, pystack and a C extension."""
-    interpreter = find_interpreter(request.param)
-    if interpreter is None:
-        pytest.skip(f"no CPython 3.{request.param}")
-    folder = tmp_path_factory.mktemp(f"environment-3.{request.param}") / "env"
-    run(interpreter, "-m", "venv", folder)
-    run(folder / "bin" / "pip", "install", "--quiet", f"{wheel}[cli,stacks]", timeout=600)
-    show = "import sysconfig; print(*map(sysconfig.get_path, ('include', 'platlib')), sep='\\n')"
-    headers, packages = run(folder / "bin" / "python", "-c", show).splitlines()
-    source = folder / "subject_extension.c"
-    source.write_text(EXTENSION)
-    options = ["-g", "-O2", "-shared", "-fPIC", f"-I{headers}"]
-    run("gcc", *options, source, "-o", Path(packages, "subject_extension.abi3.so"))
-    return folder
 
 
 def capture(environment: Path, folder: Path, method: str) -> Path:
@@ -248,13 +142,82 @@ def test_same_stacks(environment: Path, other_root: OtherRoot, tmp_path: Path, m
     assert {function for _, stack in gdb_stacks for function in stack} >= NATIVE_FUNCTIONS
 
 
-@needs("root", "gcc", "gdb")
-def test_libraries_are_those_of_the_archive(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
-    there = other_root.put(capture(environment, tmp_path, "memory"))
+def read_build_id(path: Path) -> str:
+    found = re.search(r"Build ID: ([0-9a-f]+)", run("readelf", "--notes", "--wide", path))
+    return found[1] if found else ""
 
-    output = other_root.run("gencore", "debug", "--batch", there, "--", "-ex", "info sharedlibrary")
 
-    paths = re.findall(r"^0x\S+ +0x\S+ +Yes(?: \(\*\))? +(/\S+)$", output, re.MULTILINE)
-    assert any("/libc.so" in path for path in paths), output
-    assert any("subject_extension" in path for path in paths)
-    assert all(path.startswith("/tmp/gencore-") for path in paths), "no library of the other machine"
+LISTED = {
+    "gdb": (
+        ["-ex", "info sharedlibrary"],
+        re.compile(r"^0x\S+ +0x\S+ +Yes(?: \(\*\))? +(/\S+)$", re.MULTILINE),
+    ),
+    "lldb": (
+        ["-o", "image list"],
+        re.compile(r"^\[ *\d+\] [0-9A-F-]+ +(?:0x[0-9a-f]+ +)?(/\S+)", re.MULTILINE),
+    ),
+}
+"""What makes a debugger list its files, and the paths in that."""
+
+
+@needs("root", "gcc", "readelf")
+@pytest.mark.parametrize("debugger", LISTED)
+def test_libraries_are_those_of_the_archive(
+    environment: Path, other_root: OtherRoot, tmp_path: Path, debugger: str
+) -> None:
+    archive = capture(environment, tmp_path, "memory")
+    arguments, pattern = LISTED[debugger]
+    (own,) = (other_root.folder / "lib").glob("*-linux-gnu/libc.so.6")
+    target = Path("/tmp", f"unpacked-{debugger}-{os.urandom(4).hex()}")
+
+    there = ["gencore", "debug", "--batch", f"--{debugger}", debugger, "--dir", str(target)]
+    output = other_root.run(*there, other_root.put(archive), "--", *arguments)
+
+    paths = [Path(path) for path in pattern.findall(output)]
+    assert all(path.is_relative_to(target) for path in paths), "no library of the other machine"
+    ids = {path.name: read_build_id(other_root.folder / path.relative_to("/")) for path in paths}
+    captured = {Path(entry["path"]).name: entry["build_id"] for entry in read_manifest(archive)["libraries"]}
+    assert set(ids.values()) <= set(captured.values())
+    assert ids["libc.so.6"] == captured["libc.so.6"]
+    assert any("subject_extension" in name for name in ids)
+    assert ids["libc.so.6"] != read_build_id(own), "the other machine has another one at its path"
+
+
+@needs("root", "gcc")
+def test_stacks_of_lldb(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
+    archive = other_root.put(capture(environment, tmp_path, "memory"))
+
+    output = other_root.run("gencore", "debug", "--batch", "--lldb", "lldb", archive)
+
+    _, *threads = re.split(r"^[* ] thread #\d+,", output, flags=re.MULTILINE)
+    stacks = [re.findall(r"^ +\*? *frame #\d+: .*?`(\w+)", text, re.MULTILINE) for text in threads]
+    assert len(stacks) == 4
+    # lldb 19 goes no further in CPython 3.11 and 3.12.
+    assert all("_PyEval_EvalFrameDefault" in functions for functions in stacks)
+    assert stacks[0][:2] == ["gencore_capture", "native_capture"]
+
+
+@needs("root", "gcc")
+def test_source_lines_are_those_of_the_archive(
+    environment: Path, other_root: OtherRoot, tmp_path: Path
+) -> None:
+    """The other machine has a file of the same path, whose lines are others."""
+    archive = capture(environment, tmp_path, "memory")
+    source = tmp_path / "test_sample.py"
+    changed = other_root.folder / source.relative_to("/")
+    changed.parent.mkdir(parents=True)
+    changed.write_text("".join(f"changed_line({line!r})\n" for line in SAMPLE.splitlines()))
+    with tarfile.open(archive) as file:
+        has_commands = any(name.endswith("-gdb.py") for name in file.getnames())
+
+    there = other_root.put(archive)
+    outputs = [other_root.run("gencore", "stacks", there)]
+    if has_commands:
+        listing = ["-ex", "thread apply all py-list"]
+        outputs.append(
+            other_root.run("gencore", "debug", "--batch", "--trust-archive", there, "--", *listing)
+        )
+
+    for output in outputs:
+        assert "with lock:" in output
+        assert "changed_line" not in output

@@ -183,6 +183,7 @@ FLAKY = """
 """
 
 
+@pytest.mark.field
 @pytest.mark.parametrize(
     ("options", "status"),
     [

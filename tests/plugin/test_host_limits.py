@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.field
+
 FAILS = "def test_x():\n    assert 0\n"
 FILLED = "import os\nballast = os.urandom(8 << 20)\n" + FAILS
 LEAKS = """

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from gencore_archives import read_manifest
 from lean_runs import base_arguments
+from lxml import etree
+from projects import QUICK, Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +92,27 @@ def test_the_size_of_all_archives_is_limited(
     (archive,) = find_archives().values()
     assert archive.stat().st_size < 100 << 20
     result.stdout.fnmatch_lines(["*--gencore-max-size*"])
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+@pytest.mark.parametrize("end", ["assert 0", "ctypes.string_at(8)"], ids=["fails", "crashes"])
+def test_stacks_are_kept_of_an_archive_that_is_too_large(
+    tmp_path: Path, workers: list[str], end: str
+) -> None:
+    project = Project(tmp_path)
+    project.write(test_a=f"import ctypes\ndef test_x():\n    {end}\n")
+
+    ended = project.run(*QUICK, "--gencore-max-size=1MB", "--junitxml=j.xml", *workers)
+
+    project.close()
+    reason = "no core archive: the archives of this run would be larger than 1.0 MB: 0 B are finished"
+    junit = str(etree.fromstring((tmp_path / "j.xml").read_bytes()).xpath("string()"))
+    assert reason in ended.out + ended.err
+    is_crash_report = bool(workers) and end != "assert 0"  # pytest writes it when the worker dies
+    assert is_crash_report or reason in junit
+    for text in (ended.out + ended.err, junit):
+        assert f'test_a.py", line 3, in test_x\n    {end}\n' in text
+    assert not (tmp_path / "gencore-artifacts").exists() or not project.find_archives()
 
 
 def start_session(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:

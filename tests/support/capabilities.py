@@ -68,6 +68,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "py-spy": lambda: find_python_program("py-spy") is not None,
     "bubblewrap": lambda: find_bubblewrap() is not None,
     "landlock": has_landlock,
+    "bindfs": lambda: has_program("bindfs") and os.access("/dev/fuse", os.R_OK | os.W_OK),
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,

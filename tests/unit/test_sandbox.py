@@ -146,6 +146,15 @@ def test_what_a_sandbox_shows(folder_and_hidden: tuple[str, list[str]]) -> None:
 
 
 @needs("landlock")
+def test_landlock_keeps_of_path_what_may_be_opened(tmp_path: Path) -> None:
+    path = f"{tmp_path}/bin:/usr/bin:/bin:/usr/binaries:{tmp_path}/mine/bin:relative"
+
+    done = run(landlocked(["/bin/sh", "-c", "echo $PATH"], [*SYSTEM, *LINKS, f"{tmp_path}/mine"]), PATH=path)
+
+    assert done.output.decode() == f"/usr/bin:/bin:{tmp_path}/mine/bin\n"
+
+
+@needs("landlock")
 @pytest.mark.timeout(60)
 def test_what_landlock_allows(folder_and_hidden: tuple[str, list[str]], tmp_path: Path) -> None:
     folder, hidden = folder_and_hidden

@@ -101,6 +101,26 @@ def test_one_format_of_sizes(size: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("100MB", "100.0 MB"),
+        ("128MB", "128.0 MB"),
+        ("1.5GB", "1.5 GB"),
+        ("1250MB", "1250.0 MB"),
+        ("30MiB", "30.0 MiB"),
+        ("4GiB", "4.0 GiB"),
+        ("1.5GiB", "1.5 GiB"),
+        ("64k", "64.0 KiB"),
+        ("1000000", "1.0 MB"),
+        ("1234567", "1.2 MiB"),
+        ("100", "100 B"),
+    ],
+)
+def test_limits_are_shown_in_the_unit_that_was_given(text: str, shown: str) -> None:
+    assert units.format_limit(units.parse_size(text)) == shown
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0.1234, "0.123 s"),

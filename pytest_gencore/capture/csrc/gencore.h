@@ -315,6 +315,7 @@ struct gencore_snapshot {
     int work_fd; /* its working directory, where a relative core_pattern puts the core */
     uint64_t core_filter;
     uint32_t page_size;
+    int is_awaited; /* a dying process waits for it: it keeps its priority */
     /* For the copy that crashes: pages that exist already, so that its memory is that of the
      * snapshot. */
     void *crash_stack_top;
@@ -324,8 +325,8 @@ struct gencore_snapshot {
  */
 _Noreturn int gencore_snapshot_main(void *snapshot);
 
-/* Lower the calling process's priority, so that tests go first. Not before the threads go on again.
- */
+/* Lower the calling process's priority, so that tests go first. Not before the threads go on again;
+ * and not for a process that waits for it. */
 void gencore_lower_priority(void);
 
 /* Close every file descriptor from `first` on. */

@@ -209,12 +209,15 @@ collector_main(void *argument)
         .work_fd = files.work,
         .core_filter = capture->request->core_filter,
         .page_size = capture->page_size,
+        .is_awaited = capture->request->hold_ns > 0,
         .crash_stack_top = capture->stack_tops[GENCORE_STACK_MIDDLE],
     };
     if (take_snapshot(capture, &snapshot) < 0) {
         goto failed;
     }
-    gencore_lower_priority();
+    if (!snapshot.is_awaited) {
+        gencore_lower_priority();
+    }
     error = write_handover(capture, files.handover);
     if (error == 0) {
         error = arrange_files(&files, capture->record.has_stderr);

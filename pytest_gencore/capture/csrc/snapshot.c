@@ -326,7 +326,9 @@ gencore_snapshot_main(void *argument)
     /* A process that gave up privileges is not dumpable, and then neither its core nor its maps can
      * be had. */
     (void)raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
-    gencore_lower_priority();
+    if (!snapshot->is_awaited) {
+        gencore_lower_priority();
+    }
     (void)raw3(SYS_dup3, snapshot->command_fd, COMMAND_FD, 0);
     (void)raw3(SYS_dup3, snapshot->reply_fd, REPLY_FD, 0);
     send_status(snapshot);

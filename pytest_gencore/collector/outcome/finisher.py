@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
-from pytest_gencore.collector.log import log
+from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
@@ -106,6 +106,7 @@ class Finisher:
                 (self._folder / CLOSED.named()).touch(mode=0o600)
         name = self._handover.context.run.run_folder
         if not is_awaited(self._folder, name):
+            close_log()
             sweep(self._folder, self._handover.directory / name)
 
     def _discard(self) -> None:
