@@ -6,7 +6,7 @@ depend on what a test has patched; this package prepares it while everything is 
 
 from __future__ import annotations
 
-from pytest_gencore.capture.engine import CaptureEngine, PreparedCaptures
+from pytest_gencore.capture.engine import CaptureEngine, PreparedCapture
 from pytest_gencore.methods import Method
 from pytest_gencore.request.model import Capture, CaptureRequest, Threads
 from pytest_gencore.run.folder import new_run_id
@@ -17,7 +17,7 @@ __all__ = [
     "CaptureEngine",
     "CaptureRequest",
     "Method",
-    "PreparedCaptures",
+    "PreparedCapture",
     "Threads",
     "Trigger",
     "new_run_id",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.util
 import os
 import platform
@@ -12,15 +11,15 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
-from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_test
+from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_name
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.files import CLAIM, QUOTA
+from pytest_gencore.run.files import QUOTA
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
@@ -45,9 +44,6 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa:
 
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
-
-_CLAIM = CLAIM.named("%s")
-"""Once: the name is made twice a test."""
 
 HOLD_SECONDS = 600.0
 """How long a process stands still for its collector at most, if memory is short."""
@@ -114,13 +110,13 @@ class CaptureEngine:
         The archive is finished later, see ``Run``. Raises ``CaptureError``; the process is unharmed in any
         case.
         """
-        claim = claim_name(request, request.nodeid)
         result = self.native.capture(
             self.plan,
-            self.writer.encode(request, claim=claim, stacks=_python_stacks()),
+            self.writer.encode(request, stacks=_python_stacks()),
+            encode_name(request.nodeid),
             request.core_filter,
             request.threads == "all",
-            claim,
+            find_claim(request),
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
         )
         return self.read_result(request, CaptureResult(*result))
@@ -163,37 +159,35 @@ class CaptureEngine:
             message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
         raise CaptureError(message, help_text=find_help(stage, result.error))
 
-    def prepare_captures(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCaptures:
-        """Return what prepares captures by a signal handler: of a crash, or at a deadline.
+    def prepare_capture(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCapture:
+        """Prepare a capture by a signal handler: of a crash, or at a deadline.
 
         ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
         which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
-        count: the test is named later, phase and attempt are those of ``set_test_phase``.
+        count: they are those of ``set_test`` and ``set_test_phase``.
         """
-        return PreparedCaptures(self, request, await_seconds)
+        standby = self.native.prepare_standby(
+            self.plan,
+            self.writer.prepare(request, exits=await_seconds > 0),
+            request.core_filter,
+            request.threads == "all",
+            find_claim(request),
+            await_seconds > 0 or TRIGGERS[request.trigger].may_go_on,
+            await_seconds,
+        )
+        return PreparedCapture(request, standby)
 
     def _describe_stage(self, stage: Stage) -> str:
         what, _ = STAGES[stage]
         return what.format(**self._messages)
 
 
-class PreparedCaptures:
-    """Prepares a capture for every test, whether it will be taken or not: in a few microseconds each."""
+class PreparedCapture(NamedTuple):
+    """A capture that a signal handler may make, of whichever test runs then."""
 
-    def __init__(self, engine: CaptureEngine, request: CaptureRequest, await_seconds: float) -> None:
-        self.request = request
-        self._prepare = engine.native.prepare_standby
-        self._text = engine.writer.prepare(request, exits=await_seconds > 0)
-        tells = await_seconds > 0 or TRIGGERS[request.trigger].may_go_on
-        self._plan = engine.plan
-        self._flags = (request.core_filter, request.threads == "all")
-        self._end = (tells, await_seconds)
-
-    def prepare(self, nodeid: str | None) -> Standby:
-        """Return the standby for one test, None: between tests. A handler must be able to use it as it is."""
-        claim = claim_name(self.request, nodeid)
-        text = self._text + encode_test(nodeid, claim)
-        return self._prepare(self._plan, text, *self._flags, claim, *self._end)  # type: ignore[no-any-return]
+    request: CaptureRequest
+    standby: Standby
+    """What the handler uses, as it is."""
 
 
 def _load_extension() -> Any:
@@ -240,17 +234,13 @@ def _describe_run(directory: Path, run_id: str, *, max_bytes: int, session: Sess
     )
 
 
-def claim_name(request: CaptureRequest, nodeid: str | None) -> str | None:
-    """Return the file in the run's folder that only one capture of this test can make.
+def find_claim(request: CaptureRequest) -> str | None:
+    """Return with what only one capture of each test is made; None if there may be several: on request.
 
-    What belongs to no test counts as one: all workers crash in the same module that they import. None if
-    there may be several: on request.
+    What belongs to no test counts as one: all workers crash in the same module that they import.
     """
     claim = TRIGGERS[request.trigger].claim
-    if claim is None:
-        return None
-    key = claim + (f"{request.worker_id} {nodeid or ''}" if request.once_a_worker else nodeid or "")
-    return _CLAIM % (hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=12).hexdigest(),)
+    return claim if claim is None or not request.once_a_worker else f"{claim}{request.worker_id} "
 
 
 def _find_pystack() -> str | None:

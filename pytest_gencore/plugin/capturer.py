@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.plugin.options import has_marker
 from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Capturer:
             self._stderr_fd = -1
 
     def settings_for(self, item: pytest.Item) -> Settings:
-        """Return the settings of one test."""
-        return apply_marker(self.settings, read_marker(item))
+        """Return the settings of one test: for most, those of the run."""
+        return apply_marker(self.settings, read_marker(item)) if has_marker(item) else self.settings
 
     def make_request(
         self, trigger: Trigger, settings: Settings, item: pytest.Item | None, **details: Any

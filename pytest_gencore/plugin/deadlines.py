@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture
 
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
@@ -97,17 +97,17 @@ class Deadlines:
             and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is not None
         )
 
-    def set_own(self, seconds: float, request: CaptureRequest, standby: object, *, exits: bool) -> None:
+    def set_own(self, seconds: float, prepared: PreparedCapture, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
-        self._own_request = request
-        self.clock = DeadlineClock(self._native, seconds, standby, exits=exits)
+        self._own_request = prepared.request
+        self.clock = DeadlineClock(self._native, seconds, prepared.standby, exits=exits)
 
-    def set_pytest_timeout(self, seconds: float, request: CaptureRequest, standby: object) -> None:
+    def set_pytest_timeout(self, seconds: float, prepared: PreparedCapture) -> None:
         """Capture a little before pytest-timeout ends the test or the process."""
-        self._other_request = request
+        self._other_request = prepared.request
         lead = min(LEAD_SECONDS, seconds / 2)
         try:
-            self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, standby, False)
+            self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, prepared.standby, False)
         except OSError:  # no signal is free
             return
         self._is_other_set = True

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
 
 DEBUGGER_MODULES = ("bdb", "debugpy", "ipdb", "pdb", "pudb", "pydev")
 """Start of the names of modules whose trace function is a debugger's, unlike that of coverage."""
+
+_monitoring: Any = getattr(sys, "monitoring", None)
+"""Since CPython 3.12."""
 
 
 def is_traced() -> bool:
@@ -28,9 +31,10 @@ def is_debugging_asked_for(config: pytest.Config) -> bool:
 
 def is_debugging() -> bool:
     """Return whether a person may be looking at the test in a debugger of Python, however it was started."""
-    monitoring = getattr(sys, "monitoring", None)
-    if monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID):
+    if _monitoring is not None and _monitoring.get_tool(_monitoring.DEBUGGER_ID):
         return True
     trace = sys.gettrace()
+    if trace is None:
+        return False
     module = getattr(trace, "__module__", None) or getattr(type(trace), "__module__", "")
-    return trace is not None and str(module).startswith(DEBUGGER_MODULES)
+    return str(module).startswith(DEBUGGER_MODULES)

@@ -31,7 +31,7 @@ class CrashHandlers:
             self._adopt_trace()
 
     def install(self, standby: object) -> None:
-        """Capture crashes with ``standby``, a result of ``PreparedCaptures.prepare``.
+        """Capture crashes with ``standby``, that of a ``PreparedCapture``.
 
         Called for each test: a test may have displaced the handlers.
         """

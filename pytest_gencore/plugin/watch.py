@@ -14,11 +14,12 @@ from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
+from pytest_gencore.request.context import NO_TEST, encode_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCaptures, Trigger
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture, Trigger
     from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
@@ -44,18 +45,20 @@ class Watch:
         self._make_request = make_request
         self._engine = engine
         self._native: Any = engine.native
+        self._set_test = engine.native.set_test
         self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
         self._on_fail = settings.on_fail
-        self._prepared: dict[tuple[object, ...], PreparedCaptures] = {}
-        self._no_test = self._prepare_crash(None, settings)
+        self._prepared: dict[tuple[object, ...], PreparedCapture] = {}
+        self._no_test = self._prepare_crash(settings).standby
         self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
         self._nodeid: str | None = None
         self._item: pytest.Item | None = None
         """The running test, if it is watched; None if nothing of it asks for captures."""
+        self._attempt = 1
         self._is_test_armed = False
         self._has_own_fixtures = False
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
@@ -82,6 +85,7 @@ class Watch:
         if item is not self._running:
             self._begin(item)  # a plugin has run the protocol by itself
         self._has_own_fixtures = False
+        self._attempt = getattr(item, "execution_count", 1)
         self._enter(item, Phase.SETUP)
 
     @pytest.hookimpl(tryfirst=True)
@@ -142,14 +146,9 @@ class Watch:
         seconds = settings.timeout or 0
         if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
-        prepared = self._find_prepared(
-            "timeout",
-            self._settings_for(item),
-            ends_alone=False,
-            deadline_seconds=seconds,
-            deadline_source="pytest-timeout",
+        self.deadlines.set_pytest_timeout(
+            seconds, self._prepare_timeout(self._settings_for(item), seconds, "pytest-timeout")
         )
-        self.deadlines.set_pytest_timeout(seconds, prepared.request, prepared.prepare(item.nodeid))
         result = yield
         self.deadlines.hold_pytest_timeout(item)
         return result
@@ -175,21 +174,12 @@ class Watch:
             return
         self._item = item
         self._is_test_armed = settings.on_fail
+        self._set_test(encode_name(self._nodeid))
         if settings.on_fail:
-            self._handlers.install(self._prepare_crash(self._nodeid, settings))
+            self._handlers.install(self._prepare_crash(settings).standby)
         if settings.timeout is not None and not self._is_debugging():
-            self._set_own_deadline(settings, settings.timeout)
-
-    def _set_own_deadline(self, settings: Settings, seconds: float) -> None:
-        prepared = self._find_prepared(
-            "timeout",
-            settings,
-            ends_alone=self._local and self._exits,
-            deadline_seconds=seconds,
-            deadline_source="gencore",
-        )
-        standby = prepared.prepare(self._nodeid)
-        self.deadlines.set_own(seconds, prepared.request, standby, exits=self._exits)
+            prepared = self._prepare_timeout(settings, settings.timeout, "gencore")
+            self.deadlines.set_own(settings.timeout, prepared, exits=self._exits)
 
     def _end(self) -> None:
         self._running = self._nodeid = None
@@ -197,7 +187,7 @@ class Watch:
             return
         self._item = None
         self.deadlines.clear()
-        self._set_phase(Phase.NONE, 0)
+        self._set_test(NO_TEST)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
         elif self._is_test_armed:
@@ -206,26 +196,42 @@ class Watch:
 
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
-            self._set_phase(phase, getattr(item, "execution_count", 1))
+            self._set_phase(phase, self._attempt)
             if self.deadlines.clock is not None:
                 self.deadlines.clock.start()
 
-    def _prepare_crash(self, nodeid: str | None, settings: Settings) -> object:
-        return self._find_prepared("crash", settings, ends_alone=self._local).prepare(nodeid)
+    def _prepare_crash(self, settings: Settings) -> PreparedCapture:
+        key = ("crash", settings.method, settings.threads)
+        return self._prepared.get(key) or self._prepare(key, "crash", settings, ends_alone=self._local)
 
-    def _find_prepared(
-        self, trigger: Trigger, settings: Settings, *, ends_alone: bool, **details: Any
-    ) -> PreparedCaptures:
-        """Return what prepares the same capture for one test after the other."""
-        key = (trigger, settings.method, settings.threads, *details.values())
-        if key not in self._prepared:
-            if trigger == "timeout":
-                import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
-            request = self._make_request(trigger, settings, None, **details)
-            self._prepared[key] = self._engine.prepare_captures(
-                request, await_seconds=AWAIT_SECONDS if ends_alone else 0
-            )
-        return self._prepared[key]
+    def _prepare_timeout(self, settings: Settings, seconds: float, source: str) -> PreparedCapture:
+        key = (source, settings.method, settings.threads, seconds)
+        return self._prepared.get(key) or self._prepare(
+            key,
+            "timeout",
+            settings,
+            ends_alone=source == "gencore" and self._local and self._exits,
+            deadline_seconds=seconds,
+            deadline_source=source,
+        )
+
+    def _prepare(
+        self,
+        key: tuple[object, ...],
+        trigger: Trigger,
+        settings: Settings,
+        *,
+        ends_alone: bool,
+        **details: Any,
+    ) -> PreparedCapture:
+        """Prepare a capture, once for all tests with these settings."""
+        if trigger == "timeout":
+            import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
+        request = self._make_request(trigger, settings, None, **details)
+        self._prepared[key] = prepared = self._engine.prepare_capture(
+            request, await_seconds=AWAIT_SECONDS if ends_alone else 0
+        )
+        return prepared
 
     def _is_debugging(self) -> bool:
         return self._is_debugged or is_debugging()

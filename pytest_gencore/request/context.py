@@ -11,7 +11,10 @@ from typing import Any, Final, NamedTuple
 from pytest_gencore.request.model import CaptureRequest
 
 _encode = json.JSONEncoder(ensure_ascii=True).encode
+_quote = json.encoder.encode_basestring_ascii
 """Made beforehand: a test may have patched ``json``."""
+NO_TEST: Final = "null"
+"""Where the name of a test stands otherwise."""
 
 
 class ThreadStack(NamedTuple):
@@ -81,37 +84,38 @@ class CaptureContext:
 
 
 class ContextWriter:
-    """Encodes contexts of one run, without a call that a test could have patched."""
+    """Encodes contexts of one run, without a call that a test could have patched.
+
+    Each text ends where ``encode_name`` of the test must follow; the extension adds that and the claim.
+    """
 
     def __init__(self, run: RunContext) -> None:
         self._run = _encode(_describe_run(run))
 
-    def encode(self, request: CaptureRequest, *, claim: str | None, stacks: list[ThreadStack]) -> bytes:
+    def encode(self, request: CaptureRequest, *, stacks: list[ThreadStack]) -> bytes:
         """Return the text of a capture that is made now."""
-        head = self._encode_head(request, by_handler=False, exits=False, stacks=stacks)
-        return head + encode_test(request.nodeid, claim)
+        return self._encode(request, by_handler=False, exits=False, stacks=stacks)
 
     def prepare(self, request: CaptureRequest, *, exits: bool) -> bytes:
-        """Return the text of a capture that a signal handler may make, up to what ``encode_test`` adds."""
-        return self._encode_head(request, by_handler=True, exits=exits, stacks=[])
+        """Return the text of a capture that a signal handler may make."""
+        return self._encode(request, by_handler=True, exits=exits, stacks=[])
 
-    def _encode_head(
+    def _encode(
         self, request: CaptureRequest, *, by_handler: bool, exits: bool, stacks: list[ThreadStack]
     ) -> bytes:
         fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks}
         parts = (f'"run": {self._run}', f'"request": {_encode(_describe_request(request))}')
         own = _encode(fields)[1:-1]
-        return f"{{{', '.join((*parts, own))}, ".encode("ascii")
+        return f'{{{", ".join((*parts, own))}, "nodeid": '.encode("ascii")
 
 
-def encode_test(nodeid: str | None, claim: str | None) -> bytes:
-    """Return the end of the text: which test it is; made for each test. A claim needs no escapes."""
-    shown = "null" if claim is None else f'"{claim}"'
-    return f'"nodeid": {_encode(nodeid)}, "claim": {shown}}}'.encode("ascii")
+def encode_name(nodeid: str | None) -> str:
+    """Return which test it is, None: no test; made for each test."""
+    return NO_TEST if nodeid is None else _quote(nodeid)
 
 
 def decode_context(text: bytes) -> CaptureContext:
-    """Return what ``ContextWriter`` has encoded."""
+    """Return what ``ContextWriter`` has encoded, with what the extension added."""
     data: dict[str, Any] = json.loads(text)
     run: dict[str, Any] = data["run"]
     directory = Path(os.fsdecode(run["directory"].encode("latin-1")))

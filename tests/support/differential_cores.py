@@ -15,7 +15,7 @@ from subjects import open_archived_core
 from pytest_gencore.capture import CaptureRequest, engine, new_run_id
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
-from pytest_gencore.request.context import ContextWriter, SessionContext, encode_test
+from pytest_gencore.request.context import ContextWriter, SessionContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.run import Run
 
@@ -67,7 +67,7 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
         run = engine._describe_run(directory, run_id, max_bytes=0, session=SessionContext())
         writer = ContextWriter(dataclasses.replace(run, executable=str(program)))
         texts.append(folder / method)
-        texts[-1].write_bytes(writer.prepare(request, exits=False) + encode_test(None, None))
+        texts[-1].write_bytes(writer.prepare(request, exits=False) + b'null, "claim": null}')
     command: list[str | Path] = [
         program,
         hex(core_filter),

@@ -31,13 +31,12 @@ class Dying:
         self.engine = CaptureEngine(Path(directory), self.run_id, stderr_fd=stderr_fd, session=session)
         faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
         assert _native.adopt_trace(signal.SIGUSR2, 0)
+        _native.set_test('"test_a.py::test_a"')
         _native.set_test_phase(Phase.CALL, 1)
 
     def arm(self, trigger, await_seconds=50, **options):
-        request = CaptureRequest(
-            trigger=trigger, core_filter=0x11, nodeid="test_a.py::test_a", **options
-        )
-        return self.engine.prepare_captures(request, await_seconds=await_seconds).prepare(request.nodeid)
+        request = CaptureRequest(trigger=trigger, core_filter=0x11, **options)
+        return self.engine.prepare_capture(request, await_seconds=await_seconds).standby
 
     def watch_crashes(self, **options):
         _native.set_crash_standby(self.arm("crash", **options))

@@ -104,16 +104,6 @@ class FakeNative:
         return lambda *_: None
 
 
-class FakePreparedCaptures:
-    """Nothing can use them."""
-
-    def __init__(self, request: capture.CaptureRequest) -> None:
-        self.request = request
-
-    def prepare(self, nodeid: str | None) -> None:
-        pass
-
-
 class FakeEngine:
     """Writes at once what the real one lets a collector write."""
 
@@ -139,10 +129,10 @@ class FakeEngine:
         if MODE == "unavailable":
             raise UnavailableError("no extension", help_text="install a wheel")
 
-    def prepare_captures(
+    def prepare_capture(
         self, request: capture.CaptureRequest, *, await_seconds: float = 0
-    ) -> FakePreparedCaptures:
-        return FakePreparedCaptures(request)
+    ) -> capture.PreparedCapture:
+        return capture.PreparedCapture(request, None)  # type: ignore[arg-type]
 
     def is_full(self) -> bool:
         return False

@@ -199,8 +199,8 @@ gencore_forget_handlers(void)
 int
 gencore_is_crashing(void)
 {
-    return watch.owner == raw0(SYS_getpid)
-           && __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) != 0;
+    return __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) != 0
+           && watch.owner == raw0(SYS_getpid);
 }
 
 void

@@ -226,6 +226,9 @@ gencore_deadline_fired(unsigned int which, struct gencore_result *result)
 {
     const struct deadline *deadline = &deadlines.all[which];
 
+    if (!deadline->fired || deadline->owner != raw0(SYS_getpid)) {
+        return GENCORE_NOT_FIRED;
+    }
     *result = deadline->result;
-    return deadline->owner == raw0(SYS_getpid) ? deadline->fired : GENCORE_NOT_FIRED;
+    return deadline->fired;
 }

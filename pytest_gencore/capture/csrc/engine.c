@@ -17,6 +17,7 @@ static struct {
     int prepared;
     int64_t ident_offset;
     uint64_t test_phase;            /* attempt << 32 | enum gencore_phase: one store */
+    const char *test;               /* see gencore_set_test() */
     struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
     const struct gencore_trace *trace;
     uint32_t owner;       /* thread that captures; futex; 0: nobody */
@@ -172,7 +173,8 @@ describe_caller(struct gencore_capture *capture)
         .registers = GENCORE_REGISTERS,
         .pid = capture->pid,
         .tid = capture->tid,
-        .text_size = capture->request->text_size,
+        .text_size = capture->request->text_size + safe_length(capture->request->test)
+                     + safe_length(capture->text_end),
         .core_filter = capture->request->core_filter,
         .started_ns = safe_now(CLOCK_REALTIME),
         .trace_function = (uint64_t)(uintptr_t)trace->function,
@@ -271,6 +273,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     capture->pid = (int32_t)raw0(SYS_getpid);
     capture->tid = (int32_t)tid;
     capture->result.pid = capture->pid;
+    gencore_name_claim(capture);
     describe_caller(capture);
     capture->calling.sigmask = before;
     if (request->context) {
@@ -307,6 +310,14 @@ gencore_set_test_phase(enum gencore_phase phase, int32_t attempt)
 {
     __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase,
                      __ATOMIC_RELEASE);
+}
+
+int
+gencore_set_test(const char *test)
+{
+    gencore_set_test_phase(GENCORE_PHASE_NONE, 0);
+    __atomic_store_n(&engine.test, test, __ATOMIC_SEQ_CST);
+    return gencore_is_crashing();
 }
 
 void
@@ -353,6 +364,7 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
 {
     struct gencore_request request = standby->request;
 
+    request.test = __atomic_load_n(&engine.test, __ATOMIC_SEQ_CST);
     request.open_signals = open_signals;
     request.info = info;
     request.context = context;

@@ -66,13 +66,14 @@ struct gencore_plan {
 };
 
 struct gencore_request {
-    const char *text; /* JSON for the collector */
+    const char *text; /* JSON for the collector, up to the test's name */
     uint64_t text_size;
+    const char *test; /* JSON of that name, "null" between tests; NULL: the text is whole */
     uint64_t core_filter;
     int stop_threads;   /* 0: only the calling thread's registers */
     int64_t hold_ns;    /* stand still until the collector has ended, at most that long */
     int hand_on_stderr; /* the collector gets plan->stderr_fd */
-    const char *claim;  /* a file in the run's folder that one capture only may make, or NULL */
+    const char *claim;  /* only one capture of the test with the same claim is made; NULL: any */
     gencore_sigset open_signals; /* may come meanwhile; their handlers must return */
     const siginfo_t *info;       /* the signal behind it, or NULL */
     void *context; /* of that signal's handler, for the registers of the calling thread, or NULL */
@@ -105,6 +106,8 @@ struct gencore_capture {
     struct gencore_record record;
     struct gencore_result result;
     void *stack_tops[GENCORE_STACKS];
+    char claim[64];     /* name of the file that only one capture can make; empty: none */
+    char text_end[128]; /* of the text, behind the test's name */
     uint32_t page_size;
     uint32_t sequence;    /* SEQ of the last archive name of this process */
     uint32_t middle_done; /* futex: the middle helper is about to end */
@@ -137,6 +140,12 @@ int gencore_capture(const struct gencore_plan *plan, const struct gencore_reques
  */
 void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
 
+/*
+ * Which test runs, for captures by a handler: as in a request; and no phase of it has begun. What
+ * is given stays the caller's. Returns whether a handler may still be reading the one before.
+ */
+int gencore_set_test(const char *test);
+
 /* A function that writes Python stacks to standard error when called with a signal; see
  * faulthandler. */
 struct gencore_trace {
@@ -149,8 +158,8 @@ struct gencore_trace {
 void gencore_set_trace(const struct gencore_trace *trace);
 
 /*
- * What a handler captures with: made before, and not changed as long as a handler can see it. The
- * request's hold_ns is how long a dying process waits for its collector.
+ * What a handler captures with, whichever test runs: made before, and not changed as long as a
+ * handler can see it. The request's hold_ns is how long a dying process waits for its collector.
  */
 struct gencore_standby {
     const struct gencore_plan *plan;
@@ -237,6 +246,11 @@ int gencore_note(const void *data, uint64_t size);
  */
 void gencore_find_journal(uint64_t *address, uint64_t *size);
 
+/* ---- claims.c --------------------------------------------------------------------- */
+
+/* Fill in the capture's claim and text_end. */
+void gencore_name_claim(struct gencore_capture *capture);
+
 /* ---- runfiles.c ------------------------------------------------------------------- */
 
 /* What the collector-to-be holds; -1 if not. All close-on-exec until they get their fixed numbers.
@@ -251,7 +265,7 @@ struct gencore_files {
     int commands[2]; /* pipe: collector to snapshot */
     int replies[2];  /* pipe: snapshot to collector */
     int handover;
-    int claimed; /* whether the request's claim is ours */
+    int claimed; /* whether the capture's claim is ours */
 };
 #define GENCORE_NO_FILES                                                               \
     (struct gencore_files)                                                             \

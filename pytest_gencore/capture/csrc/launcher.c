@@ -122,6 +122,7 @@ write_handover(struct gencore_capture *capture, int fd)
 {
     struct gencore_threads *threads = capture->threads;
     struct gencore_record *record = &capture->record;
+    const struct gencore_request *request = capture->request;
     long error;
 
     record->thread_count = 1;
@@ -146,7 +147,9 @@ write_handover(struct gencore_capture *capture, int fd)
             return error;
         }
     }
-    if ((error = safe_write_all(fd, capture->request->text, capture->request->text_size)) < 0) {
+    if ((error = safe_write_all(fd, request->text, request->text_size)) < 0
+        || (error = safe_write_all(fd, request->test, safe_length(request->test))) < 0
+        || (error = safe_write_all(fd, capture->text_end, safe_length(capture->text_end))) < 0) {
         return error;
     }
     return raw3(SYS_lseek, fd, 0, 0);

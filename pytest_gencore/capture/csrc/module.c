@@ -155,13 +155,16 @@ native_result(const struct gencore_result *result)
                          (int)result->pid, (int)result->collector_pid, (int)result->snapshot_pid);
 }
 
-PyDoc_STRVAR(capture_doc,
-             "capture(plan, text, core_filter, stop_threads, claim, hold_seconds, /)\n--\n\n"
-             "Snapshot this process and start its collector.\n\n"
-             "hold_seconds: keep all threads where they are until the collector has ended, at most "
-             "that long.\n"
-             "Returns (stage, errno, name, pid, collector_pid, snapshot_pid); stage 0 is success.\n"
-             "Keeps the GIL, so that the interpreter in the snapshot is at rest.");
+PyDoc_STRVAR(
+    capture_doc,
+    "capture(plan, text, test, core_filter, stop_threads, claim, hold_seconds, /)\n--\n\n"
+    "Snapshot this process and start its collector.\n\n"
+    "test: JSON of the test's name. claim: only one capture of the test with the same one is "
+    "made; None: any.\n"
+    "hold_seconds: keep all threads where they are until the collector has ended, at most "
+    "that long.\n"
+    "Returns (stage, errno, name, pid, collector_pid, snapshot_pid); stage 0 is success.\n"
+    "Keeps the GIL, so that the interpreter in the snapshot is at rest.");
 
 static PyObject *
 native_capture(PyObject *module, PyObject *args)
@@ -174,7 +177,7 @@ native_capture(PyObject *module, PyObject *args)
     double hold_seconds;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OSKpzd:capture", &capsule, &text, &core_filter,
+    if (!PyArg_ParseTuple(args, "OSsKpzd:capture", &capsule, &text, &request.test, &core_filter,
                           &request.stop_threads, &request.claim, &hold_seconds)
         || native_bytes(text, &request.text, &request.text_size) < 0) {
         return NULL;
@@ -305,6 +308,7 @@ native_exec(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "captures work in the main interpreter only");
         return -1;
     }
+    (void)gencore_set_test("null"); /* until somebody says which */
     return PyModule_AddFunctions(module, native_trigger_methods);
 }
 

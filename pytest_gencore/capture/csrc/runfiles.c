@@ -243,13 +243,12 @@ take_slot(struct gencore_capture *capture, const struct gencore_files *files)
 static int
 take_claim(struct gencore_capture *capture, struct gencore_files *files)
 {
-    const char *claim = capture->request->claim;
     int error;
 
-    if (!claim) {
+    if (!capture->claim[0]) {
         return 0;
     }
-    error = make_mark(files->run, claim);
+    error = make_mark(files->run, capture->claim);
     if (error == 0) {
         files->claimed = 1;
         return 0;
@@ -257,7 +256,7 @@ take_claim(struct gencore_capture *capture, struct gencore_files *files)
     if (error != -EEXIST) {
         return gencore_fail(capture, GENCORE_STAGE_FILES, error);
     }
-    count_refusal(files->run, claim);
+    count_refusal(files->run, capture->claim);
     return gencore_fail(capture, GENCORE_STAGE_CLAIMED, error);
 }
 
@@ -369,7 +368,7 @@ gencore_remove_files(struct gencore_capture *capture, const struct gencore_files
             (void)raw3(SYS_unlinkat, files->run, file_name, 0);
         }
         if (files->claimed) {
-            (void)raw3(SYS_unlinkat, files->run, capture->request->claim, 0);
+            (void)raw3(SYS_unlinkat, files->run, capture->claim, 0);
         }
         name_with(file_name, sizeof(file_name), name, ".json");
         (void)raw3(SYS_unlinkat, files->run, file_name, 0);

@@ -45,6 +45,18 @@ safe_put(struct safe_text *text, const char *source)
     *text->at = '\0';
 }
 
+/* Bytes of a text; 0 for NULL. */
+static inline uint64_t
+safe_length(const char *text)
+{
+    uint64_t length = 0;
+
+    while (text && text[length]) {
+        length++;
+    }
+    return length;
+}
+
 static inline void
 safe_put_number(struct safe_text *text, uint64_t number, int width)
 {

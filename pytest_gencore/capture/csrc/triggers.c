@@ -17,7 +17,7 @@ struct standby {
 };
 
 /* What handlers use: references of ours. */
-static PyObject *crash_standby, *deadline_standby[GENCORE_DEADLINES];
+static PyObject *test_name, *crash_standby, *deadline_standby[GENCORE_DEADLINES];
 
 static void
 standby_destructor(PyObject *capsule)
@@ -36,7 +36,8 @@ PyDoc_STRVAR(prepare_standby_doc,
              "prepare_standby(plan, text, core_filter, stop_threads, claim, hand_on_stderr, "
              "await_seconds, /)\n"
              "--\n\n"
-             "Copy what a signal handler captures with and return it as an opaque object.");
+             "Copy what a signal handler captures with, whichever test runs, and return it as an "
+             "opaque object.");
 
 static PyObject *
 native_prepare_standby(PyObject *module, PyObject *args)
@@ -103,6 +104,25 @@ hold(PyObject **held, PyObject *capsule)
     Py_INCREF(capsule);
     *held = capsule;
     Py_XDECREF(before);
+}
+
+PyDoc_STRVAR(set_test_doc, "set_test(test, /)\n--\n\n"
+                           "Say which test runs: JSON of its name. No phase of it has begun.");
+
+static PyObject *
+native_set_test(PyObject *module, PyObject *test)
+{
+    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+
+    (void)module;
+    if (!text) {
+        return NULL;
+    }
+    if (gencore_set_test(text)) {
+        Py_XINCREF(test_name); /* a handler may be reading it: never freed */
+    }
+    hold(&test_name, test);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(set_crash_standby_doc, "set_crash_standby(standby, /)\n--\n\n"
@@ -261,6 +281,7 @@ native_deadline_fired(PyObject *module, PyObject *which)
 
 PyMethodDef native_trigger_methods[] = {
     {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
+    {"set_test", native_set_test, METH_O, set_test_doc},
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
     {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},

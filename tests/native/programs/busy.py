@@ -113,7 +113,7 @@ def main() -> None:
         ready.acquire()
     plan = _native.prepare([b"/bin/true"], [], os.fsencode(DIRECTORY), b".run", [b""] * len(Stage), -1, -1)
     for _ in range(CAPTURES):
-        stage, error, *_rest = _native.capture(plan, b"{}", 0, True, None, 0.0)
+        stage, error, *_rest = _native.capture(plan, b"", "{}", 0, True, None, 0.0)
         assert stage == 0, (stage, error)
     futures = [
         create_core(DIRECTORY, method="memory", core_filter=1) for _ in range(5 if sys.argv[4:] else 0)
