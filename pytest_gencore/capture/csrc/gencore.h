@@ -104,6 +104,8 @@ struct gencore_capture {
     struct gencore_thread calling;
     struct gencore_record record;
     struct gencore_result result;
+    uint8_t stdout_end[GENCORE_OUTPUT_SIZE]; /* of what was written to it */
+    uint8_t stderr_end[GENCORE_OUTPUT_SIZE];
     void *stack_tops[GENCORE_STACKS];
     uint32_t page_size;
     uint32_t sequence;    /* SEQ of the last archive name of this process */
