@@ -221,7 +221,7 @@ collector_main(void *argument)
     gencore_sigset none = 0;
     long error;
 
-    if (capture->request->info) { /* a handler: nobody may live to show what was printed */
+    if (capture->request->context) { /* a handler: nobody may live to show what was printed */
         capture->record.stdout_size = read_end(1, capture->stdout_end);
         capture->record.stderr_size = read_end(2, capture->stderr_end);
     }
