@@ -88,6 +88,7 @@ CASES = {
     "closed": Case("os.close(1); os.close(2); os.abort()", is_kept=False),
     # What glibc said of an abort from which the process has come back says nothing about the next one.
     "stale": Case("LIBRARY.survive_assertion(); os.abort()", output=(FIRST, f"  {FAILED}")),
+    "stale_pointer": Case("LIBRARY.survive_assertion(); LIBC.abort()", output=(FIRST, f"  {FAILED}")),
     "stale_kill": Case(
         "LIBRARY.survive_assertion(); os.kill(os.getpid(), signal.SIGABRT)", output=(FIRST, f"  {FAILED}")
     ),

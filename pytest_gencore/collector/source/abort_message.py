@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_gencore.corefile.machines import Machine
 
 SIGABRT: Final = 6
-_SI_TKILL: Final = -6
 _LIBC = re.compile(rb"/libc(?:\.so\.6|-2\.\d+\.so)$")
 _POINTER = struct.Struct("<Q")
 _SIZE = struct.Struct("<I")
@@ -42,9 +41,7 @@ _CALL_SIZE: Final = 5
 def read_abort_message(handover: Handover, snapshot: Snapshot) -> str | None:
     """Return glibc's message of the abort that was captured; None if it is another crash, or has none."""
     signal, machine = handover.signal, machine_for(handover.context.run.machine)
-    if signal is None or machine is None or (signal.number, signal.code) != (SIGABRT, _SI_TKILL):
-        return None
-    if signal.address & 0xFFFFFFFF != handover.pid:  # where si_pid is: another process sent it
+    if signal is None or machine is None or signal.number != SIGABRT:
         return None
     calling = handover.threads[0]
     stack = calling.registers[machine.registers.index(machine.stack_pointer)]
@@ -79,6 +76,8 @@ def _is_called_by(
     data = memory.read(stack, _STACK_SIZE)
     for (word,) in _POINTER.iter_unpack(data[: len(data) // _POINTER.size * _POINTER.size]):
         address = word & _USER_BITS
+        if address == function:
+            continue  # a pointer to it; the code before may end with a call of it
         if any(mapping.start + _CALL_SIZE <= address <= mapping.end for mapping in code):
             call = memory.read(address - _CALL_SIZE, _CALL_SIZE)
             if machine.call_target(call, address) == function:
