@@ -137,6 +137,8 @@ class Layout:
 
 MAGIC: Final = b"GENCORE1"
 NAME_SIZE: Final = 64
+OUTPUT_SIZE: Final = 16384
+"""Bytes at most of the end of standard output, and of standard error."""
 
 RECORD: Final = Layout(
     ("magic", "8s"),
@@ -166,6 +168,8 @@ RECORD: Final = Layout(
     ("phase", "I"),
     ("attempt", "i"),
     ("has_stderr", "i"),
+    ("stdout_size", "I"),
+    ("stderr_size", "I"),
     ("info", "128s"),
     ("name", "64s"),
 )

@@ -40,6 +40,10 @@ class TriggerFacts:
     )
     code_name: str | None = item("Name of that code, such as SEGV_MAPERR; null if not known", default=None)
     address: str | None = item("Fault address, hexadecimal; null if the signal has none", default=None)
+    abort_message: str | None = item(
+        "What glibc said before it aborted, such as free(): invalid pointer; null if it was not glibc",
+        default=None,
+    )
     deadline_s: float | None = item("Seconds that the test was allowed to take", default=None)
     deadline_source: str | None = item("Who set that deadline: gencore or pytest-timeout", default=None)
     exception: str | None = item("Type of the exception of a failure, such as AssertionError", default=None)
@@ -123,6 +127,11 @@ class Manifest:
     created: str = item("When the capture began: ISO 8601, UTC, milliseconds")
     complete: bool = item("False while the archive is being written")
     trigger: TriggerFacts = item("Why the capture was made")
+    last_output: tuple[str, ...] = item(
+        "What was printed last before a hang or a crash, as the log shows it: titles, and lines that begin "
+        "with spaces; output.txt has more",
+        default=(),
+    )
     nodeid: str | None = item("Of the test; null for a request outside of the fixture gencore")
     phase: str | None = item("setup, call or teardown, when the snapshot was taken; null outside of a test")
     attempt: int = item("1, one more for each rerun")

@@ -42,6 +42,10 @@ class Archive:
         """Return ``failure.txt`` as ``stacks`` returns its text; None if the trigger was no failure."""
         return self.read_text("failure.txt")
 
+    def output(self) -> str | None:
+        """Return ``output.txt`` likewise; None if no output before a hang or crash is known."""
+        return self.read_text("output.txt")
+
     def read_text(self, name: str) -> str | None:
         """Return a text that comes before the core, None if there is none; raises ArchiveError.
 

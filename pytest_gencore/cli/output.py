@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytest_gencore.texts import escape_unprintable
+
+if TYPE_CHECKING:
+    from pytest_gencore.archive import Manifest
 
 
 def echo_text(text: str) -> None:
@@ -24,3 +27,9 @@ def note(message: str) -> None:
 def echo_json(value: Any) -> None:
     """Print JSON in ASCII."""
     click.echo(json.dumps(value, indent=1, ensure_ascii=True))
+
+
+def list_said(manifest: Manifest) -> list[str]:
+    """Return lines with what the process itself said last: why glibc aborted, the end of its output."""
+    message = manifest.trigger.abort_message
+    return [*([] if message is None else [f"glibc: {message}"]), *manifest.last_output]

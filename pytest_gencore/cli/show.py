@@ -8,7 +8,7 @@ import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import echo_json, echo_text
+from pytest_gencore.cli.output import echo_json, echo_text, list_said
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_duration, format_size
 
@@ -30,18 +30,26 @@ _THREADS_SHOWN = 40
 )
 @archive_argument
 @click.option("--failure", is_flag=True, help="Print the failure as pytest printed it, with locals.")
+@click.option(
+    "--output", is_flag=True, help="Print what the test had printed last before it hung or crashed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the size of the file.")
-def show(archive: Path, *, failure: bool, as_json: bool) -> None:
+def show(archive: Path, *, failure: bool, output: bool, as_json: bool) -> None:
     """Show what ARCHIVE is: which test, when, why, threads, sizes, what is missing.
 
     Only the manifest is read, so this is fast whatever the size. Exit status 1 if the file is no archive, is
-    damaged, or with --failure holds none.
+    damaged, or with --failure or --output holds none.
     """
     opened = read_archive(archive)
     if failure:
         text = opened.failure()
         if text is None:
             raise click.ClickException("the archive holds no failure: it was made for something else")
+        echo_text(text)
+    elif output:
+        text = opened.output()
+        if text is None:
+            raise click.ClickException("the archive holds no output: none was known when it was made")
         echo_text(text)
     elif as_json:
         path, size = str(opened.path), opened.size
@@ -58,6 +66,8 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
         yield "", "NOT FINISHED: its collector is at work, or was ended while it wrote this file"
     yield "test", _test(manifest)
     yield "trigger", _trigger(manifest.trigger)
+    for text in list_said(manifest):
+        yield "", text
     yield "created", manifest.created
     versions = manifest.versions
     python = f"{versions.python.implementation} {versions.python.version}"

@@ -9,7 +9,7 @@ import click
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import stack_commands
 from pytest_gencore.cli.options import archive_argument, examples
-from pytest_gencore.cli.output import echo_json, echo_text, note
+from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
 from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
@@ -60,9 +60,11 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
                 if not pystack:
                     note("pystack is not installed: stacks of gdb (pip install pystack)")
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
-    if not found:
-        found = _built_in(opened, has_pystack=pystack is not None)
-    tool, text = found
+    if found:
+        tool, text = found
+        text = "\n".join([*list_said(opened.manifest), text])
+    else:
+        tool, text = _built_in(opened, has_pystack=pystack is not None)
     if as_json:
         echo_json({"tool": tool, "text": text})
     else:

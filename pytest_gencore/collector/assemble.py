@@ -17,6 +17,7 @@ from pytest_gencore.collector.files.names import limit_listing, settle_names
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
+from pytest_gencore.collector.stacks.last_words import MEMBER
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.methods import choose_method
 
@@ -89,6 +90,7 @@ class _Contents(NamedTuple):
         return encode_manifest(
             build_manifest(
                 self.handover,
+                words=self.stacks.words,
                 method=self.method,
                 method_reason=self.method_reason,
                 core=self.core,
@@ -112,6 +114,9 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         failure = handover.context.request.failure_text
         if failure is not None:
             archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
+        output = contents.stacks.words.format_output()
+        if output:
+            archive.add_bytes(MEMBER, output.encode())
         mapped = [library for library in included if not is_debug_file(library)]
         commands = format_debugger_commands(handover.context.run.executable, mapped, late)
         archive.add_bytes("open.gdb", os.fsencode(commands))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
+    from pytest_gencore.collector.stacks.last_words import LastWords
     from pytest_gencore.methods import CoreMethod
 
 _NOT_REACHED: Final = {
@@ -36,6 +37,7 @@ _NOT_REACHED: Final = {
 def build_manifest(
     handover: Handover,
     *,
+    words: LastWords,
     method: CoreMethod,
     method_reason: str,
     core: CoreStream,
@@ -50,7 +52,8 @@ def build_manifest(
         name=handover.name,
         created=created.isoformat(timespec="milliseconds"),
         complete=collect_seconds is not None,
-        trigger=_describe_trigger(handover),
+        trigger=_describe_trigger(handover, words.abort_message),
+        last_output=words.describe_output(),
         nodeid=request.nodeid,
         phase=handover.phase,
         attempt=handover.attempt,
@@ -99,7 +102,7 @@ def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
     return min(stood_ns, handover.pause_ns + handover.hold_ns) / 1e6
 
 
-def _describe_trigger(handover: Handover) -> TriggerFacts:
+def _describe_trigger(handover: Handover, abort_message: str | None) -> TriggerFacts:
     request, signal = handover.context.request, handover.signal
     if not TRIGGERS[request.trigger].is_fatal:
         signal = None  # that of a timer is no news
@@ -111,6 +114,7 @@ def _describe_trigger(handover: Handover) -> TriggerFacts:
         code=signal.code if signal else None,
         code_name=name_code(signal.number, signal.code) if signal else None,
         address=None if address is None else f"{address:#x}",
+        abort_message=abort_message,
         deadline_s=request.deadline_seconds,
         deadline_source=request.deadline_source,
         exception=request.exception,

@@ -17,6 +17,9 @@ EM_AARCH64: Final = 183
 """``e_machine`` of <elf.h>."""
 REGISTERS: Final = (*(f"x{number}" for number in range(31)), "sp", "pc", "pstate")
 
+_BL: Final = 0b100101
+"""The six highest bits; the others are the distance in instructions, signed."""
+_INSTRUCTION = struct.Struct("<I")
 _RECORD = struct.Struct("<II")
 _FPSIMD_MAGIC: Final = 0x46508001
 _FPSIMD_SIZE: Final = 528
@@ -50,3 +53,14 @@ def floating_point_notes(area: bytes) -> list[Note]:
 def tls_note(thread_pointer: int) -> Note:
     """Build the note with TPIDR_EL0, without which debuggers find no thread-local variables."""
     return Note(NOTE_LINUX, NT_ARM_TLS, struct.pack("<Q", thread_pointer))
+
+
+def call_target(code: bytes, address: int) -> int | None:
+    """Return the target of a ``bl`` that ends the code and returns to the address, None without."""
+    if len(code) < _INSTRUCTION.size:
+        return None
+    (word,) = _INSTRUCTION.unpack_from(code, len(code) - _INSTRUCTION.size)
+    if word >> 26 != _BL:
+        return None
+    distance = (word & (1 << 26) - 1) - ((word & 1 << 25) << 1)
+    return int(address + 4 * (distance - 1))

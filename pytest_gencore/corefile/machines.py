@@ -28,6 +28,8 @@ class Machine(NamedTuple):
     Of the floating point area of its signal frame, empty if there is none, and its thread pointer. An area
     that makes no sense gives no notes.
     """
+    call_target: Callable[[bytes, int], int | None]
+    """Return what the direct call calls that ends the code and returns to the address; None if none does."""
 
     @property
     def prstatus_size(self) -> int:
@@ -42,6 +44,7 @@ X86_64 = Machine(
     program_counter="rip",
     stack_pointer="rsp",
     thread_notes=x86_64.thread_notes,
+    call_target=x86_64.call_target,
 )
 AARCH64 = Machine(
     name="aarch64",
@@ -50,6 +53,7 @@ AARCH64 = Machine(
     program_counter="pc",
     stack_pointer="sp",
     thread_notes=aarch64.thread_notes,
+    call_target=aarch64.call_target,
 )
 MACHINES = (X86_64, AARCH64)
 

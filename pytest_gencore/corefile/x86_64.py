@@ -21,6 +21,8 @@ REGISTERS: Final = (
 )
 
 FXSAVE_SIZE: Final = 512
+_CALL = struct.Struct("<Bi")
+_CALL_OPCODE: Final = 0xE8
 _FP_XSTATE_MAGIC1: Final = 0x46505853
 _SOFTWARE = struct.Struct("<IIQI")
 """``magic1``, ``extended_size``, ``xfeatures``, ``xstate_size`` of ``struct _fpx_sw_bytes``."""
@@ -81,3 +83,11 @@ def _legacy_area(area: bytes, present: int) -> bytes:
         if not present & ~_X87:
             legacy[_MXCSR_OFFSET : _MXCSR_OFFSET + 4] = _INITIAL_MXCSR
     return bytes(legacy)
+
+
+def call_target(code: bytes, address: int) -> int | None:
+    """Return the target of a ``call rel32`` that ends the code and returns to the address, None without."""
+    if len(code) < _CALL.size:
+        return None
+    opcode, offset = _CALL.unpack_from(code, len(code) - _CALL.size)
+    return address + offset if opcode == _CALL_OPCODE else None

@@ -18,12 +18,22 @@ ROW = re.compile(r"^\| `([^`/]+)` \| (0\d+) \|", re.MULTILINE)
 def test_members_and_their_order(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:
-    """Named rows are members of an archive of a failure, in that order and with that mode; no others are."""
-    pytester.makepyfile("def test_bad(): assert 0")
-    run_gencore("--gencore-on-fail")
-    (path,) = find_archives().values()
-    with tarfile.open(path) as tar:
-        members = [(member.name.partition("/")[2], f"{member.mode:04o}") for member in tar]
+    """Named rows are members of archives of a failure or a hang, in that order and with that mode."""
+    pytester.makepyfile(
+        test_bad="def test_bad(): assert 0",
+        test_slow="import time\ndef test_slow():\n    print(1)\n    time.sleep(1)",
+    )
+    run_gencore("--gencore-on-fail", "--gencore-timeout=200ms")
+    bad, slow = (members_of(path) for _, path in sorted(find_archives().items()))
     _, _, text = PAGE.read_text().partition("## Members")
     table, _, _ = text.partition("\n## ")
-    assert [member for member in members if member[0] and "/" not in member[0]] == ROW.findall(table)
+    rows = ROW.findall(table)
+    assert bad == [row for row in rows if row[0] != "output.txt"]
+    assert slow == [row for row in rows if row[0] != "failure.txt"]
+
+
+def members_of(archive: Path) -> list[tuple[str, str]]:
+    """Return name and mode of the members that are in no folder."""
+    with tarfile.open(archive) as tar:
+        members = [(member.name.partition("/")[2], f"{member.mode:04o}") for member in tar]
+    return [member for member in members if member[0] and "/" not in member[0]]

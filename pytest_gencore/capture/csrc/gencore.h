@@ -105,6 +105,8 @@ struct gencore_capture {
     struct gencore_thread calling;
     struct gencore_record record;
     struct gencore_result result;
+    uint8_t stdout_end[GENCORE_OUTPUT_SIZE]; /* of what was written to it */
+    uint8_t stderr_end[GENCORE_OUTPUT_SIZE];
     void *stack_tops[GENCORE_STACKS];
     char claim[64];     /* name of the file that only one capture can make; empty: none */
     char text_end[128]; /* of the text, behind the test's name */

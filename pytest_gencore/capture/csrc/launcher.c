@@ -19,6 +19,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "gencore.h"
@@ -29,6 +30,25 @@
 #define NUDGE_NS (50 * 1000 * 1000)
 
 /* ---- the collector-to-be ---------------------------------------------------------- */
+
+/*
+ * Read the end of what went to a descriptor; the number of bytes, 0 unless it is a file that was
+ * opened for reading, too, as those are into which pytest captures. Its position, which is not ours
+ * alone, stays where it is.
+ */
+static uint32_t
+read_end(int fd, uint8_t buffer[GENCORE_OUTPUT_SIZE])
+{
+    struct stat status;
+    long start, count;
+
+    if (raw2(SYS_fstat, fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size == 0) {
+        return 0;
+    }
+    start = status.st_size > GENCORE_OUTPUT_SIZE ? (long)status.st_size - GENCORE_OUTPUT_SIZE : 0;
+    count = raw4(SYS_pread64, fd, buffer, GENCORE_OUTPUT_SIZE, start);
+    return count > 0 ? (uint32_t)count : 0;
+}
 
 /*
  * A process of its own: session, signal actions, limits, umask, no inherited file descriptors.
@@ -115,8 +135,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     return 0;
 }
 
-/* Write record, threads and text, and go back to the start. 0 or -errno; `fd` stays the caller's.
- */
+/* Write record, threads, text and output, and go back to the start. 0 or -errno; `fd` stays the
+ * caller's. */
 static long
 write_handover(struct gencore_capture *capture, int fd)
 {
@@ -149,7 +169,9 @@ write_handover(struct gencore_capture *capture, int fd)
     }
     if ((error = safe_write_all(fd, request->text, request->text_size)) < 0
         || (error = safe_write_all(fd, request->test, safe_length(request->test))) < 0
-        || (error = safe_write_all(fd, capture->text_end, safe_length(capture->text_end))) < 0) {
+        || (error = safe_write_all(fd, capture->text_end, safe_length(capture->text_end))) < 0
+        || (error = safe_write_all(fd, capture->stdout_end, record->stdout_size)) < 0
+        || (error = safe_write_all(fd, capture->stderr_end, record->stderr_size)) < 0) {
         return error;
     }
     return raw3(SYS_lseek, fd, 0, 0);
@@ -202,6 +224,10 @@ collector_main(void *argument)
     gencore_sigset none = 0;
     long error;
 
+    if (capture->request->context) { /* a handler: nobody may live to show what was printed */
+        capture->record.stdout_size = read_end(1, capture->stdout_end);
+        capture->record.stderr_size = read_end(2, capture->stderr_end);
+    }
     become_independent(capture->record.has_stderr ? capture->plan->stderr_fd : -1);
     if (gencore_open_files(capture, &files) < 0) {
         goto failed;

@@ -16,10 +16,13 @@
 #endif
 
 #define GENCORE_NAME_SIZE 64 /* "core_YYYYMMDD.HHMMSS.PID.SEQ": at most 37 */
+/* Bytes at most of the end of an output: with its stack a "Fatal Python error" has more than 4 KiB.
+ */
+#define GENCORE_OUTPUT_SIZE 16384
 
 /* File descriptors of the collector when it starts. */
 enum gencore_descriptor {
-    GENCORE_FD_HANDOVER = 3, /* memfd: record, threads, JSON */
+    GENCORE_FD_HANDOVER = 3, /* memfd: record, threads, JSON, ends of the output */
     GENCORE_FD_ARCHIVE = 4,  /* NAME.tar.gz.partial, write only */
     GENCORE_FD_STATE = 5,    /* NAME.json in the run's folder, locked while the collector lives */
     GENCORE_FD_COMMANDS = 6, /* write end: commands to the snapshot */
@@ -105,6 +108,8 @@ struct gencore_record {
     uint32_t phase;             /* enum gencore_phase; for captures whose text was written before */
     int32_t attempt;            /* of the test, likewise */
     int32_t has_stderr;         /* GENCORE_FD_STDERR is open */
+    uint32_t stdout_size;       /* bytes of the end of standard output, after the JSON */
+    uint32_t stderr_size;       /* bytes of the end of standard error, after that */
     uint8_t info[128];          /* siginfo_t, zeros without a signal */
     char name[GENCORE_NAME_SIZE];
 };

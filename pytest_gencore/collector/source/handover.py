@@ -90,6 +90,11 @@ class Handover:
     """Whether the test run's standard error is there to be written to at the end."""
     siginfo: bytes
     """``siginfo_t`` of the signal behind the capture; zeros without one."""
+    stdout_end: bytes
+    """The last bytes that went to standard output, ``OUTPUT_SIZE`` at most; of captures by a handler only,
+    and only where they went to a file that can be read, as those of pytest."""
+    stderr_end: bytes
+    """Likewise of standard error."""
     threads: tuple[ThreadRecord, ...]
     """The capturing thread first."""
     context: CaptureContext
@@ -131,7 +136,9 @@ def parse_handover(data: bytes) -> Handover:
             "the extension and the collector do not belong together", help_text="install pytest-gencore again"
         )
     text_start = RECORD.size + record["thread_count"] * thread_size
-    context = decode_context(data[text_start : text_start + record["text_size"]])
+    text_end = text_start + record["text_size"]
+    stdout_end = text_end + record["stdout_size"]
+    context = decode_context(data[text_start:text_end])
     copied = {name: record[name] for name in _COPIED}
     phase = Phase(record["phase"]).text if context.by_handler else context.request.phase
     return Handover(
@@ -143,6 +150,8 @@ def parse_handover(data: bytes) -> Handover:
             "has_stderr": bool(record["has_stderr"]),
         },
         siginfo=record["info"],
+        stdout_end=data[text_end:stdout_end],
+        stderr_end=data[stdout_end : stdout_end + record["stderr_size"]],
         threads=tuple(
             _parse_thread(data, offset, registers) for offset in range(RECORD.size, text_start, thread_size)
         ),

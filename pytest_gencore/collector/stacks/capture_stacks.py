@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.describe import describe_capture
 from pytest_gencore.collector.source.stack_overflow import is_stack_overflow
+from pytest_gencore.collector.stacks.last_words import read_last_words
 from pytest_gencore.collector.stacks.model import (
     Frame,
     PythonThread,
@@ -38,11 +39,16 @@ _PYSTACK_CORE_LIMIT: Final = 256 << 20
 
 
 class Stacks:
-    """The threads of one capture, and the texts made of them."""
+    """The threads of one capture, what it said last, and the texts made of them."""
 
     def __init__(self, handover: Handover, snapshot: Snapshot) -> None:
         """Read what the request or the snapshot's own Python says; takes some milliseconds."""
-        self.facts = replace(describe_capture(handover), is_stack_overflow=is_stack_overflow(handover))
+        self.words = read_last_words(handover, snapshot)
+        self.facts = replace(
+            describe_capture(handover),
+            is_stack_overflow=is_stack_overflow(handover),
+            said=self.words.describe(),
+        )
         self.notice = ""
         """Why they are less than they could be, for the manifest."""
         self._handover = handover

@@ -49,11 +49,13 @@ _SUSPECT = re.compile(
 def make_answer(
     facts: Facts, threads: Sequence[PythonThread], limit: int = LINES_LIMIT, *, unread: int = 0
 ) -> list[str]:
-    """Return at most ``limit`` lines for a log: the trigger, then the stacks, the likely culprit's first.
+    """Return at most ``limit`` lines for a log: the trigger, what the process said, the stacks.
+
+    The likely culprit's comes first.
 
     ``unread`` threads are missing in ``threads``.
     """
-    lines = [printable(describe_trigger(facts), _LINE_LENGTH)]
+    lines = [printable(describe_trigger(facts), _LINE_LENGTH), *facts.said]
     ordered = order_threads(facts, threads)
     for number, group in enumerate(_fold(ordered)):
         if number:
@@ -183,6 +185,7 @@ def _render_culprit(frames: Sequence[Frame], rootdir: str) -> list[str]:
 
 def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
     yield printable(describe_trigger(facts), _LINE_LENGTH)
+    yield from facts.said
     yield f"Python threads of process {facts.pid} when its snapshot was taken"
     if unread:
         yield _describe_unread(unread)

@@ -86,6 +86,8 @@ class Facts:
     """Type of the exception of a failure."""
     native_id: int | None = None
     """The thread that crashed or runs the test; None if it is the one that made the capture."""
+    said: tuple[str, ...] = ()
+    """What the process itself said last, as lines for people."""
     rootdir: str = ""
     """pytest's; absolute. Paths below it are shown relative to it; empty if not known."""
 

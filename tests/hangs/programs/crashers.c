@@ -127,6 +127,21 @@ recover(int times)
     return recovered;
 }
 
+/* Fail an assertion, and come back from the abort: what glibc said of it stays behind. */
+KEPT void
+survive_assertion(void)
+{
+    struct sigaction action, usual;
+
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = on_fault;
+    (void)sigaction(SIGABRT, &action, &usual);
+    if (sigsetjmp(before, 1) == 0) {
+        fail_assertion();
+    }
+    (void)sigaction(SIGABRT, &usual, NULL);
+}
+
 /* Address of the handler of a signal, as the kernel has it. */
 KEPT unsigned long
 handler_of(int signal)
