@@ -17,6 +17,7 @@
 #include "items.h"
 
 #define DESCRIPTOR_LIMIT 1024
+#define COUNT_LIMIT 8192 /* to list them takes time, too */
 #define CHILDREN_NS (10 * 1000 * 1000LL)
 #define ALL_NS (20 * 1000 * 1000LL)
 
@@ -141,20 +142,21 @@ describe_descriptor(struct gencore_items *items, int fd)
     return gencore_put_item(items);
 }
 
-/* How many are open, or GENCORE_NOT_READ. */
+/* How many are open, as far as they were counted, or GENCORE_NOT_READ. */
 static int32_t
 describe_descriptors(struct gencore_items *items)
 {
     static _Alignas(8) char entries[4096];
     long directory = raw4(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC,
                           0);
-    int32_t count = 0, described = 0;
+    int32_t count = 0, described = 0, is_full = 0;
     long size;
 
     if (directory < 0) {
         return GENCORE_NOT_READ;
     }
-    while ((size = raw3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
+    while (count < COUNT_LIMIT
+           && (size = raw3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
         for (long at = 0; at < size;) {
             const struct safe_entry *entry = (const struct safe_entry *)(entries + at);
             int32_t fd = safe_entry_number(entry);
@@ -164,7 +166,8 @@ describe_descriptors(struct gencore_items *items)
                 continue;
             }
             count++;
-            if (described < DESCRIPTOR_LIMIT && !gencore_items_over(items)) {
+            is_full = is_full || described == DESCRIPTOR_LIMIT || gencore_items_over(items);
+            if (!is_full) {
                 described += describe_descriptor(items, fd) == 0;
             }
         }

@@ -102,7 +102,7 @@ struct gencore_record {
     uint64_t children_size;     /* bytes of struct gencore_child with their texts, after this */
     uint64_t descriptors_size;  /* bytes of struct gencore_open_file likewise, after those */
     int32_t child_count;        /* seen, more than are described perhaps; -1: not looked for */
-    int32_t descriptor_count;   /* likewise of those that were open */
+    int32_t descriptor_count;   /* likewise of those that were open, or at least as many */
     int32_t all_threads_signal; /* with it the function writes 100 stacks at most */
     int32_t own_thread_signal;  /* with it that of the capturing thread; 0: it cannot */
     uint32_t slot;              /* which of the run's captures it is, 0 if they are not limited */
