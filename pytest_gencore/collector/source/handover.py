@@ -90,7 +90,7 @@ class Handover:
     has_stderr: bool
     """Whether the test run's standard error is there to be written to at the end."""
     child_count: int
-    """Children that the process had, ``NOT_READ`` if that is not known; the first of them are in ``children``."""
+    """Children that the process had, ``NOT_READ`` if that is not known; ``children`` has the first."""
     descriptor_count: int
     """Descriptors that it had open, likewise."""
     children: bytes

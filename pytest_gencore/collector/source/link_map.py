@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.corefile.constants import PHDR_SIZE
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ _HEADERS_LIMIT: Final = 64 << 10
 _DYNAMIC_LIMIT: Final = 64 << 10
 """Bytes of the executable's dynamic section that are read."""
 _LIBRARIES_LIMIT: Final = 10_000
-_NAME_LIMIT: Final = 4096
-"""PATH_MAX of Linux, with the zero at the end."""
 
 
 @dataclass(slots=True)
@@ -56,7 +55,7 @@ class LinkMap:
 def read_link_map(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> LinkMap:
     """Walk the list in the snapshot's memory; it is empty in a static executable."""
     result = LinkMap()
-    memory = _Memory(snapshot, mappings)
+    memory = MappedMemory(snapshot, mappings)
     auxiliary = dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16]))
     table, headers_size = auxiliary.get(_AT_PHDR, 0), auxiliary.get(_AT_PHNUM, 0) * PHDR_SIZE
     if headers_size > _HEADERS_LIMIT:
@@ -101,46 +100,7 @@ def find_aliases(link_map: LinkMap, mappings: list[Mapping]) -> dict[bytes, byte
     return aliases
 
 
-class _Memory:
-    """The snapshot's memory, as far as it is mapped: an address may be any number."""
-
-    def __init__(self, snapshot: Snapshot, mappings: list[Mapping]) -> None:
-        self._snapshot = snapshot
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        for mapping in sorted((m for m in mappings if m.readable), key=lambda m: m.start):
-            if self._ends and self._ends[-1] == mapping.start:
-                self._ends[-1] = mapping.end
-            else:
-                self._starts.append(mapping.start)
-                self._ends.append(mapping.end)
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return up to so many bytes, as far as mappings go; none where nothing readable is mapped."""
-        index = bisect.bisect_right(self._starts, address) - 1
-        end = self._ends[index] if index >= 0 else 0
-        return self._snapshot.read(address, min(size, end - address)) if address < end else b""
-
-    def unpack(self, structure: struct.Struct, address: int) -> tuple[int, ...] | None:
-        """Return what is there, None if that is not mapped."""
-        data = self.read(address, structure.size)
-        return structure.unpack(data) if len(data) == structure.size else None
-
-    def read_text(self, address: int) -> bytes:
-        """Read a string page by page: the page behind it may be one that cannot be read."""
-        page_size = self._snapshot.status.page_size
-        text = b""
-        while b"\0" not in text and len(text) < _NAME_LIMIT:
-            at = address + len(text)
-            piece = self.read(at, page_size - at % page_size)
-            if not piece:
-                return b""
-            text += piece
-        text, zero, _ = text.partition(b"\0")
-        return text if zero and len(text) < _NAME_LIMIT else b""
-
-
-def _debug_address(memory: _Memory, table: int, size: int) -> int:
+def _debug_address(memory: MappedMemory, table: int, size: int) -> int:
     """Return the address of ``_r_debug``, 0 in a static executable."""
     data = memory.read(table, size)
     headers = list(_PROGRAM_HEADER.iter_unpack(data[: len(data) // PHDR_SIZE * PHDR_SIZE]))
