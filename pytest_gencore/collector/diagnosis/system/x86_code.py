@@ -66,14 +66,12 @@ def _length_of_harmless(code: bytes) -> int:
     if at >= len(code):
         return 0
     opcode = code[at]
-    if opcode == 0x90:  # nop
-        return at + 1
     if 0x70 <= opcode <= 0x7F:  # a jump that may not be taken
         return at + 2
     if opcode == 0x0F and 0x80 <= code[at + 1 : at + 2].ljust(1, b"\0")[0] <= 0x8F:
         return at + 6
     is_eax = opcode & 7 == 0 and not rex & 1
-    if 0x50 <= opcode <= 0x57 or (0x58 <= opcode <= 0x5F and not is_eax):  # push, pop
+    if opcode == 0x90 or 0x50 <= opcode <= 0x57 or (0x58 <= opcode <= 0x5F and not is_eax):  # nop, push, pop
         return at + 1
     if 0xB8 <= opcode <= 0xBF and not is_eax and not rex & 8:  # mov $constant
         return at + 5
