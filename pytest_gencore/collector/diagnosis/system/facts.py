@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,12 +14,14 @@ from pytest_gencore.collector.diagnosis.system.holders import Holder, OtherEnd, 
 from pytest_gencore.collector.diagnosis.system.locks import read_locks, read_mounts, with_holder
 from pytest_gencore.collector.diagnosis.system.mutexes import find_mutex_owner, find_owner
 from pytest_gencore.collector.diagnosis.system.records import known
-from pytest_gencore.collector.diagnosis.system.sockets import read_tcp_inodes, read_unix_peers
+from pytest_gencore.collector.diagnosis.system.sockets import Address, read_tcp_inodes, read_unix_peers
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
-from pytest_gencore.collector.source.procfs import read_mappings
+from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
 
@@ -95,11 +96,11 @@ class SystemFacts:
 
 def read_system(handover: Handover, snapshot: Snapshot) -> SystemFacts:
     """Read everything, the children first, as they may end; takes less than half a second."""
-    children = _guarded(lambda: read_children(handover), [])
+    children = _guarded(lambda: read_children(handover), list[Child]())
     descriptors = read_descriptors(handover)
-    mappings = _guarded(lambda: read_mappings(snapshot.pid, with_sizes=False), [])
+    mappings = _guarded(lambda: read_mappings(snapshot.pid, with_sizes=False), list[Mapping]())
     memory = MappedMemory(snapshot, mappings)
-    calls = _guarded(lambda: read_calls(handover, memory), {})
+    calls = _guarded(lambda: read_calls(handover, memory), dict[int, SystemCall]())
     full = {descriptor.link for descriptor in descriptors.values() if descriptor.is_full}
     children = [with_pipe(child, find_pipe(child, full)) for child in children]
     ends = _Ends(handover, descriptors, children)
@@ -154,7 +155,7 @@ class _Ends:
             and item.socket.peer_address
             and item.socket.local_address
         }
-        inodes = _guarded(lambda: read_tcp_inodes(pairs.values()), {})
+        inodes = _guarded(lambda: read_tcp_inodes(pairs.values()), dict[tuple[Address, Address], int]())
         return {**peers, **{number: inodes[pair] for number, pair in pairs.items() if pair in inodes}}
 
     def of_descriptors(self) -> dict[int, Descriptor]:
