@@ -109,7 +109,7 @@ class Child:
 
     def _pipe_text(self, pipe: BlockedPipe) -> str:
         probably = "" if pipe.is_sure else "probably "
-        who = pipe.other_end.describe() if pipe.other_end is not None else ""
+        who = pipe.other_end.describe(self.pid) if pipe.other_end is not None else ""
         if pipe.writes:
             return f"its pipe fd {pipe.descriptor} is {probably}full" + (f", read by {who}" if who else "")
         return f"its pipe fd {pipe.descriptor} is {probably}empty" + (f", written by {who}" if who else "")

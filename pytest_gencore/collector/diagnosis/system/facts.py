@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pytest_gencore.collector.diagnosis.system.calls import SystemCall, read_calls
 from pytest_gencore.collector.diagnosis.system.children import Child, find_pipe, read_children, with_pipe
 from pytest_gencore.collector.diagnosis.system.descriptors import Descriptor, read_descriptors
-from pytest_gencore.collector.diagnosis.system.holders import Holder, OtherEnd, Scan, scan
+from pytest_gencore.collector.diagnosis.system.holders import Family, Holder, OtherEnd, Scan, scan
 from pytest_gencore.collector.diagnosis.system.locks import read_locks, read_mounts, with_holder
 from pytest_gencore.collector.diagnosis.system.mutexes import find_mutex_owner, find_owner
 from pytest_gencore.collector.diagnosis.system.records import known
@@ -18,6 +18,7 @@ from pytest_gencore.collector.diagnosis.system.sockets import Address, read_tcp_
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.run.folder import birth_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,11 +136,13 @@ class _Ends:
         wanted |= {f"socket:[{inode}]": inode for inode in self._peers.values()}
         pipes = [child.pipe.link for child in children if child.pipe is not None]
         wanted |= {link: int(link[len("pipe:[") : -1]) for link in pipes}
-        pids = {child.pid for child in children}
-        skipped = {os.getpid(), handover.snapshot_pid}
-        self._scan: Scan = _guarded(
-            lambda: scan(wanted, handover.pid, pids, skipped), Scan(is_complete=False)
+        family = Family(
+            handover.pid,
+            children=frozenset(child.pid for child in children),
+            skipped=frozenset((os.getpid(), handover.snapshot_pid)),
+            birth=_guarded(lambda: birth_of_run(handover.context.run.run_folder), 0),
         )
+        self._scan: Scan = _guarded(lambda: scan(wanted, family), Scan(is_complete=False))
 
     def _socket_peers(self) -> dict[int, int]:
         """Return the inode of the socket at the other end, by the number of a descriptor."""

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_gencore.collector.diagnosis.system.living import fields_of_stat
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ class OtherEnd:
         """Whether the captured process has it, and nobody else."""
         return self.is_complete and bool(self.holders) and all(holder.is_captured for holder in self.holders)
 
-    def describe(self) -> str:
-        """Return who, as in a sentence; empty if nobody was found."""
-        names = [holder.describe() for holder in self.holders[:_SHOWN]]
+    def describe(self, itself: int | None = None) -> str:
+        """Return who, as in a sentence, empty if nobody was found; ``itself``: the process it is about."""
+        names = [
+            f"itself (fd {holder.descriptor})" if holder.pid == itself else holder.describe()
+            for holder in self.holders[:_SHOWN]
+        ]
         if len(self.holders) > _SHOWN:
             names.append(f"{len(self.holders) - _SHOWN} more")
         return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
@@ -99,7 +103,19 @@ class Scan:
         return OtherEnd((*own, *found), self.is_complete)
 
 
-def scan(wanted: Mapping[str, int], captured: int, children: set[int], skipped: set[int]) -> Scan:
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Processes that matter for who could have what."""
+
+    captured: int
+    children: frozenset[int]
+    skipped: frozenset[int]
+    """Our own, which have nothing of it."""
+    birth: int
+    """When the run began, in clock ticks since boot."""
+
+
+def scan(wanted: Mapping[str, int], family: Family) -> Scan:
     """Look who has the links open: children first, then processes as old as the captured one.
 
     ``wanted`` has the inodes: a path may be another file where other file systems are mounted.
@@ -108,8 +124,8 @@ def scan(wanted: Mapping[str, int], captured: int, children: set[int], skipped: 
     if not wanted:
         return result
     deadline = time.monotonic() + SCAN_SECONDS
-    for pid in _pids_nearest(captured, children):
-        if pid in skipped or pid == captured:
+    for pid in _pids_nearest(family):
+        if pid in family.skipped or pid == family.captured:
             continue
         if time.monotonic() > deadline:
             result.is_complete = False
@@ -118,13 +134,24 @@ def scan(wanted: Mapping[str, int], captured: int, children: set[int], skipped: 
             for count, (number, link) in enumerate(links_of(pid), 1):
                 result.is_complete &= count < _LINK_LIMIT
                 if link in wanted and os.stat(f"/proc/{pid}/fd/{number}").st_ino == wanted[link]:  # noqa: PTH116
-                    _add(result, link, pid, number, is_child=pid in children)
+                    _add(result, link, pid, number, is_child=pid in family.children)
         except PermissionError:
-            # Another user's process did not get it from ours, unless it was handed over.
-            result.is_complete &= _owner_of(pid) not in (os.getuid(), None)
+            result.is_complete &= not _could_have_inherited(pid, family)
         except OSError:
             continue  # it has ended
     return result
+
+
+def _could_have_inherited(pid: int, family: Family) -> bool:
+    """Tell whether a process that may not be looked at may have got a descriptor by being a child of ours.
+
+    One that is older than the run has not, and one of another user hardly, if ours is not its parent. What
+    was handed over through a socket is not seen.
+    """
+    fields = fields_of_stat(pid)
+    if len(fields) < 20 or int(fields[19]) < family.birth:
+        return False
+    return int(fields[1]) in {family.captured, *family.children} or _owner_of(pid) == os.getuid()
 
 
 def links_of(pid: int) -> Iterator[tuple[int, str]]:
@@ -151,9 +178,9 @@ def _add(result: Scan, link: str, pid: int, number: int, *, is_child: bool) -> N
     found.append((holder, bool(mode & stat.S_IRUSR), bool(mode & stat.S_IWUSR)))
 
 
-def _pids_nearest(captured: int, children: set[int]) -> list[int]:
+def _pids_nearest(family: Family) -> list[int]:
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - as above
-    return sorted(pids, key=lambda pid: (pid not in children, abs(pid - captured)))
+    return sorted(pids, key=lambda pid: (pid not in family.children, abs(pid - family.captured)))
 
 
 def _owner_of(pid: int) -> int | None:

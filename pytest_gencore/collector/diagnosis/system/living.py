@@ -18,7 +18,7 @@ def descendants_of(captured: int, direct: set[int], *, include_direct: bool) -> 
     parents: dict[int, tuple[int, int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - hot: thousands of processes
         if name.isdecimal():
-            fields = _fields_of(read_start(f"/proc/{name}/stat"))
+            fields = fields_of_stat(name)
             if len(fields) > 19:
                 parents[int(name)] = (int(fields[1]), int(fields[19]))
     known = {*direct, *([captured] if include_direct else [])}
@@ -32,6 +32,11 @@ def parent_in(stat: bytes) -> int:
     """Return the parent in a text of ``/proc/PID/stat``, 0 if there is none."""
     fields = _fields_of(stat)
     return int(fields[1]) if len(fields) > 1 else 0
+
+
+def fields_of_stat(pid: int | str) -> list[bytes]:
+    """Return the fields of ``/proc/PID/stat`` from the state on; empty if it has ended."""
+    return _fields_of(read_start(f"/proc/{pid}/stat"))
 
 
 def _fields_of(stat: bytes) -> list[bytes]:

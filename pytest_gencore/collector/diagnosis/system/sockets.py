@@ -113,7 +113,9 @@ def parse_socket(record: dict[str, Any]) -> SocketFacts:
     local = record["local"][: record["local_size"]]
     peer = record["peer"][: record["peer_size"]]
     is_ip = family in (socket.AF_INET, socket.AF_INET6)
-    seconds = [known(record[name]) for name in ("last_sent_ms", "last_received_ms")]
+    is_listening = record["is_listening"] == 1
+    names = ("last_sent_ms", "last_received_ms", "received_bytes")
+    sent_ms, received_ms, received = [None if is_listening else known(record[name]) for name in names]
     return SocketFacts(
         kind=_kind_of(family, kind, record["protocol"]),
         is_ip=is_ip,
@@ -121,11 +123,11 @@ def parse_socket(record: dict[str, Any]) -> SocketFacts:
         peer=_text_of(family, peer),
         local_address=_ip_address(local) if is_ip else None,
         peer_address=_ip_address(peer) if is_ip else None,
-        is_listening=record["is_listening"] == 1,
+        is_listening=is_listening,
         tcp_state=known(record["tcp_state"]),
-        sent_ago=None if seconds[0] is None else seconds[0] / 1000,
-        received_ago=None if seconds[1] is None else seconds[1] / 1000,
-        received_bytes=known(record["received_bytes"]),
+        sent_ago=None if sent_ms is None else sent_ms / 1000,
+        received_ago=None if received_ms is None else received_ms / 1000,
+        received_bytes=received,
         peer_pid=known(record["peer_pid"]),
     )
 
