@@ -102,8 +102,8 @@ ROWS = {
     "listener": rf"TCP {PORT}, listening",
     "client": rf"TCP {PORT} -> {PORT} \(this process\), connected, nothing received for \S+ s, "
     r"5 bytes not yet read, other end: this process \(fd {served}\)",
-    "served": rf"TCP {PORT} -> {PORT} \(this process\), connected, nothing received since it was made \S+ s ago, "
-    r"other end: this process \(fd {client}\)",
+    "served": rf"TCP {PORT} -> {PORT} \(this process\), connected, "
+    r"nothing received since it was made \S+ s ago, other end: this process \(fd {client}\)",
     "mixed client": rf"TCP {PORT} -> {PORT} .*other end: this process \(fd {{mixed served}}\)",
     "mixed served": rf"TCP {PORT} -> {PORT} .*other end: this process \(fd {{mixed client}}\)",
     "from another": rf"TCP {PORT} -> {PORT} \(python\S*\), connected, .*"

@@ -121,7 +121,12 @@ def count_registers() -> int:
 
 def test_limits(tmp_path: Path) -> None:
     numbers = print_numbers(
-        tmp_path, "GENCORE_NAME_SIZE", "GENCORE_REGISTERS", "GENCORE_STAGE_LAST", "GENCORE_DEADLINES", "GENCORE_NOT_READ"
+        tmp_path,
+        "GENCORE_NAME_SIZE",
+        "GENCORE_REGISTERS",
+        "GENCORE_STAGE_LAST",
+        "GENCORE_DEADLINES",
+        "GENCORE_NOT_READ",
     )
     assert numbers == [protocol.NAME_SIZE, count_registers(), max(Stage), len(Deadline), protocol.NOT_READ]
 

@@ -149,7 +149,8 @@ def _could_have_inherited(pid: int, family: Family) -> bool:
     was handed over through a socket is not seen.
     """
     fields = fields_of_stat(pid)
-    if len(fields) < 20 or int(fields[19]) < family.birth:
+    has_ended = len(fields) < 20 or fields[0] in (b"Z", b"X")
+    if has_ended or int(fields[19]) < family.birth:
         return False
     return int(fields[1]) in {family.captured, *family.children} or _owner_of(pid) == os.getuid()
 
