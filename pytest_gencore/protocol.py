@@ -192,7 +192,8 @@ NOT_READ: Final = -1
 OPEN_FILE: Final = Layout(
     ("number", "i"),
     ("mode", "I"),
-    ("device", "Q"),
+    ("device_major", "I"),
+    ("device_minor", "I"),
     ("inode", "Q"),
     ("special", "I"),
     ("flags", "I"),

@@ -1,4 +1,4 @@
-"""Children of a captured process, the pipes for which they sleep, and a process that ends with its capture."""
+"""Children of a captured process, the pipes for which they sleep; and a process that has ended."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@
 #include "items.h"
 
 #define CHILD_LIMIT 32
+#define AT_LEAST 4 /* on a busy machine, too */
 
 /* "NUMBER=TEXT" and a zero. */
 static void
@@ -93,7 +94,7 @@ describe_children_of(struct gencore_items *items, int32_t pid, int32_t tid, int3
         }
         if (number > 0 && number != helper) {
             count++;
-            if (*described < CHILD_LIMIT && !gencore_items_over(items)) {
+            if (*described < CHILD_LIMIT && !gencore_items_over(items, *described, AT_LEAST)) {
                 *described += describe_child(items, number) == 0;
             }
         }
@@ -116,7 +117,7 @@ gencore_describe_children(struct gencore_items *items, int32_t pid)
         return GENCORE_NOT_READ;
     }
     while ((size = raw3(SYS_getdents64, directory, entries, sizeof(entries))) > 0) {
-        for (long at = 0; at < size && !gencore_items_over(items);) {
+        for (long at = 0; at < size && !gencore_items_over(items, described, AT_LEAST);) {
             const struct safe_entry *entry = (const struct safe_entry *)(entries + at);
             int32_t tid = safe_entry_number(entry), found;
 

@@ -17,6 +17,7 @@
 #include "items.h"
 
 #define DESCRIPTOR_LIMIT 1024
+#define AT_LEAST 128     /* on a busy machine, too: one takes some 10 us */
 #define COUNT_LIMIT 8192 /* to list them takes time, too */
 #define CHILDREN_NS (10 * 1000 * 1000LL)
 #define ALL_NS (20 * 1000 * 1000LL)
@@ -94,50 +95,76 @@ describe_socket(int fd, struct gencore_socket *socket)
     }
 }
 
+/*
+ * What kind of file it is: as the kernel has it, without asking a server or a program that serves
+ * the file system, which may be what hangs.
+ */
+static void
+describe_kind(int fd, struct gencore_open_file *file, int is_path)
+{
+    struct statx status;
+
+    if (raw5(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status)
+        == 0) {
+        file->mode = status.stx_mode;
+        file->device_major = status.stx_dev_major;
+        file->device_minor = status.stx_dev_minor;
+        file->inode = status.stx_ino;
+        file->special = status.stx_rdev_major;
+    }
+    else if (!is_path) { /* a sandbox that does not know the call; of the kernel's own files */
+        struct stat old;
+
+        if (raw2(SYS_fstat, fd, &old) == 0) {
+            file->mode = old.st_mode;
+            file->inode = old.st_ino;
+        }
+    }
+}
+
 static long
 describe_descriptor(struct gencore_items *items, int fd)
 {
     struct gencore_open_file *file = (struct gencore_open_file *)gencore_item.bytes;
-    struct stat status;
+    struct gencore_socket *socket = (struct gencore_socket *)(file + 1);
+    char *link = (char *)(socket + 1);
     long flags = raw2(SYS_fcntl, fd, F_GETFL);
 
-    if (flags < 0 || raw2(SYS_fstat, fd, &status) < 0) {
-        return 0;
+    if (flags < 0) {
+        return flags;
     }
     *file = (struct gencore_open_file){
         .number = fd,
-        .mode = status.st_mode,
-        .device = status.st_dev,
-        .inode = status.st_ino,
-        .special = (uint32_t)status.st_rdev,
         .flags = (uint32_t)flags,
         .unread = GENCORE_NOT_READ,
         .unsent = GENCORE_NOT_READ,
         .capacity = GENCORE_NOT_READ,
     };
-    gencore_item.used = sizeof(*file);
+    gencore_item.used = sizeof(*file) + sizeof(*socket);
+    file->link_size = gencore_add_link(0, fd);
+    describe_kind(fd, file, file->link_size > 0 && link[0] == '/');
     if (flags & O_PATH) {
-        file->link_size = gencore_add_link(0, fd);
+        /* Nothing else can be asked of it. */
     }
-    else if (S_ISSOCK(status.st_mode)) {
-        describe_socket(fd, (struct gencore_socket *)(gencore_item.bytes + gencore_item.used));
-        file->socket_size = sizeof(struct gencore_socket);
-        gencore_item.used += sizeof(struct gencore_socket);
+    else if (S_ISSOCK(file->mode)) {
+        describe_socket(fd, socket);
+        file->socket_size = sizeof(*socket);
         file->unread = ask_number(fd, FIONREAD);
         file->unsent = ask_number(fd, SIOCOUTQ);
-        file->link_size = gencore_add_link(0, fd);
     }
-    else {
-        file->link_size = gencore_add_link(0, fd);
-        if (S_ISFIFO(status.st_mode)) {
-            file->unread = ask_number(fd, FIONREAD);
-            file->capacity = (int32_t)raw2(SYS_fcntl, fd, F_GETPIPE_SZ);
-            file->capacity = file->capacity < 0 ? GENCORE_NOT_READ : file->capacity;
-        }
-        else if (!S_ISCHR(status.st_mode) && !S_ISDIR(status.st_mode)) {
-            /* Locks, events, timers. */
-            file->info_size = gencore_add_file(0, "fdinfo", fd, GENCORE_INFO_SIZE);
-        }
+    else if (S_ISFIFO(file->mode)) {
+        long capacity = raw2(SYS_fcntl, fd, F_GETPIPE_SZ);
+
+        file->unread = ask_number(fd, FIONREAD);
+        file->capacity = capacity < 0 ? GENCORE_NOT_READ : (int32_t)capacity;
+    }
+    else if (!S_ISCHR(file->mode) && !S_ISDIR(file->mode)) {
+        /* Locks, events, timers. */
+        file->info_size = gencore_add_file(0, "fdinfo", fd, GENCORE_INFO_SIZE);
+    }
+    if (!file->socket_size) { /* close up */
+        gencore_item.used -= sizeof(*socket);
+        __builtin_memmove(socket, link, file->link_size + file->info_size);
     }
     return gencore_put_item(items);
 }
@@ -166,7 +193,8 @@ describe_descriptors(struct gencore_items *items)
                 continue;
             }
             count++;
-            is_full = is_full || described == DESCRIPTOR_LIMIT || gencore_items_over(items);
+            is_full = is_full || described == DESCRIPTOR_LIMIT
+                      || gencore_items_over(items, described, AT_LEAST);
             if (!is_full) {
                 described += describe_descriptor(items, fd) == 0;
             }

@@ -7,10 +7,10 @@
 struct gencore_item gencore_item;
 
 int
-gencore_items_over(const struct gencore_items *items)
+gencore_items_over(const struct gencore_items *items, int32_t described, int32_t at_least)
 {
     return items->size >= SIZE_LIMIT - sizeof(gencore_item.bytes)
-           || safe_now(CLOCK_MONOTONIC) >= items->deadline;
+           || (described >= at_least && safe_now(CLOCK_MONOTONIC) >= items->deadline);
 }
 
 long

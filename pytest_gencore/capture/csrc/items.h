@@ -27,7 +27,8 @@ struct gencore_items {
     uint64_t size;
 };
 
-int gencore_items_over(const struct gencore_items *items);
+/* Whether the limits are reached; not by time before `at_least` of `described` are there. */
+int gencore_items_over(const struct gencore_items *items, int32_t described, int32_t at_least);
 
 /* Write the item; 0 or -errno. */
 long gencore_put_item(struct gencore_items *items);

@@ -122,10 +122,11 @@ struct gencore_record {
  */
 struct gencore_open_file {
     int32_t number;
-    uint32_t mode; /* st_mode */
-    uint64_t device;
+    uint32_t mode;         /* st_mode */
+    uint32_t device_major; /* of the file system */
+    uint32_t device_minor;
     uint64_t inode;
-    uint32_t special;     /* st_rdev of a device */
+    uint32_t special;     /* the major number of a device */
     uint32_t flags;       /* of open(2), as F_GETFL has them */
     int32_t unread;       /* bytes that could be read now: FIONREAD */
     int32_t unsent;       /* bytes that the other side has not taken: SIOCOUTQ */

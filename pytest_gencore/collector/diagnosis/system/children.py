@@ -105,7 +105,7 @@ class Child:
         ]
         if self.pipe is not None:
             parts.append(self._pipe_text(self.pipe))
-        return ", ".join(parts)
+        return escape_unprintable(", ".join(parts))
 
     def _pipe_text(self, pipe: BlockedPipe) -> str:
         probably = "" if pipe.is_sure else "probably "
@@ -120,10 +120,10 @@ class Child:
         return {
             "pid": self.pid,
             "command": escape_unprintable(self.command),
-            "state": self.state,
+            "state": escape_unprintable(self.state),
             "age_s": self.age,
             "text": self.describe(),
-            "wait_channel": self.channel,
+            "wait_channel": escape_unprintable(self.channel),
             "call": self.call,
             "is_direct": self.is_direct,
             "pipe": None

@@ -58,7 +58,8 @@ class Descriptor:
     """
     link: str
     """What ``/proc/PID/fd`` shows: a path, or ``pipe:[123]``."""
-    device: int
+    device: tuple[int, int]
+    """Major and minor number of the file system's."""
     inode: int
     flags: int
     """Of open(2)."""
@@ -203,7 +204,7 @@ def _make(
         number=record["number"],
         kind=_kind_of(record, link, has_process=process is not None),
         link=link,
-        device=record["device"],
+        device=(record["device_major"], record["device_minor"]),
         inode=record["inode"],
         flags=record["flags"],
         unread=known(record["unread"]),

@@ -204,7 +204,7 @@ def _add_locks(handover: Handover, descriptors: dict[int, Descriptor]) -> dict[i
         return descriptors
     locks, mounts = read_locks(handover.pid), read_mounts()
     for item in files:
-        device = mounts.get(item.mount or 0, (os.major(item.device), os.minor(item.device)))
+        device = mounts.get(item.mount or 0, item.device)
         held = dict.fromkeys((*item.locks, *locks.get((*device, item.lock_inode or item.inode), ())))
         if held:
             descriptors[item.number] = replace(item, locks=tuple(with_holder(lock) for lock in held))

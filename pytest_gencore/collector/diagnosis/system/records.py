@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.protocol import NOT_READ
@@ -29,8 +30,10 @@ class Reader:
         return record
 
     def piece(self, size: int) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes; raises struct.error if there are not as many."""
         piece = self._data[self._offset : self._offset + size]
+        if len(piece) < size:
+            raise struct.error("a record ends too early")
         self._offset += size
         return piece
 
