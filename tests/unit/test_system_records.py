@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_gencore.collector.diagnosis.system import sockets
-from pytest_gencore.collector.diagnosis.system.children import read_children
+from pytest_gencore.collector.diagnosis.system.children import find_pipe, read_children
 from pytest_gencore.collector.diagnosis.system.descriptors import read_descriptors
 from pytest_gencore.collector.diagnosis.system.locks import parse_locks
 from pytest_gencore.collector.diagnosis.system.sockets import read_tcp_inodes
@@ -151,3 +151,29 @@ def test_tcp_table(monkeypatch: pytest.MonkeyPatch) -> None:
     peer = ("127.0.0.2", 80)
     wanted = [(("127.0.0.1", port), peer) for port in (0x1538, 0x1539, 0x1540)]
     assert read_tcp_inodes(wanted) == {wanted[0]: 4242, wanted[2]: 4343}
+
+
+def pipe_of(channel: bytes, links: bytes, full: set[str] | None = None, call: bytes = b"") -> object:
+    (found,) = read_children(handover(children=child(4711, STAT, b"psql\0", channel, call, links)))
+    pipe = find_pipe(found, full or set())
+    return pipe and (pipe.descriptor, pipe.writes, pipe.is_sure)
+
+
+STANDARD = b"0=pipe:[4]\x001=pipe:[5]\x002=pipe:[6]\0"
+
+
+def test_pipe_by_the_system_call() -> None:
+    assert pipe_of(b"anon_pipe_write", STANDARD, call=CALL) == (1, True, True)
+    assert pipe_of(b"", STANDARD, call=CALL) == (1, True, True), "the function is not known"
+    assert pipe_of(b"ep_poll", STANDARD, call=CALL) is None
+    assert pipe_of(b"anon_pipe_write", b"1=/dev/null\0", call=CALL) is None
+
+
+def test_pipe_by_the_function_of_the_kernel() -> None:
+    """Only where it can be no other: the system call may not be read."""
+    assert pipe_of(b"pipe_write", b"0=pipe:[4]\x001=pipe:[5]\x002=/dev/null\0") == (1, True, False)
+    assert pipe_of(b"pipe_write", b"1=pipe:[5]\x002=pipe:[5]\0") == (1, True, False)
+    assert pipe_of(b"pipe_write", STANDARD) is None
+    assert pipe_of(b"pipe_write", STANDARD, {"pipe:[6]"}) == (2, True, False)
+    assert pipe_of(b"anon_pipe_read", STANDARD) == (0, False, False)
+    assert pipe_of(b"do_wait", STANDARD) is None
