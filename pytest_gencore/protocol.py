@@ -162,6 +162,10 @@ RECORD: Final = Layout(
     ("ident_offset", "q"),
     ("journal_address", "Q"),
     ("journal_size", "Q"),
+    ("children_size", "Q"),
+    ("descriptors_size", "Q"),
+    ("child_count", "i"),
+    ("descriptor_count", "i"),
     ("all_threads_signal", "i"),
     ("own_thread_signal", "i"),
     ("slot", "I"),
@@ -185,6 +189,53 @@ THREAD: Final = Layout(
     ("sigmask", "Q"),
 )
 """``struct gencore_thread`` up to its registers."""
+
+NOT_READ: Final = -1
+"""A number of the next three that could not be read."""
+
+OPEN_FILE: Final = Layout(
+    ("number", "i"),
+    ("mode", "I"),
+    ("device_major", "I"),
+    ("device_minor", "I"),
+    ("inode", "Q"),
+    ("special", "I"),
+    ("flags", "I"),
+    ("unread", "i"),
+    ("unsent", "i"),
+    ("capacity", "i"),
+    ("socket_size", "I"),
+    ("link_size", "I"),
+    ("info_size", "I"),
+)
+"""``struct gencore_open_file``: a descriptor; ``SOCKET``, link and fdinfo follow."""
+
+SOCKET: Final = Layout(
+    ("family", "i"),
+    ("type", "i"),
+    ("protocol", "i"),
+    ("is_listening", "i"),
+    ("peer_pid", "i"),
+    ("tcp_state", "i"),
+    ("last_sent_ms", "i"),
+    ("last_received_ms", "i"),
+    ("received_bytes", "q"),
+    ("local_size", "I"),
+    ("peer_size", "I"),
+    ("local", "112s"),
+    ("peer", "112s"),
+)
+"""``struct gencore_socket``."""
+
+CHILD: Final = Layout(
+    ("pid", "i"),
+    ("stat_size", "I"),
+    ("command_size", "I"),
+    ("channel_size", "I"),
+    ("call_size", "I"),
+    ("links_size", "I"),
+)
+"""``struct gencore_child``; its texts follow."""
 
 SNAPSHOT_STATUS: Final = Layout(
     ("pid", "i"),

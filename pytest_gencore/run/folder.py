@@ -52,6 +52,12 @@ def run_folder_name(run_id: str) -> str:
     return f"{_PREFIX}{run_id}"
 
 
+def birth_of_run(name: str) -> int:
+    """Return when the run's process began, in clock ticks since boot; raises ValueError for another name."""
+    _, birth, _ = name.removeprefix(_PREFIX).split("-")
+    return int(birth)
+
+
 def is_awaited(folder: Path, name: str = "") -> bool:
     """Tell whether somebody still waits for the captures of this run; a pinned folder has its name apart."""
     if (folder / CLOSED.named()).exists():

@@ -15,9 +15,12 @@ from oracles import run_tool
 from pytest_gencore import protocol
 from pytest_gencore.corefile.machines import machine_for
 from pytest_gencore.protocol import (
+    CHILD,
     COMMAND,
+    OPEN_FILE,
     RECORD,
     SNAPSHOT_STATUS,
+    SOCKET,
     THREAD,
     CaptureResult,
     Command,
@@ -46,6 +49,9 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
 LAYOUTS = {
     "gencore_record": RECORD,
     "gencore_thread": THREAD,
+    "gencore_open_file": OPEN_FILE,
+    "gencore_socket": SOCKET,
+    "gencore_child": CHILD,
     "gencore_snapshot_status": SNAPSHOT_STATUS,
     "gencore_command": COMMAND,
 }
@@ -115,9 +121,14 @@ def count_registers() -> int:
 
 def test_limits(tmp_path: Path) -> None:
     numbers = print_numbers(
-        tmp_path, "GENCORE_NAME_SIZE", "GENCORE_REGISTERS", "GENCORE_STAGE_LAST", "GENCORE_DEADLINES"
+        tmp_path,
+        "GENCORE_NAME_SIZE",
+        "GENCORE_REGISTERS",
+        "GENCORE_STAGE_LAST",
+        "GENCORE_DEADLINES",
+        "GENCORE_NOT_READ",
     )
-    assert numbers == [protocol.NAME_SIZE, count_registers(), max(Stage), len(Deadline)]
+    assert numbers == [protocol.NAME_SIZE, count_registers(), max(Stage), len(Deadline), protocol.NOT_READ]
 
 
 def test_the_result_of_a_capture() -> None:

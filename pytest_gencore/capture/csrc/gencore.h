@@ -6,6 +6,7 @@
  *   engine.c     prepared once; one capture at a time
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file
+ *   descriptors.c, children.c, items.c   what the captured process has open, and its children
  *   threads.c    stop the other threads, save their registers, let them go on
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
  *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
@@ -299,6 +300,16 @@ void gencore_reopen_folders(struct gencore_capture *capture, struct gencore_file
  * All signals must be blocked but the open ones. Fills capture->result.
  */
 int gencore_launch(struct gencore_capture *capture);
+
+/* ---- descriptors.c ---------------------------------------------------------------- */
+
+/*
+ * Write what the captured process's children and descriptors are at this moment into the hand-over,
+ * behind the place of the record, whose fields for them are set. Runs in the collector-to-be while
+ * it has a copy of the descriptors, none of which it reads from or changes; a full table costs the
+ * copies of the three lowest. `left_out`: a descriptor of our own, or -1. The hand-over or -errno.
+ */
+long gencore_describe_process(struct gencore_capture *capture, int left_out);
 
 /* ---- threads.c -------------------------------------------------------------------- */
 

@@ -51,15 +51,52 @@ read_end(int fd, uint8_t buffer[GENCORE_OUTPUT_SIZE])
 }
 
 /*
+ * Close all descriptors but the test run's standard error and the hand-over, negative if there is
+ * none. They are moved: the first to its fixed number, the other to the one that is returned.
+ */
+static int
+close_inherited(int stderr_fd, long handover)
+{
+    int first_closed = GENCORE_FD_STDERR;
+
+    if (stderr_fd >= 0) {
+        if (handover == GENCORE_FD_STDERR) {
+            handover = raw3(SYS_fcntl, handover, F_DUPFD_CLOEXEC, FIRST_SCRATCH_FD);
+        }
+        /* An error if it is that already. */
+        (void)raw3(SYS_dup3, stderr_fd, GENCORE_FD_STDERR, O_CLOEXEC);
+        first_closed = FIRST_SCRATCH_FD;
+    }
+    for (int fd = 0; fd < GENCORE_FD_STDERR; fd++) {
+        if (fd != handover) {
+            (void)raw1(SYS_close, fd);
+        }
+    }
+    if (handover < 0) {
+        gencore_close_from((unsigned int)first_closed);
+        return -1;
+    }
+    if (handover != first_closed) {
+        (void)raw3(SYS_dup3, handover, first_closed, O_CLOEXEC);
+        if (handover < first_closed) {
+            (void)raw1(SYS_close, handover);
+        }
+    }
+    gencore_close_from((unsigned int)first_closed + 1);
+    return first_closed;
+}
+
+/*
  * A process of its own: session, signal actions, limits, umask, no inherited file descriptors.
  * `stderr_fd` is moved to its fixed number, -1 if there is none; standard input, output and error
- * are /dev/null.
+ * are /dev/null. The hand-over with what was inherited, -1 if there is none.
  */
-static void
-become_independent(int stderr_fd)
+static int
+become_independent(struct gencore_capture *capture, int stderr_fd)
 {
     struct gencore_action default_action = {.handler = (void *)SIG_DFL};
     struct rlimit limit;
+    int handover;
     long null;
 
     (void)raw0(SYS_setsid);
@@ -74,20 +111,12 @@ become_independent(int stderr_fd)
         }
     }
     (void)raw1(SYS_umask, 077);
-    if (stderr_fd >= 0) {
-        /* An error if it is that already. */
-        (void)raw3(SYS_dup3, stderr_fd, GENCORE_FD_STDERR, O_CLOEXEC);
-        for (int fd = 0; fd < GENCORE_FD_STDERR; fd++) {
-            (void)raw1(SYS_close, fd);
-        }
-        gencore_close_from(GENCORE_FD_STDERR + 1);
-    }
-    else {
-        gencore_close_from(0);
-    }
+    handover = close_inherited(stderr_fd,
+                               gencore_describe_process(capture, capture->plan->stderr_fd));
     null = raw4(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0); /* 0 */
     (void)raw1(SYS_dup, null);                                 /* 1 */
     (void)raw1(SYS_dup, null);                                 /* 2 */
+    return handover;
 }
 
 /*
@@ -135,8 +164,10 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     return 0;
 }
 
-/* Write record, threads, text and output, and go back to the start. 0 or -errno; `fd` stays the
- * caller's. */
+/*
+ * Write threads, text and output behind what the hand-over has already, then the record, and go back to the
+ * start. 0 or -errno; `fd` stays the caller's.
+ */
 static long
 write_handover(struct gencore_capture *capture, int fd)
 {
@@ -153,7 +184,9 @@ write_handover(struct gencore_capture *capture, int fd)
     for (unsigned int i = 0; i < GENCORE_NAME_SIZE; i++) {
         record->name[i] = capture->result.name[i];
     }
-    if ((error = safe_write_all(fd, record, sizeof(*record))) < 0
+    error = raw3(SYS_lseek, fd, sizeof(*record) + record->children_size + record->descriptors_size,
+                 SEEK_SET);
+    if (error < 0
         || (error = safe_write_all(fd, &capture->calling, sizeof(capture->calling))) < 0) {
         return error;
     }
@@ -171,10 +204,12 @@ write_handover(struct gencore_capture *capture, int fd)
         || (error = safe_write_all(fd, request->test, safe_length(request->test))) < 0
         || (error = safe_write_all(fd, capture->text_end, safe_length(capture->text_end))) < 0
         || (error = safe_write_all(fd, capture->stdout_end, record->stdout_size)) < 0
-        || (error = safe_write_all(fd, capture->stderr_end, record->stderr_size)) < 0) {
+        || (error = safe_write_all(fd, capture->stderr_end, record->stderr_size)) < 0
+        || (error = raw3(SYS_lseek, fd, 0, SEEK_SET)) < 0
+        || (error = safe_write_all(fd, record, sizeof(*record))) < 0) {
         return error;
     }
-    return raw3(SYS_lseek, fd, 0, 0);
+    return raw3(SYS_lseek, fd, 0, SEEK_SET);
 }
 
 /*
@@ -228,7 +263,8 @@ collector_main(void *argument)
         capture->record.stdout_size = read_end(1, capture->stdout_end);
         capture->record.stderr_size = read_end(2, capture->stderr_end);
     }
-    become_independent(capture->record.has_stderr ? capture->plan->stderr_fd : -1);
+    files.handover = become_independent(capture,
+                                        capture->record.has_stderr ? capture->plan->stderr_fd : -1);
     if (gencore_open_files(capture, &files) < 0) {
         goto failed;
     }

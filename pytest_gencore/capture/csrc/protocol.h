@@ -22,7 +22,8 @@
 
 /* File descriptors of the collector when it starts. */
 enum gencore_descriptor {
-    GENCORE_FD_HANDOVER = 3, /* memfd: record, threads, JSON, ends of the output */
+    /* memfd: record, children, descriptors, threads, JSON, ends of the output */
+    GENCORE_FD_HANDOVER = 3,
     GENCORE_FD_ARCHIVE = 4,  /* NAME.tar.gz.partial, write only */
     GENCORE_FD_STATE = 5,    /* NAME.json in the run's folder, locked while the collector lives */
     GENCORE_FD_COMMANDS = 6, /* write end: commands to the snapshot */
@@ -102,6 +103,10 @@ struct gencore_record {
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
     uint64_t journal_address;
     uint64_t journal_size;      /* bytes of notes at that address, see gencore_note() */
+    uint64_t children_size;     /* bytes of struct gencore_child with their texts, after this */
+    uint64_t descriptors_size;  /* bytes of struct gencore_open_file likewise, after those */
+    int32_t child_count;        /* seen, more than are described perhaps; -1: not looked for */
+    int32_t descriptor_count;   /* likewise of those that were open, or at least as many */
     int32_t all_threads_signal; /* with it the function writes 100 stacks at most */
     int32_t own_thread_signal;  /* with it that of the capturing thread; 0: it cannot */
     uint32_t slot;              /* which of the run's captures it is, 0 if they are not limited */
@@ -112,6 +117,60 @@ struct gencore_record {
     uint32_t stderr_size;       /* bytes of the end of standard error, after that */
     uint8_t info[128];          /* siginfo_t, zeros without a signal */
     char name[GENCORE_NAME_SIZE];
+};
+
+/* A number in what follows that could not be read. */
+#define GENCORE_NOT_READ (-1)
+
+/*
+ * A descriptor of the captured process, in the hand-over. Then come the facts of a socket, what its
+ * link in /proc/PID/fd says and what /proc/PID/fdinfo says, cut where they are too long.
+ */
+struct gencore_open_file {
+    int32_t number;
+    uint32_t mode;         /* st_mode */
+    uint32_t device_major; /* of the file system */
+    uint32_t device_minor;
+    uint64_t inode;
+    uint32_t special;     /* the major number of a device */
+    uint32_t flags;       /* of open(2), as F_GETFL has them */
+    int32_t unread;       /* bytes that could be read now: FIONREAD */
+    int32_t unsent;       /* bytes that the other side has not taken: SIOCOUTQ */
+    int32_t capacity;     /* of a pipe */
+    uint32_t socket_size; /* sizeof(struct gencore_socket), 0 if it is none */
+    uint32_t link_size;
+    uint32_t info_size;
+};
+
+/* Of a socket. */
+struct gencore_socket {
+    int32_t family;
+    int32_t type;
+    int32_t protocol;
+    int32_t is_listening;
+    int32_t peer_pid;         /* of a unix socket: who connected, listened or made the pair */
+    int32_t tcp_state;        /* enum of <netinet/tcp.h> */
+    int32_t last_sent_ms;     /* data, before now */
+    int32_t last_received_ms; /* data, before now; or the connection was made then */
+    int64_t received_bytes;   /* since it was made */
+    uint32_t local_size;
+    uint32_t peer_size;
+    uint8_t local[112]; /* struct sockaddr of the family */
+    uint8_t peer[112];
+};
+
+/*
+ * A child of the captured process, in the hand-over. Then come the texts: stat, cmdline, wchan and
+ * syscall of /proc/PID, each cut where it is too long and empty if it may not be read, and the
+ * links of some of its descriptors: "NUMBER=TEXT", each with a zero behind it.
+ */
+struct gencore_child {
+    int32_t pid;
+    uint32_t stat_size;
+    uint32_t command_size;
+    uint32_t channel_size;
+    uint32_t call_size;
+    uint32_t links_size;
 };
 
 /* One thread of the captured process, in the hand-over. */

@@ -317,13 +317,13 @@ open_pipes(struct gencore_files *files)
     if (error == 0) {
         error = raw2(SYS_pipe2, files->replies, O_CLOEXEC);
     }
-    if (error == 0) {
+    if (error == 0 && files->handover < 0) {
         error = raw2(SYS_memfd_create, "gencore-handover", MFD_CLOEXEC);
+        files->handover = (int)error;
     }
     if (error < 0) {
         return error;
     }
-    files->handover = (int)error;
     (void)raw3(SYS_fcntl, files->replies[0], F_SETPIPE_SZ, REPLY_PIPE_SIZE); /* may be refused */
     return 0;
 }

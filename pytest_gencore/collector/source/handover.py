@@ -88,6 +88,14 @@ class Handover:
     """``setup``, ``call`` or ``teardown``; None outside of a test."""
     has_stderr: bool
     """Whether the test run's standard error is there to be written to at the end."""
+    child_count: int
+    """Children that the process had, ``NOT_READ`` if that is not known; ``children`` has the first."""
+    descriptor_count: int
+    """Descriptors that it had open, likewise."""
+    children: bytes
+    """``CHILD`` records with their texts."""
+    descriptors: bytes
+    """``OPEN_FILE`` records with theirs."""
     siginfo: bytes
     """``siginfo_t`` of the signal behind the capture; zeros without one."""
     stdout_end: bytes
@@ -135,7 +143,9 @@ def parse_handover(data: bytes) -> Handover:
         raise ArchiveError(
             "the extension and the collector do not belong together", help_text="install pytest-gencore again"
         )
-    text_start = RECORD.size + record["thread_count"] * thread_size
+    descriptors_start = RECORD.size + record["children_size"]
+    threads_start = descriptors_start + record["descriptors_size"]
+    text_start = threads_start + record["thread_count"] * thread_size
     text_end = text_start + record["text_size"]
     stdout_end = text_end + record["stdout_size"]
     context = decode_context(data[text_start:text_end])
@@ -149,11 +159,13 @@ def parse_handover(data: bytes) -> Handover:
             "attempt": max(1, record["attempt"]) if context.by_handler else context.request.attempt,
             "has_stderr": bool(record["has_stderr"]),
         },
+        children=data[RECORD.size : descriptors_start],
+        descriptors=data[descriptors_start:threads_start],
         siginfo=record["info"],
         stdout_end=data[text_end:stdout_end],
         stderr_end=data[stdout_end : stdout_end + record["stderr_size"]],
         threads=tuple(
-            _parse_thread(data, offset, registers) for offset in range(RECORD.size, text_start, thread_size)
+            _parse_thread(data, offset, registers) for offset in range(threads_start, text_start, thread_size)
         ),
         context=context,
     )

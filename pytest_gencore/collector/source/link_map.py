@@ -38,8 +38,6 @@ _HEADERS_LIMIT: Final = 64 << 10
 _DYNAMIC_LIMIT: Final = 64 << 10
 """Bytes of the executable's dynamic section that are read."""
 _LIBRARIES_LIMIT: Final = 10_000
-_NAME_LIMIT: Final = 4096
-"""PATH_MAX of Linux, with the zero at the end."""
 
 
 @dataclass(slots=True)

@@ -116,6 +116,7 @@ main(void)
         return 1;
     }
     dprintf(GENCORE_FD_ARCHIVE, "name %s\n", record.name);
+    lseek(GENCORE_FD_HANDOVER, (off_t)(record.children_size + record.descriptors_size), SEEK_CUR);
     for (unsigned int i = 0; i < record.thread_count; i++) {
         struct gencore_thread thread;
 
