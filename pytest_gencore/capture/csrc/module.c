@@ -305,6 +305,9 @@ native_exec(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "captures work in the main interpreter only");
         return -1;
     }
+    if (PyModule_AddFunctions(module, native_probe_methods) < 0) {
+        return -1;
+    }
     return PyModule_AddFunctions(module, native_trigger_methods);
 }
 

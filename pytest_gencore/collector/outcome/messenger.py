@@ -9,7 +9,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.stacks.lines import printable
+from pytest_gencore.texts import printable
 from pytest_gencore.run.files import CLOSED, SEEN
 from pytest_gencore.triggers import TRIGGERS
 
