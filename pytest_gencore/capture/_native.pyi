@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import TypeAlias
 
 class Plan: ...

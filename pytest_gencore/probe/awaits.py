@@ -112,7 +112,11 @@ def _read_lock(frame: FrameType, me: Any, note: Note) -> Wait:
 
 def field_names(thing: object) -> frozenset[str]:
     """Return the names of what an instance holds in its dict."""
-    return frozenset(getattr(thing, "__dict__", ())) if type(thing).__module__.startswith(("asyncio", "anyio")) else frozenset()
+    return (
+        frozenset(getattr(thing, "__dict__", ()))
+        if type(thing).__module__.startswith(("asyncio", "anyio"))
+        else frozenset()
+    )
 
 
 def _read_event(frame: FrameType, me: Any, note: Note) -> Wait:
@@ -145,18 +149,25 @@ def _read_sleep(frame: FrameType, me: Any, note: Note) -> Wait | None:
 
 
 def _read_wait(frame: FrameType, me: Any, note: Note) -> Wait | None:
-    pending = frame.f_locals.get("fs")
+    pending: Any = frame.f_locals.get("fs")
     if type(pending) not in (set, list, tuple, frozenset):
         return None
     tasks = [thing for thing in pending if not is_done(thing)][:_NAMES_LIMIT]
-    return {"kind": "wait", "tasks": [note(thing) for thing in tasks], "timeout": frame.f_locals.get("timeout")}
+    return {
+        "kind": "wait",
+        "tasks": [note(thing) for thing in tasks],
+        "timeout": frame.f_locals.get("timeout"),
+    }
 
 
 def _read_group(frame: FrameType, me: Any, note: Note) -> Wait | None:
     tasks = field(me, "_tasks")
     if type(tasks) is not set:
         return None
-    return {"kind": "task_group", "tasks": [note(task) for task in list(tasks)[:_NAMES_LIMIT] if not is_done(task)]}
+    return {
+        "kind": "task_group",
+        "tasks": [note(task) for task in list(tasks)[:_NAMES_LIMIT] if not is_done(task)],
+    }
 
 
 def _read_stream(frame: FrameType, me: Any, note: Note) -> Wait | None:
@@ -180,14 +191,20 @@ def _read_process(frame: FrameType, me: Any, note: Note) -> Wait | None:
 
 def _read_call(frame: FrameType, me: Any, note: Note) -> Wait:
     wait: Wait = {"kind": "call", "call": frame.f_code.co_name}
-    sock = frame.f_locals.get("sock")
+    sock: Any = frame.f_locals.get("sock")
     if type(sock).__module__ == "socket":
         wait["fd"] = sock.fileno()
     return wait
 
 
 def _read_memory_stream(frame: FrameType, me: Any, note: Note) -> Wait:
-    return {"kind": "queue", "operation": frame.f_code.co_name, "id": note(me), "type": type_name(me), "items": None}
+    return {
+        "kind": "queue",
+        "operation": frame.f_code.co_name,
+        "id": note(me),
+        "type": type_name(me),
+        "items": None,
+    }
 
 
 _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] = {

@@ -1,8 +1,9 @@
-"""What bytecode says about a frame: how deep its value stack is, and which ``with`` statements it is inside of."""
+"""What bytecode says about a frame: how deep its value stack is, which ``with`` statements are around."""
 
 from __future__ import annotations
 
 import dis
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Code:
         self._table: list[Any] = dis._parse_exception_table(code) if HAS_TABLE else []  # type: ignore[attr-defined]
         self._read(code)
         offsets = list(self.instructions)
-        self._following = dict(zip(offsets, offsets[1:], strict=False))
+        self._following = dict(itertools.pairwise(offsets))
         self.before = dict(zip(offsets[1:], offsets, strict=False))
         """The offset of the instruction in front of each."""
         self.depths: dict[int, int] = {}
@@ -83,8 +84,8 @@ class Code:
         """Return the ``with`` statements around an instruction, innermost first."""
         if not HAS_TABLE:
             return [block for block in reversed(self._blocks.get(offset, ())) if block is not None]
-        found = []
-        seen = set()
+        found: list[With] = []
+        seen: set[int] = set()
         while True:
             entry = next((entry for entry in self._table if entry.start <= offset < entry.end), None)
             if entry is None or entry.target in seen:

@@ -36,7 +36,7 @@ SECONDS = 1.0
 """How long the probe looks; the collector waits a little longer."""
 
 _write = os.write
-_encode = json.JSONEncoder(default=lambda value: None, skipkeys=True).encode
+_encode = json.JSONEncoder(default=lambda _: None, skipkeys=True).encode
 _clock = time.monotonic
 _STANDARD = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120 - as co_filename
 _OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120
@@ -85,4 +85,5 @@ def module_of(frame: FrameType) -> str:
     """Return the name of the module that a frame's code is of, if it is the loaded one; else nothing."""
     name = frame.f_globals.get("__name__")
     module = sys.modules.get(name) if type(name) is str else None
-    return name if module is not None and getattr(module, "__dict__", None) is frame.f_globals else ""
+    is_loaded = module is not None and getattr(module, "__dict__", None) is frame.f_globals
+    return str(name) if is_loaded else ""

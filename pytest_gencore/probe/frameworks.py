@@ -23,7 +23,10 @@ def tell_frameworks(threads: Threads) -> None:
     """Say what is there of each."""
     for ident, stack in threads.stacks.items():
         for frame in stack:
-            if frame.f_globals.get("__name__") == "trio._core._run" and frame.f_code.co_name == "unrolled_run":
+            if (
+                frame.f_globals.get("__name__") == "trio._core._run"
+                and frame.f_code.co_name == "unrolled_run"
+            ):
                 _tell_trio(frame.f_locals.get("runner"), ident)
     if "greenlet" in sys.modules:
         _tell_greenlets(threads)
@@ -67,7 +70,10 @@ def _trio_wait(frames: list[FrameType]) -> dict[str, Any] | None:
         return None
     owner = found.f_locals.get("self")
     name = found.f_code.co_name
-    return {"kind": "call", "call": f"trio {type_name(owner)}.{name}" if owner is not None else f"trio.{name}"}
+    return {
+        "kind": "call",
+        "call": f"trio {type_name(owner)}.{name}" if owner is not None else f"trio.{name}",
+    }
 
 
 def _tell_greenlets(threads: Threads) -> None:
@@ -99,11 +105,8 @@ def _tell_greenlets(threads: Threads) -> None:
 
 def _instances(kind: type) -> list[Any]:
     """Return all instances of a type and of those that derive from it; by who refers to the types."""
-    found = []
-    kinds = [kind]
+    kinds: list[type] = [kind]
     for cls in kinds:
-        kinds += [sub for sub in type.__subclasses__(cls) if sub not in kinds]
-    for thing in gc.get_referrers(*kinds):
-        if is_a(thing, kind):
-            found.append(thing)
-    return found
+        found: list[type] = type.__subclasses__(cls)
+        kinds += [sub for sub in found if sub not in kinds]
+    return [thing for thing in gc.get_referrers(*kinds) if is_a(thing, kind)]

@@ -20,7 +20,15 @@ _WANTED_LIMIT = 500
 _FRAMES_LIMIT = 2000
 _ITEMS_LIMIT = 1000
 _REFERRERS_LIMIT = 20_000
-_LIBRARY = ("threading", "queue", "asyncio", "concurrent", "multiprocessing", "_frozen_importlib", "importlib")
+_LIBRARY = (
+    "threading",
+    "queue",
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "_frozen_importlib",
+    "importlib",
+)
 
 
 def tell_names(threads: Threads, tasks: Tasks) -> None:

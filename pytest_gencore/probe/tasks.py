@@ -193,7 +193,7 @@ def _coroutine_name(frames: list[FrameType], task: object) -> str | None:
 
 def _is_current(task: object, loop: Any) -> bool:
     try:
-        return sys.modules["asyncio"].current_task(loop) is task  # type: ignore[no-any-return]
+        return sys.modules["asyncio"].current_task(loop) is task
     except Exception:  # of a loop that is none of asyncio's
         return False
 

@@ -6,6 +6,7 @@ import _thread
 import gc
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import check_time, is_project, place_of, say
@@ -111,7 +112,7 @@ class Threads:
                 elif frame.f_code.co_name == "_worker":
                     jobs = frame.f_locals.get("work_queue")
                     reference = frame.f_locals.get("executor_reference")
-                    executor = reference() if type_name(reference) == "ReferenceType" else None
+                    executor = reference() if type(reference) is weakref.ref else None
                     workers.setdefault(id(jobs), []).append(ident)
                     queues[id(jobs)] = jobs
                     sizes[id(jobs)] = field(executor, "_max_workers")
@@ -157,4 +158,8 @@ def _waiting_conditions(stack: list[FrameType]) -> set[int]:
 
 def _is_async_lock(thing: object) -> bool:
     module = type(thing).__module__
-    return type(module) is str and module.partition(".")[0] in ("asyncio", "anyio", "trio") and "_waiters" in fields_of(thing)
+    return (
+        type(module) is str
+        and module.partition(".")[0] in ("asyncio", "anyio", "trio")
+        and "_waiters" in fields_of(thing)
+    )

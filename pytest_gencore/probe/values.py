@@ -1,4 +1,4 @@
-"""Values on the stacks of frames: the C function a frame is inside of, and what its ``with`` statements hold."""
+"""Values on the stacks of frames: the C function that is called, and what ``with`` statements hold."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class Call(NamedTuple):
     @property
     def name(self) -> str:
         """Return the name without module and class."""
-        name = getattr(self.function, "__name__", "") if is_a(self.function, (*_METHODS, types.MethodDescriptorType, types.WrapperDescriptorType, type)) else ""
+        name = (
+            getattr(self.function, "__name__", "")
+            if is_a(self.function, (*_METHODS, types.MethodDescriptorType, types.WrapperDescriptorType, type))
+            else ""
+        )
         return name if type(name) is str else ""
 
     def argument(self, position: int, keyword: str = "") -> Any:
@@ -199,7 +203,9 @@ def _find_keywords(frame: FrameType) -> tuple[str, ...]:
 
 def _enter(manager: Any) -> Call:
     owner = manager.__self__ if is_a(manager, _METHODS) else manager
-    method = next((cls.__dict__["__enter__"] for cls in type(owner).__mro__ if "__enter__" in cls.__dict__), None)
+    method = next(
+        (cls.__dict__["__enter__"] for cls in type(owner).__mro__ if "__enter__" in cls.__dict__), None
+    )
     return Call(method, owner, ())
 
 
@@ -218,8 +224,8 @@ def held_by(frame: FrameType) -> Iterator[Held]:
     withs = code.withs(code.at(frame.f_lasti))
     values = values_of(frame, max((found.slot for found in withs), default=-1) + 1)
     for slot, line in withs:
-        value, there = values[slot] if slot < len(values) else (None, False)
-        if not there:
+        value: Any = values[slot][0] if slot < len(values) else None
+        if value is None:
             continue
         if is_a(value, _METHODS):
             if value.__name__ not in _EXITS:
@@ -243,6 +249,8 @@ def _unwrap(manager: Any, line: int | None, depth: int) -> Iterator[Held]:
         for held in held_by(frame):
             yield Held(held.manager, line)
     callbacks = field(manager, "_exit_callbacks")
-    for entry in list(callbacks)[:100] if callbacks is not None and type(callbacks).__name__ == "deque" else ():
+    for entry in (
+        list(callbacks)[:100] if callbacks is not None and type(callbacks).__name__ == "deque" else ()
+    ):
         if type(entry) is tuple and len(entry) == 2 and is_a(entry[1], types.MethodType):
             yield from _unwrap(entry[1].__self__, line, depth - 1)

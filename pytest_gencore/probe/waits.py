@@ -28,7 +28,19 @@ RLOCK = _thread.RLock
 _FRAMES_LIMIT = 30
 _RLOCK_TEXT = re.compile(r"owner=(\d+) count=(\d+)")
 _FIRST_IS_DESCRIPTOR = frozenset(
-    ("read", "write", "readv", "writev", "pread", "pwrite", "flock", "lockf", "fsync", "fdatasync", "sendfile")
+    (
+        "read",
+        "write",
+        "readv",
+        "writev",
+        "pread",
+        "pwrite",
+        "flock",
+        "lockf",
+        "fsync",
+        "fdatasync",
+        "sendfile",
+    )
 )
 _CHILD_CALLS = frozenset(("waitpid", "wait4", "waitid"))
 
@@ -45,7 +57,12 @@ def wait_of(stack: Sequence[FrameType], note: Note) -> Wait | None:
     meaning = _from_library(stack, note)
     if meaning is None:
         return wait
-    if wait is not None and wait["kind"] == "lock" and meaning["kind"] in _BEGINS_WITH_LOCK and _is_entering(stack):
+    if (
+        wait is not None
+        and wait["kind"] == "lock"
+        and meaning["kind"] in _BEGINS_WITH_LOCK
+        and _is_entering(stack)
+    ):
         return wait  # it has not come so far as to wait for what the library call is for
     for key in ("call", "timeout"):
         if wait is not None and key in wait:
@@ -100,7 +117,12 @@ def _from_call(call: Call, stack: Sequence[FrameType], note: Note) -> Wait | Non
             _add_timeout(wait, call.argument(1, "timeout"))
             return wait
         if type_name(owner) == "SemLock":
-            return {"kind": "process_lock", "id": note(owner), "type": type_name(owner), "value": owner._get_value()}
+            return {
+                "kind": "process_lock",
+                "id": note(owner),
+                "type": type_name(owner),
+                "value": owner._get_value(),
+            }
     if type_name(owner) == "SimpleQueue" and name == "get" and "_queue" in sys.modules:
         items = sys.modules["_queue"].SimpleQueue.qsize(owner)
         wait = {"kind": "queue", "operation": "get", "id": note(owner), "type": "SimpleQueue", "items": items}
@@ -225,7 +247,7 @@ def _read_future(frame: FrameType, me: Any, note: Note) -> Wait:
 
 def _read_futures(frame: FrameType, me: Any, note: Note) -> Wait | None:
     """Of ``concurrent.futures.wait`` and ``as_completed``."""
-    pending = frame.f_locals.get("not_done", frame.f_locals.get("pending", frame.f_locals.get("fs")))
+    pending: Any = frame.f_locals.get("not_done", frame.f_locals.get("pending", frame.f_locals.get("fs")))
     if type(pending) not in (set, list, tuple, frozenset):
         return None
     return {"kind": "futures", "futures": [note(future) for future in list(pending)[:100]]}

@@ -36,7 +36,8 @@ size_t gencore_copy_memory(void *to, const void *from, size_t size);
 /* Find what gencore_use_own_heap() needs, while the process is sane. */
 void gencore_find_allocator(void);
 
-/* From now on, all memory of Python comes from a reservation of its own. Not undone: a copy ends. */
+/* From now on, all memory of Python comes from a reservation of its own. Not undone: a copy ends.
+ */
 void gencore_use_own_heap(void);
 
 #endif

@@ -5,9 +5,9 @@
  * writes what it finds out to standard error, at once; it may die of what it reads, or never come
  * back, and nothing is lost but the copy.
  *
- * The state of the GIL is CPython's struct _gil_runtime_state (Include/internal/pycore_gil.h), which
- * has begun alike since 3.2. No internal header: it lies inside of _PyRuntime, which is exported,
- * and is found by its contents, once, by a thread that holds it.
+ * The state of the GIL is CPython's struct _gil_runtime_state (Include/internal/pycore_gil.h),
+ * which has begun alike since 3.2. No internal header: it lies inside of _PyRuntime, which is
+ * exported, and is found by its contents, once, by a thread that holds it.
  */
 #include "glue.h"
 
@@ -22,7 +22,8 @@
 #include "signal_safe.h"
 
 #define STDERR_FD 2
-#define FRAME_GAP 16384 /* below the stack pointer: the red zone, and what the capture put there */
+#define FRAME_GAP 16384 /* below the stack pointer: the red zone, and what the capture put there \
+                         */
 #define DEEP_RECURSION (1 << 20)
 #define DROP_REQUEST 1 /* _PY_GIL_DROP_REQUEST_BIT of 3.13 and later */
 #define EVAL_BREAKER 3 /* its word in PyThreadState of 3.13 and later */
@@ -86,7 +87,8 @@ find_gil(char *runtime, size_t size, unsigned long interval)
     return found;
 }
 
-/* 3.12: int eval_breaker, gil_drop_request, recursion_limit; then, aligned, a pointer to the GIL. */
+/* 3.12: int eval_breaker, gil_drop_request, recursion_limit; then, aligned, a pointer to the GIL.
+ */
 static int32_t *
 find_drop_request(char *runtime, size_t size, const struct gil *gil)
 {
@@ -111,7 +113,7 @@ reset_gil(struct gil *gil, void *state)
     pthread_condattr_t attributes;
     int is_ours = gil->locked == 1 && gil->last_holder == state;
 
-    say(is_ours          ? "{\"fact\": \"gil\", \"held_by\": \"own\"}\n"
+    say(is_ours            ? "{\"fact\": \"gil\", \"held_by\": \"own\"}\n"
         : gil->locked == 1 ? "{\"fact\": \"gil\", \"held_by\": \"other\"}\n"
                            : "{\"fact\": \"gil\", \"held_by\": null}\n");
     (void)pthread_condattr_init(&attributes);
@@ -166,12 +168,13 @@ probe_main(int unused)
     }
 }
 
-PyDoc_STRVAR(arm_probe_doc,
-             "arm_probe(function, interval, minor, /)\n--\n\n"
-             "Let copies of later snapshots call a Python function without arguments.\n\n"
-             "interval: sys.getswitchinterval() in microseconds. minor: of the version of CPython 3. "
-             "Returns\n"
-             "whether it can be done: the state of the GIL was found.");
+PyDoc_STRVAR(
+    arm_probe_doc,
+    "arm_probe(function, interval, minor, /)\n--\n\n"
+    "Let copies of later snapshots call a Python function without arguments.\n\n"
+    "interval: sys.getswitchinterval() in microseconds. minor: of the version of CPython 3. "
+    "Returns\n"
+    "whether it can be done: the state of the GIL was found.");
 
 static PyObject *
 native_arm_probe(PyObject *module, PyObject *args)

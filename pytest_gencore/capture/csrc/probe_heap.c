@@ -30,7 +30,9 @@ struct allocator {
     void (*free)(void *context, void *block);
 };
 
-enum { DOMAINS = 3 }; /* PYMEM_DOMAIN_RAW, _MEM, _OBJ */
+enum {
+    DOMAINS = 3
+}; /* PYMEM_DOMAIN_RAW, _MEM, _OBJ */
 
 static struct {
     void (*set_allocator)(int domain, struct allocator *allocator);

@@ -66,6 +66,4 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
     data = b""
     if handover.probe_function and trigger != "crash":
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
-    return Diagnosis(
-        parse_facts(data), handover.context.run.session.rootdir, is_hang=trigger == "timeout"
-    )
+    return Diagnosis(parse_facts(data), handover.context.run.session.rootdir, is_hang=trigger == "timeout")

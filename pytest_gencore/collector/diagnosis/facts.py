@@ -6,8 +6,11 @@ They come from a process in any state: what is not as it should be is left out.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LINES_LIMIT: Final = 20_000
 _TEXT_LIMIT: Final = 300
@@ -113,7 +116,7 @@ class Hold(NamedTuple):
     is_task: bool
     place: Place | None
     """Where the ``with`` statement is."""
-    count: int = 1
+    times: int = 1
     """How often it was taken."""
 
 
@@ -129,6 +132,8 @@ class Facts:
     completes: dict[int, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
     """By future: (``thread``, ``task``, ``future`` or ``threads``, ids)."""
     names: dict[int, Name] = field(default_factory=dict)
+    alike: dict[int, int] = field(default_factory=dict)
+    """By task: how many more are like it."""
     gil: str | None = None
     """Who held it: ``own``, ``other``; None for nobody."""
     is_whole: bool = False
@@ -145,71 +150,104 @@ class Facts:
 def parse_facts(data: bytes) -> Facts:
     """Return what the lines say; whatever they are."""
     facts = Facts()
-    alike: dict[int, int] = {}
     for line in data.splitlines()[:_LINES_LIMIT]:
-        try:
-            fact = json.loads(line)
-            if isinstance(fact, dict):
-                _take(facts, fact, alike)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            facts.problems += 1
-    for number, count in alike.items():
-        task = facts.tasks.get(number)
-        if task is not None:
-            facts.tasks[number] = Task(
-                **{name: getattr(task, name) for name in Task.__slots__ if name != "alike"}, alike=count
-            )
+        facts.problems += not _take(facts, line)
+    for number, count in facts.alike.items():
+        if number in facts.tasks:
+            facts.tasks[number] = replace(facts.tasks[number], alike=count)
     return facts
 
 
-def _take(facts: Facts, fact: dict[str, Any], alike: dict[int, int]) -> None:
-    kind = fact["fact"]
-    if kind == "thread":
-        thread = Thread(
-            id=_number(fact["id"]),
-            name=_text(fact.get("name")),
-            native_id=_optional(fact.get("native_id")),
-            is_own=fact.get("is_own") is True,
-            place=_place(fact.get("place")),
-            project=_place(fact.get("project")),
-            wait=_wait(fact.get("wait")),
-        )
-        facts.threads[thread.id] = thread
-    elif kind == "task":
-        task = _task(fact)
-        facts.tasks[task.id] = task
-    elif kind == "loop":
-        loop = _loop(fact)
-        facts.loops[loop.id] = loop
-    elif kind in ("hold", "owner"):
-        is_task = "task" in fact
-        hold = Hold(
-            _number(fact["task" if is_task else "thread"]),
-            is_task,
-            _place(fact.get("place")),
-            _optional(fact.get("count")) or 1,
-        )
-        facts.holds.setdefault(_number(fact["resource"]), []).append(hold)
-    elif kind == "completes":
-        for who in ("thread", "task", "future", "threads"):
-            if who in fact:
-                ids = fact[who] if who == "threads" else [fact[who]]
-                numbers = tuple(_number(one) for one in ids)
-                facts.completes.setdefault(_number(fact["resource"]), []).append((who, numbers))
-    elif kind == "name":
-        facts.names[_number(fact["id"])] = Name(
-            _text(fact["name"]) or "?", _text(fact.get("kind")) or "", _text(fact.get("of")) or ""
-        )
-    elif kind == "same":
-        alike[_number(fact["of"])] = _number(fact["count"])
-    elif kind == "gil":
-        facts.gil = _text(fact.get("held_by"))
-    elif kind == "end":
-        facts.is_whole = True
-    elif kind == "cut":
-        facts.cuts.append(_text(fact.get("what")) or "?")
-    elif kind in ("problem", "failed"):
-        facts.problems += 1
+def _take(facts: Facts, line: bytes) -> bool:
+    """Take one line; tell whether it is a fact."""
+    try:
+        fact = json.loads(line)
+        taker = _TAKERS.get(fact["fact"])
+        if taker is not None:
+            taker(facts, fact)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return taker is not None
+
+
+def _take_thread(facts: Facts, fact: dict[str, Any]) -> None:
+    number = _number(fact["id"])
+    facts.threads[number] = Thread(
+        id=number,
+        name=_text(fact.get("name")),
+        native_id=_optional(fact.get("native_id")),
+        is_own=fact.get("is_own") is True,
+        place=_place(fact.get("place")),
+        project=_place(fact.get("project")),
+        wait=_wait(fact.get("wait")),
+    )
+
+
+def _take_task(facts: Facts, fact: dict[str, Any]) -> None:
+    task = _task(fact)
+    facts.tasks[task.id] = task
+
+
+def _take_loop(facts: Facts, fact: dict[str, Any]) -> None:
+    loop = _loop(fact)
+    facts.loops[loop.id] = loop
+
+
+def _take_hold(facts: Facts, fact: dict[str, Any]) -> None:
+    is_task = "task" in fact
+    holder = _number(fact["task" if is_task else "thread"])
+    hold = Hold(holder, is_task, _place(fact.get("place")), _optional(fact.get("count")) or 1)
+    facts.holds.setdefault(_number(fact["resource"]), []).append(hold)
+
+
+def _take_completes(facts: Facts, fact: dict[str, Any]) -> None:
+    for who in ("thread", "task", "future", "threads"):
+        if who in fact:
+            ids = fact[who] if who == "threads" else [fact[who]]
+            numbers = tuple(_number(one) for one in ids)
+            facts.completes.setdefault(_number(fact["resource"]), []).append((who, numbers))
+
+
+def _take_name(facts: Facts, fact: dict[str, Any]) -> None:
+    name = Name(_text(fact["name"]) or "?", _text(fact.get("kind")) or "", _text(fact.get("of")) or "")
+    facts.names[_number(fact["id"])] = name
+
+
+def _take_same(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.alike[_number(fact["of"])] = _number(fact["count"])
+
+
+def _take_gil(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.gil = _text(fact.get("held_by"))
+
+
+def _take_end(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.is_whole = "fact" in fact
+
+
+def _take_cut(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.cuts.append(_text(fact.get("what")) or "?")
+
+
+def _take_problem(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.problems += "fact" in fact
+
+
+_TAKERS: Final[dict[str, Callable[[Facts, dict[str, Any]], None]]] = {
+    "thread": _take_thread,
+    "task": _take_task,
+    "loop": _take_loop,
+    "hold": _take_hold,
+    "owner": _take_hold,
+    "completes": _take_completes,
+    "name": _take_name,
+    "same": _take_same,
+    "gil": _take_gil,
+    "end": _take_end,
+    "cut": _take_cut,
+    "problem": _take_problem,
+    "failed": _take_problem,
+}
 
 
 def _task(fact: dict[str, Any]) -> Task:

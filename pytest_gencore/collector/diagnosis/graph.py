@@ -50,7 +50,7 @@ class Graph:
     facts: Facts
     edges: dict[Node, Edge] = field(default_factory=dict)
     deadlocked: frozenset[Node] = frozenset()
-    """Those that cannot go on whatever happens; apart from timeouts, signals and threads that are not Python's."""
+    """Those that cannot go on; apart from timeouts, signals and threads that are not Python's."""
 
     def thread(self, node: Node) -> Thread | None:
         """Return the thread that a node stands for."""
@@ -61,7 +61,7 @@ class Graph:
         return self.facts.tasks.get(node.id) if node.kind == "task" else None
 
     def start(self) -> Node | None:
-        """Return who runs the test: the task that the captured thread's loop was started for, else the thread."""
+        """Return who runs the test: the task for which the captured thread runs a loop, else the thread."""
         own = self.facts.own
         if own is None:
             return None
@@ -72,7 +72,7 @@ class Graph:
         return Node("thread", own.id)
 
     def chain(self, start: Node) -> tuple[list[Edge], Node | None]:
-        """Follow the waits from a node to the last one; return also the node that closes a circle, if one does.
+        """Follow the waits from a node to the last one; return also the node that closes a circle, or None.
 
         Where there are several holders, one that is deadlocked is followed first.
         """
@@ -86,11 +86,11 @@ class Graph:
             edge = self.edges[node]
             edges.append(edge)
             stuck = [holder for holder in edge.holders if holder in self.deadlocked]
-            node = (stuck or [*edge.holders, None])[0]
+            node = next(iter(stuck or edge.holders), None)
         return edges, None
 
     def circle(self) -> list[Edge]:
-        """Return the edges of a deadlock, from the one that the test is in or runs into; empty if there is none."""
+        """Return the edges of a deadlock, from that of the test if it is in it; empty if there is none."""
         start = self.start()
         starts = [start] if start in self.deadlocked else []
         own = self.facts.own
@@ -139,7 +139,7 @@ def _add(graph: Graph, node: Node, wait: Wait | None) -> None:
 
 
 def _one_each(holds: list[Hold]) -> list[Hold]:
-    """Return one hold for each holder: what a lock says of its owner is right, where its ``with`` is adds to it."""
+    """Return one hold for each holder: a lock's word for its owner, with the place of the ``with``."""
     owners = [hold for hold in holds if hold.place is None and not hold.is_task]
     placed = {(hold.holder, hold.is_task): hold for hold in holds if hold.place is not None}
     if owners:
@@ -179,7 +179,7 @@ def _find_ends(facts: Facts, ids: tuple[int, ...]) -> tuple[list[Node], Literal[
 
 
 def _add_ready(graph: Graph, node: Node, task: Task) -> None:
-    """A task that is to run next needs the thread of its loop, which may be inside of something else."""
+    """Let a task that is to run next wait for the thread of its loop, if that is inside of something else."""
     loop = graph.facts.loops.get(task.loop or 0)
     thread = graph.facts.threads.get(loop.thread or 0) if loop is not None else None
     if thread is None or thread.wait is None or thread.wait.kind == "loop":

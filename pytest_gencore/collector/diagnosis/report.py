@@ -113,8 +113,8 @@ def _tail(words: Words, edge: Edge) -> str:
     holder = words.holder(edge)
     if holder:
         text += f", {holder}"
-    if edge.holders and edge.holds and edge.holds[0].count > 1:
-        text += f", taken {edge.holds[0].count} times"
+    if edge.holders and edge.holds and edge.holds[0].times > 1:
+        text += f", taken {edge.holds[0].times} times"
     return text
 
 
@@ -129,17 +129,20 @@ def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
         if not loop.tasks:
             continue
         thread = words.name(Node("thread", loop.thread)) if loop.thread in facts.threads else ""
-        yield (
-            f"  {loop.type}{f' of {thread}' if thread else ''}: {loop.tasks} task{'s' if loop.tasks != 1 else ''}"
-            + (f", {loop.ready} callbacks due ({', '.join(loop.due)})" if loop.ready else "")
-        )
+        title = f"{loop.type} of {thread}" if thread else loop.type
+        due = f", {loop.ready} callbacks due ({', '.join(loop.due)})" if loop.ready else ""
+        yield f"  {title}: {loop.tasks} task{'s' if loop.tasks != 1 else ''}{due}"
     order = [edge.waiter.id for edge in waits_in_order(graph) if edge.waiter.kind == "task"]
     numbers = dict.fromkeys([number for number in order if number in facts.tasks])
     for number in [*numbers, *(number for number in facts.tasks if number not in numbers)]:
         task = facts.tasks[number]
         node = Node("task", number)
         found = graph.edges.get(node)
-        state = f"waits for {_tail(words, found)}" if found is not None else _state_of(task.is_current, task.framework)
+        state = (
+            f"waits for {_tail(words, found)}"
+            if found is not None
+            else _state_of(task.is_current, task.framework)
+        )
         place = words.place(project_place(task))
         title = words.name(node, with_kind=True) + (f" ({place})" if place else "")
         many = f", and {task.alike} more like it" if task.alike else ""

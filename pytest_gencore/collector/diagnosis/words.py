@@ -18,6 +18,7 @@ _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
 _DEFAULT_TASK: Final = re.compile(r"Task-\d+")
+_NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
 _IS_PROJECT: Final = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<")
 
 
@@ -70,7 +71,9 @@ class Words:
             return f"{node.kind} {node.id:#x}"
         name = _task_name(task)
         if with_kind:
-            return f"{'greenlet' if task.framework == 'greenlet' else 'task'} '{printable(name, _NAME_LENGTH)}'"
+            return (
+                f"{'greenlet' if task.framework == 'greenlet' else 'task'} '{printable(name, _NAME_LENGTH)}'"
+            )
         return printable(name, _NAME_LENGTH)
 
     def resource(self, number: int | None) -> str:
@@ -112,7 +115,9 @@ class Words:
         return self._named("semaphore", wait) + ("" if value is None else f" ({value} left)")
 
     def _write_event(self, wait: Wait, edge: Edge | None) -> str:
-        state = "" if wait.details.get("is_set") is None else ", set" if wait.details["is_set"] else ", not set"
+        state = (
+            "" if wait.details.get("is_set") is None else ", set" if wait.details["is_set"] else ", not set"
+        )
         return self._named("event", wait) + state
 
     def _write_condition(self, wait: Wait, edge: Edge | None) -> str:
@@ -120,7 +125,9 @@ class Words:
 
     def _write_barrier(self, wait: Wait, edge: Edge | None) -> str:
         count, parties = wait.number("count"), wait.number("parties")
-        return self._named("barrier", wait) + (f" ({count} of {parties} there)" if parties is not None else "")
+        return self._named("barrier", wait) + (
+            f" ({count} of {parties} there)" if parties is not None else ""
+        )
 
     def _write_queue(self, wait: Wait, edge: Edge | None) -> str:
         name = self.resource(wait.resource)
@@ -214,7 +221,7 @@ class Words:
         if edge.wait.kind != "lock":
             return ""
         if not edge.holders:
-            return "" if edge.wait.details.get("locked") is False else self._nobody(edge.wait)
+            return "" if edge.wait.details.get("locked") is False else _NOBODY
         return " and ".join(
             self._held_by(edge, node, hold) for node, hold in zip(edge.holders, edge.holds, strict=False)
         )
@@ -228,9 +235,6 @@ class Words:
             who = self.name(node, with_kind=node.kind == "task")
         where = self.place(hold.place)
         return f"held by {who}" + (f" ({where})" if where else "")
-
-    def _nobody(self, wait: Wait) -> str:
-        return "which is locked, but no thread's or task's `with` holds it"
 
 
 def project_place(task: Task | None) -> Place | None:
@@ -251,5 +255,3 @@ def _task_name(task: Task) -> str:
 
 def _article(noun: str) -> str:
     return "an" if noun[:1] in "aeiou" else "a"
-
-

@@ -105,7 +105,9 @@ class Stacks:
         """Return the text of ``stacks.txt``."""
         diagnosis = [*self.diagnosis.verdict_lines, *self.diagnosis.full_lines(), ""]
         text = format_full(self.facts, self.threads, unread=self.unread)
-        text = "\n".join(diagnosis if len(diagnosis) > 1 else []) + ("\n" if len(diagnosis) > 1 else "") + text
+        text = (
+            "\n".join(diagnosis if len(diagnosis) > 1 else []) + ("\n" if len(diagnosis) > 1 else "") + text
+        )
         return text if self._has_pystack else f"{text}\n{HINT}\n"
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:

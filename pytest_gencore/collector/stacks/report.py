@@ -15,9 +15,9 @@ from pytest_gencore.collector.stacks.lines import (
     render_locals,
     select_frames,
 )
-from pytest_gencore.texts import printable
 from pytest_gencore.collector.stacks.model import find_activity, find_hub, find_threading_call
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
+from pytest_gencore.texts import printable
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
