@@ -89,20 +89,16 @@ class Graph:
             node = next(iter(stuck or edge.holders), None)
         return edges, None
 
-    def circle(self) -> list[Edge]:
-        """Return the edges of a deadlock, from that of the test if it is in it; empty if there is none."""
-        start = self.start()
-        starts = [start] if start in self.deadlocked else []
+    def circle(self) -> tuple[list[Edge], bool]:
+        """Return the edges of a deadlock, and whether the test runs into it; no edges if there is none."""
         own = self.facts.own
-        if own is not None and Node("thread", own.id) in self.deadlocked:
-            starts.append(Node("thread", own.id))
+        starts = [self.start(), Node("thread", own.id) if own is not None else None]
         for node in [*starts, *sorted(self.deadlocked)]:
-            if node is None:
-                continue
-            edges, closing = self.chain(node)
-            if closing is not None:
-                return edges
-        return []
+            if node in self.deadlocked and node is not None:
+                edges, closing = self.chain(node)
+                if closing is not None:
+                    return edges, node in starts
+        return [], False
 
 
 def build_graph(facts: Facts) -> Graph:

@@ -24,22 +24,33 @@ def find_verdict(graph: Graph, words: Words, *, is_hang: bool) -> Verdict | None
 
     ``is_hang``: a deadline passed. Else the thread of the test was not blocked, and only a deadlock is news.
     """
-    circle = graph.circle()
-    if circle:
-        timeouts = [edge.wait.timeout for edge in circle if edge.wait.timeout is not None]
-        suffix = " (some of these waits have a timeout)" if timeouts else ""
-        return Verdict("deadlock", f"deadlock: {_tell_chain(words, circle, with_subject=True)}{suffix}")
+    circle, is_own = graph.circle()
+    if is_own:
+        return Verdict("deadlock", _with_doubt(graph, _tell_circle(words, circle)))
+    others = f"{_tell_circle(words, circle)}, beside the test" if circle else ""
+    own = _find_own(graph, words) if is_hang else None
+    if own is None:
+        return Verdict("deadlock", _with_doubt(graph, others)) if circle else None
+    text = "; ".join(part for part in (own.text, others) if part)
+    return Verdict(own.kind, _with_doubt(graph, text))
+
+
+def _find_own(graph: Graph, words: Words) -> Verdict | None:
+    """Return what the test itself waits for."""
     start = graph.start()
-    if not is_hang or start is None:
-        return None
-    edges, _ = graph.chain(start)
-    if not edges:
+    edges = graph.chain(start)[0] if start is not None else []
+    if start is None or not edges:
         return None
     end = _tell_end(graph, words, edges[-1])
     if start.kind == "task":
-        text = f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}"
-        return Verdict("asyncio", _with_doubt(graph, text))
-    return Verdict("waits", _with_doubt(graph, f"{_tell_chain(words, edges, with_subject=False)}{end}"))
+        return Verdict("asyncio", f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}")
+    return Verdict("waits", f"{_tell_chain(words, edges, with_subject=False)}{end}")
+
+
+def _tell_circle(words: Words, circle: list[Edge]) -> str:
+    has_timeout = any(edge.wait.timeout is not None for edge in circle)
+    end = " (at least one of these waits has a timeout)" if has_timeout else ""
+    return f"deadlock: {_tell_chain(words, circle, with_subject=True)}{end}"
 
 
 def _with_doubt(graph: Graph, text: str) -> str:
