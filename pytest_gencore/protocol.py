@@ -87,6 +87,7 @@ class Command(IntEnum):
     UNREADABLE = 3
     CRASH = 4
     TRACE = 5
+    PROBE = 6
 
 
 class CaptureResult(NamedTuple):
@@ -159,6 +160,7 @@ RECORD: Final = Layout(
     ("stopped_at_ns", "q"),
     ("hold_ns", "q"),
     ("trace_function", "Q"),
+    ("probe_function", "Q"),
     ("ident_offset", "q"),
     ("journal_address", "Q"),
     ("journal_size", "Q"),

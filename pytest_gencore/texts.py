@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _MISREAD: Final = frozenset(':"\\`')
+_LINE_LENGTH: Final = 200
 
 
 def escape_unprintable(text: str, *, keep: str = "") -> str:
@@ -20,6 +21,11 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def printable(text: str, limit: int = _LINE_LENGTH) -> str:
+    """Return text for one line of a log: cut, and with everything escaped that is not printable."""
+    return escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
 def is_plain_path(path: str) -> bool:

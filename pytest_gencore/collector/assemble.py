@@ -111,6 +111,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
         archive.add_top_folder()
         archive.add_bytes("stacks.txt", contents.stacks.format_full().encode(errors="replace"))
+        archive.add_bytes("diagnosis.json", contents.stacks.diagnosis.encode())
         failure = handover.context.request.failure_text
         if failure is not None:
             archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))

@@ -90,8 +90,9 @@ class _Collector:
 
     def _publish_answer(self, stacks: Stacks) -> None:
         self.finisher.answer = stacks.make_answer()
+        self.finisher.summary = stacks.summary
         if write_answer(self.handover, self.finisher.answer):
-            self.state.answer(self.finisher.answer[0])
+            self.state.answer(stacks.summary)
 
 
 def main() -> None:

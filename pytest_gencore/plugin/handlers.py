@@ -7,6 +7,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.probe import main as probe
+
 if TYPE_CHECKING:
     import pytest
 
@@ -29,6 +31,7 @@ class CrashHandlers:
         if self.is_owner:
             CrashHandlers._owner = self
             self._adopt_trace()
+            probe.arm()
 
     def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, that of a ``PreparedCapture``.

@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 MODE = os.environ.get("FAKE_CAPTURE", "done")
 
 
-class PreparedCapturesLike(Protocol):
-    """Captures by a handler."""
-
-    request: capture.CaptureRequest
-
-    def prepare(self, nodeid: str | None) -> Any: ...
-
-
 class EngineLike(Protocol):
     """What takes captures."""
 
@@ -44,9 +36,9 @@ class EngineLike(Protocol):
 
     def check_available(self) -> None: ...
 
-    def prepare_captures(
+    def prepare_capture(
         self, request: capture.CaptureRequest, *, await_seconds: float = 0
-    ) -> PreparedCapturesLike: ...
+    ) -> capture.PreparedCapture: ...
 
     def is_full(self) -> bool: ...
 

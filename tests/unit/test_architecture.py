@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
 SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
-    "plugin": {"plugin", "capture", "junit", "request", "run", "api", *SHARED},
+    "plugin": {"plugin", "capture", "junit", "probe", "request", "run", "api", *SHARED},
+    "probe": {"probe", "capture"},
     "capture": {"capture", "machine", "request", "run", *SHARED},
     "collector": {
         "collector",
@@ -55,7 +56,7 @@ FOREIGN = {
     "sandbox": {"pystack"},
 }
 """Which packages that are not in the standard library a room may import."""
-FLOORS = ("main", "assemble", "outcome", "stacks", "core", "files", "source")
+FLOORS = ("main", "assemble", "outcome", "stacks", "diagnosis", "core", "files", "source")
 """Rooms of the collector, from top to bottom: an import goes down, or stays in its room."""
 
 

@@ -63,7 +63,30 @@ __asm__(
     "    stp x1, x30, [x0, #248]\n"  /* sp, and pc: where this call returns to */
     "    ret\n"
     "    .cfi_endproc\n"
-    ".size gencore_save_registers, . - gencore_save_registers\n");
+    ".size gencore_save_registers, . - gencore_save_registers\n"
+
+    ".p2align 4\n"
+    ".globl gencore_call_on_stack\n"
+    ".hidden gencore_call_on_stack\n"
+    ".type gencore_call_on_stack, %function\n"
+    "gencore_call_on_stack:\n"       /* x0: top of the stack, x1: function */
+    "    .cfi_startproc\n"
+    "    stp x29, x30, [sp, #-16]!\n"
+    "    .cfi_def_cfa_offset 16\n"
+    "    .cfi_offset x29, -16\n"
+    "    .cfi_offset x30, -8\n"
+    "    mov x29, sp\n"
+    "    .cfi_def_cfa_register x29\n"
+    "    mov sp, x0\n"
+    "    blr x1\n"
+    "    mov sp, x29\n"
+    "    ldp x29, x30, [sp], #16\n"
+    "    .cfi_restore x29\n"
+    "    .cfi_restore x30\n"
+    "    .cfi_def_cfa sp, 0\n"
+    "    ret\n"
+    "    .cfi_endproc\n"
+    ".size gencore_call_on_stack, . - gencore_call_on_stack\n");
 /* clang-format on */
 
 const unsigned long gencore_restorer_flag = 0; /* the vdso brings it */
@@ -144,6 +167,12 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
         }
         record += head->size;
     }
+}
+
+uint64_t
+gencore_stack_pointer(const struct gencore_thread *thread)
+{
+    return thread->regs[SP];
 }
 
 void

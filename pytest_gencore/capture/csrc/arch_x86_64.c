@@ -85,6 +85,26 @@ __asm__(
     "    .cfi_endproc\n"
     ".size gencore_save_registers, . - gencore_save_registers\n"
 
+    ".p2align 4\n"
+    ".globl gencore_call_on_stack\n"
+    ".hidden gencore_call_on_stack\n"
+    ".type gencore_call_on_stack, @function\n"
+    "gencore_call_on_stack:\n"       /* rdi: top of the stack, rsi: function */
+    "    .cfi_startproc\n"
+    "    push %rbp\n"
+    "    .cfi_def_cfa_offset 16\n"
+    "    .cfi_offset rbp, -16\n"
+    "    mov %rsp, %rbp\n"
+    "    .cfi_def_cfa_register rbp\n"
+    "    mov %rdi, %rsp\n"
+    "    call *%rsi\n"
+    "    mov %rbp, %rsp\n"
+    "    pop %rbp\n"
+    "    .cfi_def_cfa rsp, 8\n"
+    "    ret\n"
+    "    .cfi_endproc\n"
+    ".size gencore_call_on_stack, . - gencore_call_on_stack\n"
+
     /* Debuggers know a signal frame by these very instructions. */
     ".p2align 4\n"
     ".type gencore_return_from_signal, @function\n"
@@ -220,6 +240,12 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
 
         thread->fp_size = software->magic1 == EXTENDED_MAGIC ? software->xstate_size : FXSAVE_SIZE;
     }
+}
+
+uint64_t
+gencore_stack_pointer(const struct gencore_thread *thread)
+{
+    return thread->regs[RSP];
 }
 
 void

@@ -20,6 +20,7 @@ static struct {
     const char *test;               /* see gencore_set_test() */
     struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
     const struct gencore_trace *trace;
+    void (*probe)(int);
     uint32_t owner;       /* thread that captures; futex; 0: nobody */
     void *floating_point; /* of the calling thread */
     uint64_t floating_point_size;
@@ -180,6 +181,7 @@ describe_caller(struct gencore_capture *capture)
         .trace_function = (uint64_t)(uintptr_t)trace->function,
         .all_threads_signal = trace->all_threads_signal,
         .own_thread_signal = trace->own_thread_signal,
+        .probe_function = (uint64_t)(uintptr_t)__atomic_load_n(&engine.probe, __ATOMIC_ACQUIRE),
         .ident_offset = engine.ident_offset,
         .phase = (uint32_t)test_phase,
         .attempt = (int32_t)(test_phase >> 32),
@@ -327,6 +329,18 @@ gencore_set_trace(const struct gencore_trace *trace)
 
     *unused = *trace;
     __atomic_store_n(&engine.trace, unused, __ATOMIC_RELEASE);
+}
+
+void
+gencore_set_probe(void (*function)(int))
+{
+    __atomic_store_n(&engine.probe, function, __ATOMIC_RELEASE);
+}
+
+uint64_t
+gencore_captured_stack(void)
+{
+    return gencore_stack_pointer(&engine.capture.calling);
 }
 
 /* Whether errno says more than the message of the stage: not where the refusal is ours. */

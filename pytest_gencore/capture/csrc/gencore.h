@@ -3,6 +3,7 @@
  *
  *   module.c     Python glue: plans, captures, the test's phase
  *   triggers.c   Python glue: crash handlers and deadlines
+ *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its memory
  *   engine.c     prepared once; one capture at a time
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file
@@ -159,6 +160,12 @@ struct gencore_trace {
 
 /* Copies it. A handler sees the one before or this one, whole. By one thread at a time. */
 void gencore_set_trace(const struct gencore_trace *trace);
+
+/* A function for GENCORE_COMMAND_PROBE, which later captures hand over; NULL: none. */
+void gencore_set_probe(void (*function)(int));
+
+/* The stack pointer of the thread that captures; for its copies. */
+uint64_t gencore_captured_stack(void);
 
 /*
  * What a handler captures with, whichever test runs: made before, and not changed as long as a
@@ -389,6 +396,12 @@ void gencore_registers_from_context(struct gencore_thread *thread, void *context
 
 /* Of a thread that was not reached only the instruction and the stack may be known. */
 void gencore_registers_from_position(struct gencore_thread *thread, uint64_t pc, uint64_t sp);
+
+/* The stack pointer among the registers of a thread. */
+uint64_t gencore_stack_pointer(const struct gencore_thread *thread);
+
+/* Call a function on another stack, from its top downwards; returns to the caller's. */
+void gencore_call_on_stack(void *top, void (*function)(void));
 
 /* SA_RESTORER and the function it needs; 0 and NULL where the kernel brings its own. */
 extern const unsigned long gencore_restorer_flag;

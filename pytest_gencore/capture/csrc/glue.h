@@ -22,7 +22,22 @@ PyObject *native_error(int error);
 /* A new reference: the tuple that pytest_gencore.protocol.CaptureResult is made of. */
 PyObject *native_result(const struct gencore_result *result);
 
-/* Of triggers.c; ended by an empty one. */
+/* Of triggers.c and probe.c; ended by an empty one each. */
 extern PyMethodDef native_trigger_methods[];
+extern PyMethodDef native_probe_methods[];
+
+/* ---- probe_heap.c: only for Python in a copy of the snapshot, and for tests --------- */
+
+#define GENCORE_PEEK_LIMIT 65536
+
+/* Copy memory that may not be there; returns how many bytes were. */
+size_t gencore_copy_memory(void *to, const void *from, size_t size);
+
+/* Find what gencore_use_own_heap() needs, while the process is sane. */
+void gencore_find_allocator(void);
+
+/* From now on, all memory of Python comes from a reservation of its own. Not undone: a copy ends.
+ */
+void gencore_use_own_heap(void);
 
 #endif

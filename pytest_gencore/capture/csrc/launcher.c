@@ -165,8 +165,8 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
 }
 
 /*
- * Write threads, text and output behind what the hand-over has already, then the record, and go back to the
- * start. 0 or -errno; `fd` stays the caller's.
+ * Write threads, text and output behind what the hand-over has already, then the record, and go
+ * back to the start. 0 or -errno; `fd` stays the caller's.
  */
 static long
 write_handover(struct gencore_capture *capture, int fd)

@@ -100,6 +100,7 @@ struct gencore_record {
     int64_t stopped_at_ns;   /* CLOCK_MONOTONIC of the first stop signal */
     int64_t hold_ns;         /* 0: released; else held for the collector, at most that long */
     uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
+    uint64_t probe_function; /* see GENCORE_COMMAND_PROBE; 0: none */
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
     uint64_t journal_address;
     uint64_t journal_size;      /* bytes of notes at that address, see gencore_note() */
@@ -207,6 +208,11 @@ enum gencore_command_kind {
      * reads.
      */
     GENCORE_COMMAND_TRACE = 5,
+    /*
+     * function, milliseconds: a copy calls function(0), which runs Python and writes what it finds
+     * out to its standard error. Answered as GENCORE_COMMAND_TRACE.
+     */
+    GENCORE_COMMAND_PROBE = 6,
 };
 
 struct gencore_command {

@@ -251,7 +251,7 @@ crash(const struct gencore_snapshot *snapshot)
     (void)safe_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
 }
 
-/* What a copy of the snapshot calls to write the Python stacks. */
+/* What a copy of the snapshot calls, to write to its standard error. */
 struct trace {
     void (*function)(int);
     int signal;
@@ -275,16 +275,17 @@ trace_main(void *argument)
 }
 
 static void
-send_trace(const struct gencore_snapshot *snapshot, uint64_t function, uint64_t signal)
+send_trace(const struct gencore_snapshot *snapshot, uint64_t function, int signal,
+           int64_t nanoseconds)
 {
     static char buffer[4096];
     int ends[2];
     uint32_t size = 0;
     long count, pid;
-    int64_t deadline = safe_now(CLOCK_MONOTONIC) + 2 * TRACE_SECONDS * NANOSECONDS;
+    int64_t deadline = safe_now(CLOCK_MONOTONIC) + nanoseconds;
 
     if (raw2(SYS_pipe2, ends, O_CLOEXEC) == 0) {
-        struct trace trace = {(void (*)(int))(uintptr_t)function, (int)signal, ends[1]};
+        struct trace trace = {(void (*)(int))(uintptr_t)function, signal, ends[1]};
 
         pid = gencore_clone(SIGCHLD, snapshot->crash_stack_top, trace_main, &trace, NULL);
         (void)raw1(SYS_close, ends[1]);
@@ -349,7 +350,11 @@ gencore_snapshot_main(void *argument)
             crash(snapshot);
             break;
         case GENCORE_COMMAND_TRACE:
-            send_trace(snapshot, command.address, command.size);
+            send_trace(snapshot, command.address, (int)command.size,
+                       2 * TRACE_SECONDS * NANOSECONDS);
+            break;
+        case GENCORE_COMMAND_PROBE:
+            send_trace(snapshot, command.address, 0, (int64_t)command.size * 1000000);
             break;
         default:
             (void)raw1(SYS_exit_group, 2);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.stacks.lines import printable
+from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from pytest_gencore.junit.journal import Failure, Journal

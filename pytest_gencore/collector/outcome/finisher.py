@@ -35,7 +35,9 @@ class Finisher:
     ) -> None:
         """``file`` is a descriptor of the file that will be the archive; it is duplicated."""
         self.answer: list[str] = []
-        """Lines for people: trigger and stacks; empty as long as nothing is known."""
+        """Lines for people: verdict, trigger, stacks; empty as long as nothing is known."""
+        self.summary = ""
+        """The line about the trigger among them."""
         self.journal: Journal | None = None
         """The captured process's notes for a junit file."""
         self._handover = handover
@@ -131,7 +133,7 @@ class Finisher:
 
         verdict = Verdict(
             nodeid=self._handover.context.request.nodeid,
-            summary=self.answer[0],
+            summary=self.summary,
             text="\n".join([*self.answer, "", line]),
             archive=archive,
             started_ns=self._handover.started_ns,

@@ -9,8 +9,8 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.stacks.lines import printable
 from pytest_gencore.run.files import CLOSED, SEEN
+from pytest_gencore.texts import printable
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:

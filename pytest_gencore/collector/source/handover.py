@@ -75,6 +75,8 @@ class Handover:
     """It writes those of 100 threads at most, the newest first."""
     own_thread_signal: int
     """It writes that of the capturing thread alone; 0: it cannot."""
+    probe_function: int
+    """Address of what runs Python in a copy of the snapshot; 0: it cannot be done."""
     ident_offset: int
     """``threading.get_ident()`` of a thread minus its ``tls``."""
     journal_address: int

@@ -37,6 +37,8 @@ _HEADERS_LIMIT: Final = 64 << 10
 """Bytes of program headers; Linux starts no executable with more (``load_elf_phdrs``)."""
 _DYNAMIC_LIMIT: Final = 64 << 10
 """Bytes of the executable's dynamic section that are read."""
+_NAME_LIMIT: Final = 4096
+"""PATH_MAX of Linux, with the zero at the end."""
 _LIBRARIES_LIMIT: Final = 10_000
 
 

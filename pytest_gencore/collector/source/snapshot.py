@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1024 * 1024
 _TRACE_LIMIT = 1024 * 1024
+_PROBE_LIMIT = 8 * 1024 * 1024
 _COMMANDS_AHEAD = 128
 """Commands in the pipe at a time: fewer than it holds, so that neither side waits for the other for ever.
 
@@ -96,10 +97,21 @@ class Snapshot:
         At most a MiB is kept. Empty if the function did not survive what it read; the snapshot does.
         """
         self._ask(Command.TRACE, function, signal_number)
+        return self._receive_pieces(_TRACE_LIMIT)
+
+    def probe(self, function: int, milliseconds: int) -> bytes:
+        """Let a copy of it run Python for so long at most; return what that wrote, of that 8 MiB at most.
+
+        Whatever the Python code did not survive, what it wrote before is there.
+        """
+        self._ask(Command.PROBE, function, milliseconds)
+        return self._receive_pieces(_PROBE_LIMIT)
+
+    def _receive_pieces(self, limit: int) -> bytes:
         kept = bytearray()
         while size := int.from_bytes(self._receive(4), "little"):
             piece = self._receive(size)
-            kept += piece[: _TRACE_LIMIT - len(kept)]
+            kept += piece[: limit - len(kept)]
         return bytes(kept)
 
     def copy_to_crash(self) -> int:

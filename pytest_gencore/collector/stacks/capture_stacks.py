@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.describe import describe_capture
+from pytest_gencore.collector.diagnosis.diagnosis import read_diagnosis
 from pytest_gencore.collector.source.stack_overflow import is_stack_overflow
 from pytest_gencore.collector.stacks.last_words import read_last_words
 from pytest_gencore.collector.stacks.model import (
@@ -17,8 +18,9 @@ from pytest_gencore.collector.stacks.model import (
     threads_of,
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
+from pytest_gencore.collector.stacks.report import HINT, LINES_LIMIT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
+from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.triggers import TRIGGERS
 
@@ -42,7 +44,7 @@ class Stacks:
     """The threads of one capture, what it said last, and the texts made of them."""
 
     def __init__(self, handover: Handover, snapshot: Snapshot) -> None:
-        """Read what the request or the snapshot's own Python says; takes some milliseconds."""
+        """Read what the request or the snapshot's own Python says; takes some milliseconds, at most 1.5 s."""
         self.words = read_last_words(handover, snapshot)
         self.facts = replace(
             describe_capture(handover),
@@ -54,6 +56,9 @@ class Stacks:
         self._handover = handover
         self._has_pystack = False
         threads, self.unread = read_python_threads(handover, snapshot)
+        self.diagnosis = read_diagnosis(handover, snapshot)
+        names = self.diagnosis.names
+        threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
         self.threads = add_source_lines(threads, self.facts.rootdir)
 
     def add_pystack(self, source: CoreSource) -> bool:
@@ -86,9 +91,19 @@ class Stacks:
         threads = order_threads(self.facts, self._with_failure(self.threads))
         return bool(threads and threads[0].frames)
 
+    @property
+    def summary(self) -> str:
+        """What led to the capture, and where; one line."""
+        return describe_trigger(self.facts)
+
     def make_answer(self) -> list[str]:
-        """Return the lines for a log."""
-        return make_answer(self.facts, self._with_failure(self.threads), unread=self.unread)
+        """Return the lines for a log: the verdict if there is one, the summary, the evidence, the stacks."""
+        verdict, evidence = self.diagnosis.verdict_lines, self.diagnosis.log_lines()
+        limit = LINES_LIMIT - len(verdict) - len(evidence)
+        summary, *stacks = make_answer(
+            self.facts, self._with_failure(self.threads), limit, unread=self.unread
+        )
+        return [*verdict, summary, *evidence, *stacks]
 
     def find_sources(self, also: Iterable[str]) -> Sources:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
@@ -98,7 +113,11 @@ class Stacks:
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
+        diagnosis = [*self.diagnosis.verdict_lines, *self.diagnosis.full_lines(), ""]
         text = format_full(self.facts, self.threads, unread=self.unread)
+        text = (
+            "\n".join(diagnosis if len(diagnosis) > 1 else []) + ("\n" if len(diagnosis) > 1 else "") + text
+        )
         return text if self._has_pystack else f"{text}\n{HINT}\n"
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:

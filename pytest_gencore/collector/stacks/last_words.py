@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.source.abort_message import SIGABRT, read_abort_message
-from pytest_gencore.collector.stacks.lines import printable
 from pytest_gencore.protocol import OUTPUT_SIZE
+from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

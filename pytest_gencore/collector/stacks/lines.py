@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 LOCAL_LENGTH: Final = 100
 """Characters that are shown of a local's ``repr``."""
 
-_TEXT_LENGTH: Final = 200
 _NAMES_SHOWN: Final = 6
 _NAME_LENGTH: Final = 50
 _CANDIDATES: Final = 60
@@ -27,11 +26,6 @@ _MACHINERY = re.compile(
 )
 _THREAD_START = ("_bootstrap", "_bootstrap_inner", "run")
 _FOREIGN = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<frozen ")
-
-
-def printable(text: str, limit: int = _TEXT_LENGTH) -> str:
-    """Return text for one line of a log: cut, and with everything escaped that is not printable."""
-    return escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
 def machinery_of(frame: Frame) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.stacks.lines import (
     describe_thread,
     is_project,
-    printable,
     render_frame,
     render_frames,
     render_locals,
@@ -18,6 +17,7 @@ from pytest_gencore.collector.stacks.lines import (
 )
 from pytest_gencore.collector.stacks.model import find_activity, find_hub, find_threading_call
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
+from pytest_gencore.texts import printable
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:

@@ -1,0 +1,267 @@
+/*
+ * probe.c - run a Python function in a copy of the snapshot, whoever held the GIL.
+ *
+ * The copy has one thread: that of the capture, with its thread state and its stack. The function
+ * writes what it finds out to standard error, at once; it may die of what it reads, or never come
+ * back, and nothing is lost but the copy.
+ *
+ * The state of the GIL is CPython's struct _gil_runtime_state (Include/internal/pycore_gil.h),
+ * which has begun alike since 3.2. No internal header: it lies inside of _PyRuntime, which is
+ * exported, and is found by its contents, once, by a thread that holds it.
+ */
+#include "glue.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "raw.h"
+#include "signal_safe.h"
+
+#define STDERR_FD 2
+#define FRAME_GAP                                                                  \
+    16384 /* below the stack pointer: the red zone, and what the capture put there \
+           */
+#define DEEP_RECURSION (1 << 20)
+#define DROP_REQUEST 1 /* _PY_GIL_DROP_REQUEST_BIT of 3.13 and later */
+#define EVAL_BREAKER 3 /* its word in PyThreadState of 3.13 and later */
+
+struct gil {
+    unsigned long interval; /* microseconds */
+    void *last_holder;
+    int locked;
+    unsigned long switch_number;
+    pthread_cond_t cond;
+    pthread_mutex_t mutex;
+    pthread_cond_t switch_cond;
+    pthread_mutex_t switch_mutex;
+};
+
+static struct {
+    PyObject *function;
+    struct gil *gil;
+    int minor;             /* of CPython 3 */
+    int32_t *drop_request; /* 3.12 only */
+} probe;
+
+static void
+say(const char *text)
+{
+    (void)safe_write_all(STDERR_FD, text, strlen(text));
+}
+
+/* The bytes of _PyRuntime; NULL if it is not exported. */
+static char *
+find_runtime(size_t *size)
+{
+    char *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
+    const ElfW(Sym) *symbol = NULL;
+    Dl_info info;
+
+    if (!runtime || !dladdr1(runtime, &info, (void **)&symbol, RTLD_DL_SYMENT) || !symbol) {
+        return NULL;
+    }
+    *size = symbol->st_size;
+    return runtime;
+}
+
+/* The caller holds the GIL. NULL if nothing, or more than one thing, looks like it. */
+static struct gil *
+find_gil(char *runtime, size_t size, unsigned long interval)
+{
+    struct gil *found = NULL;
+    void *state = PyThreadState_Get();
+
+    for (size_t at = 0; at + sizeof(struct gil) <= size; at += sizeof(void *)) {
+        struct gil *gil = (struct gil *)(void *)(runtime + at);
+
+        if (gil->interval == interval && gil->last_holder == state && gil->locked == 1) {
+            if (found) {
+                return NULL;
+            }
+            found = gil;
+        }
+    }
+    return found;
+}
+
+/* 3.12: int eval_breaker, gil_drop_request, recursion_limit; then, aligned, a pointer to the GIL.
+ */
+static int32_t *
+find_drop_request(char *runtime, size_t size, const struct gil *gil)
+{
+    for (size_t at = 2 * sizeof(void *); at + sizeof(void *) <= size; at += sizeof(void *)) {
+        int32_t *before = (int32_t *)(void *)(runtime + at - sizeof(void *));
+
+        if (*(const struct gil **)(void *)(runtime + at) == gil
+            && before[0] == Py_GetRecursionLimit()) {
+            return before - 1;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Make the GIL free, or ours if it is: nobody else is there to give it back. A request to drop it
+ * is taken back, too: whoever drops it waits until another thread has taken it.
+ */
+static void
+reset_gil(struct gil *gil, void *state)
+{
+    pthread_condattr_t attributes;
+    int is_ours = gil->locked == 1 && gil->last_holder == state;
+
+    say(is_ours            ? "{\"fact\": \"gil\", \"held_by\": \"own\"}\n"
+        : gil->locked == 1 ? "{\"fact\": \"gil\", \"held_by\": \"other\"}\n"
+                           : "{\"fact\": \"gil\", \"held_by\": null}\n");
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&gil->cond, &attributes);
+    (void)pthread_cond_init(&gil->switch_cond, &attributes);
+    (void)pthread_mutex_init(&gil->mutex, NULL);
+    (void)pthread_mutex_init(&gil->switch_mutex, NULL);
+    if (is_ours && probe.minor >= 13) {
+        ((uintptr_t *)state)[EVAL_BREAKER] &= ~(uintptr_t)DROP_REQUEST;
+        return;
+    }
+    if (is_ours && probe.drop_request) {
+        *probe.drop_request = 0;
+        return;
+    }
+    if (is_ours) {
+        (void)PyThreadState_Swap(NULL);
+    }
+    gil->locked = 0;
+    gil->last_holder = NULL;
+}
+
+/* On the stack of the captured thread: its limits are those that CPython knows. */
+static void
+run(void)
+{
+    void *state = PyGILState_GetThisThreadState();
+    PyObject *type, *value, *traceback, *result;
+
+    if (!state) {
+        return; /* of no Python thread */
+    }
+    gencore_use_own_heap();
+    reset_gil(probe.gil, state);
+    (void)PyGILState_Ensure();
+    (void)PyGC_Disable();
+    Py_SetRecursionLimit(DEEP_RECURSION);
+    PyErr_Fetch(&type, &value, &traceback);
+    result = PyObject_CallFunction(probe.function, NULL);
+    say(result ? "{\"fact\": \"end\"}\n" : "{\"fact\": \"failed\"}\n");
+}
+
+static void
+probe_main(int unused)
+{
+    uintptr_t stack = (uintptr_t)gencore_captured_stack();
+
+    (void)unused;
+    if (stack > FRAME_GAP) {
+        gencore_call_on_stack((void *)((stack - FRAME_GAP) & ~(uintptr_t)63), run);
+    }
+}
+
+PyDoc_STRVAR(
+    arm_probe_doc,
+    "arm_probe(function, interval, minor, /)\n--\n\n"
+    "Let copies of later snapshots call a Python function without arguments.\n\n"
+    "interval: sys.getswitchinterval() in microseconds. minor: of the version of CPython 3. "
+    "Returns\n"
+    "whether it can be done: the state of the GIL was found.");
+
+static PyObject *
+native_arm_probe(PyObject *module, PyObject *args)
+{
+    PyObject *function;
+    unsigned long interval;
+    int minor;
+    size_t size = 0;
+    char *runtime = find_runtime(&size);
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Oki:arm_probe", &function, &interval, &minor)) {
+        return NULL;
+    }
+    gencore_set_probe(NULL);
+    probe.gil = runtime ? find_gil(runtime, size, interval) : NULL;
+    probe.minor = minor;
+    probe.drop_request = NULL;
+    if (probe.gil && minor == 12) {
+        probe.drop_request = find_drop_request(runtime, size, probe.gil);
+    }
+    if (!probe.gil || (minor == 12 && !probe.drop_request)) {
+        Py_RETURN_FALSE;
+    }
+    gencore_find_allocator();
+    Py_INCREF(function);
+    Py_XDECREF(probe.function);
+    probe.function = function;
+    gencore_set_probe(probe_main);
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(peek_doc, "peek(address, size, /)\n--\n\n"
+                       "Return bytes of memory, None where there is none: at most 64 KiB. In a "
+                       "copy of a snapshot, or in a test.");
+
+static PyObject *
+native_peek(PyObject *module, PyObject *args)
+{
+    unsigned long long address;
+    Py_ssize_t size;
+    PyObject *bytes;
+    char *data;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Kn:peek", &address, &size)) {
+        return NULL;
+    }
+    if (size <= 0 || size > GENCORE_PEEK_LIMIT) {
+        Py_RETURN_NONE;
+    }
+    bytes = PyBytes_FromStringAndSize(NULL, size);
+    if (!bytes) {
+        return NULL;
+    }
+    data = PyBytes_AsString(bytes);
+    if (gencore_copy_memory(data, (const void *)(uintptr_t)address, (size_t)size) != (size_t)size) {
+        Py_DECREF(bytes);
+        Py_RETURN_NONE;
+    }
+    return bytes;
+}
+
+PyDoc_STRVAR(object_at_doc,
+             "object_at(address, /)\n--\n\n"
+             "Return the object at an address, which must be one. In a copy of a snapshot, or in a "
+             "test.");
+
+static PyObject *
+native_object_at(PyObject *module, PyObject *args)
+{
+    unsigned long long address;
+    PyObject *object;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "K:object_at", &address)) {
+        return NULL;
+    }
+    object = (PyObject *)(uintptr_t)address;
+    Py_INCREF(object);
+    return object;
+}
+
+PyMethodDef native_probe_methods[] = {
+    {"arm_probe", native_arm_probe, METH_VARARGS, arm_probe_doc},
+    {"peek", native_peek, METH_VARARGS, peek_doc},
+    {"object_at", native_object_at, METH_VARARGS, object_at_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,156 @@
+/*
+ * probe_heap.c - memory for Python in a copy of the snapshot, and a look at memory that may not be
+ * there.
+ *
+ * The captured thread may have been in the middle of malloc, with its lock held: there, every other
+ * allocation would wait for ever. So the copy takes memory from a reservation of its own, and gives
+ * nothing back. PyMem_SetAllocator is no part of the limited API, but exported since 3.4.
+ */
+#include "glue.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "raw.h"
+
+#define ALIGNMENT 16
+#define LARGEST_HEAP (1ul << 30)
+#define SMALLEST_HEAP (1ul << 24)
+#define PIPE_PIECE 4096
+
+/* PyMemAllocatorEx, Include/cpython/pymem.h. */
+struct allocator {
+    void *context;
+    void *(*malloc)(void *context, size_t size);
+    void *(*calloc)(void *context, size_t count, size_t size);
+    void *(*realloc)(void *context, void *old, size_t size);
+    void (*free)(void *context, void *block);
+};
+
+enum {
+    DOMAINS = 3
+}; /* PYMEM_DOMAIN_RAW, _MEM, _OBJ */
+
+static struct {
+    void (*set_allocator)(int domain, struct allocator *allocator);
+    char *start;
+    char *at;
+    char *end;
+} heap;
+
+static int peek_pipe[2] = {-1, -1};
+static int32_t peek_owner; /* the process whose pipe it is */
+
+size_t
+gencore_copy_memory(void *to, const void *from, size_t size)
+{
+    size_t done = 0;
+    int32_t pid = (int32_t)raw0(SYS_getpid);
+
+    if (peek_owner != pid) {
+        if (raw2(SYS_pipe2, peek_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+            return 0;
+        }
+        peek_owner = pid;
+    }
+    while (done < size) {
+        size_t piece = size - done < PIPE_PIECE ? size - done : PIPE_PIECE;
+        /* The kernel looks: EFAULT instead of a signal. */
+        long count = raw3(SYS_write, peek_pipe[1], (const char *)from + done, piece);
+
+        if (count <= 0 || raw3(SYS_read, peek_pipe[0], (char *)to + done, count) != count) {
+            break;
+        }
+        done += (size_t)count;
+    }
+    return done;
+}
+
+static void *
+heap_malloc(void *context, size_t size)
+{
+    char *block;
+
+    (void)context;
+    if (size > (size_t)(heap.end - heap.at)) {
+        return NULL;
+    }
+    size = (size + 2 * ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    if (size > (size_t)(heap.end - heap.at)) {
+        return NULL;
+    }
+    block = heap.at;
+    heap.at += size;
+    *(size_t *)(void *)block = size - ALIGNMENT;
+    return block + ALIGNMENT;
+}
+
+static void *
+heap_calloc(void *context, size_t count, size_t size)
+{
+    if (size && count > SIZE_MAX / size) {
+        return NULL;
+    }
+    return heap_malloc(context, count * size); /* fresh pages are zeros */
+}
+
+static void *
+heap_realloc(void *context, void *old, size_t size)
+{
+    char *block = heap_malloc(context, size);
+
+    if (!block || !old) {
+        return block;
+    }
+    if ((char *)old > heap.start && (char *)old < heap.end) {
+        size_t known = *(size_t *)(void *)((char *)old - ALIGNMENT);
+
+        memcpy(block, old, known < size ? known : size);
+    }
+    else { /* of before: how large it is nobody knows, but the kernel copies what is there */
+        (void)gencore_copy_memory(block, old, size);
+    }
+    return block;
+}
+
+static void
+heap_free(void *context, void *block)
+{
+    (void)context;
+    (void)block;
+}
+
+void
+gencore_find_allocator(void)
+{
+    void *symbol = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+
+    memcpy(&heap.set_allocator, &symbol, sizeof(symbol));
+}
+
+void
+gencore_use_own_heap(void)
+{
+    struct allocator own = {NULL, heap_malloc, heap_calloc, heap_realloc, heap_free};
+
+    if (!heap.set_allocator) {
+        return;
+    }
+    for (size_t size = LARGEST_HEAP; size >= SMALLEST_HEAP; size /= 2) {
+        long address = raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (address < 0 && address > -4096) {
+            continue; /* a limit */
+        }
+        heap.start = heap.at = (char *)address;
+        heap.end = heap.start + size;
+        for (int domain = 0; domain < DOMAINS; domain++) {
+            heap.set_allocator(domain, &own);
+        }
+        return;
+    }
+}

@@ -1,0 +1,69 @@
+"""The diagnosis of one capture, from the snapshot to its texts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_gencore.collector.diagnosis.facts import parse_facts
+from pytest_gencore.collector.diagnosis.graph import build_graph
+from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
+from pytest_gencore.collector.diagnosis.verdict import find_verdict
+from pytest_gencore.collector.diagnosis.words import Words
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.diagnosis.facts import Facts
+    from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.collector.source.snapshot import Snapshot
+
+_PROBE_MILLISECONDS: Final = 1500
+
+
+class Diagnosis:
+    """What everything waits for, in the captured process."""
+
+    def __init__(self, facts: Facts, rootdir: str, *, is_hang: bool) -> None:
+        """Draw the conclusions; ``is_hang``: a deadline passed."""
+        self._is_hang = is_hang
+        self._graph = build_graph(facts)
+        self._words = Words(self._graph, rootdir)
+        self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang)
+        self.names = {
+            thread.native_id: thread.name
+            for thread in facts.threads.values()
+            if thread.native_id is not None and thread.name
+        }
+        """The names that ``threading`` knows, by native id."""
+
+    @property
+    def verdict_lines(self) -> list[str]:
+        """The verdict as a list of lines: one, or none."""
+        return [] if self.verdict is None else [self.verdict.text]
+
+    def log_lines(self) -> list[str]:
+        """Return the evidence for the log; of a failure only where there is a verdict."""
+        return make_lines(self._graph, self._words, LOG_LINES) if self._is_hang or self.verdict else []
+
+    def full_lines(self) -> list[str]:
+        """Return the evidence for ``stacks.txt``."""
+        return make_lines(self._graph, self._words, FULL_LINES)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of ``diagnosis.json``."""
+        return to_json(self._graph, self._words, self.verdict)
+
+    def encode(self) -> bytes:
+        """Return ``diagnosis.json``."""
+        return (json.dumps(self.to_json(), indent=1) + "\n").encode()
+
+
+def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
+    """Let Python look in a copy of the snapshot, at most 1.5 s; what it does not survive is missing.
+
+    Not after a crash: its memory may be damaged. Raises ArchiveError if the snapshot is gone.
+    """
+    trigger = handover.context.request.trigger
+    data = b""
+    if handover.probe_function and trigger != "crash":
+        data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
+    return Diagnosis(parse_facts(data), handover.context.run.session.rootdir, is_hang=trigger == "timeout")

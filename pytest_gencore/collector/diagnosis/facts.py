@@ -1,0 +1,326 @@
+"""What the probe has written, as types; the lines themselves are described in ``pytest_gencore.probe.facts``.
+
+They come from a process in any state: what is not as it should be is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LINES_LIMIT: Final = 20_000
+_TEXT_LIMIT: Final = 300
+
+
+class Place(NamedTuple):
+    """A line of source."""
+
+    file: str
+    line: int | None
+    function: str
+
+
+class Name(NamedTuple):
+    """How a program refers to a resource."""
+
+    text: str
+    kind: str
+    """``global``, ``attribute`` or ``local``."""
+    of: str
+    """The module, the class's module or the function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a thread or task waits for."""
+
+    kind: str
+    resource: int | None = None
+    """The id of a lock, an event, a queue, a future."""
+    ends_with: tuple[int, ...] = ()
+    """Ids of the threads, tasks and futures whose end is awaited."""
+    timeout: float | None = None
+    """Seconds, as they were given; None for ever, or not known."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else the probe tells of this kind."""
+
+    def number(self, name: str) -> int | None:
+        """Return a detail that is a number; None if it is not there."""
+        value = self.details.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def text(self, name: str) -> str:
+        """Return a detail that is a text; empty if it is not there."""
+        value = self.details.get(name)
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A Python thread."""
+
+    id: int
+    name: str | None
+    native_id: int | None
+    is_own: bool
+    """Whether it made the capture."""
+    place: Place | None
+    project: Place | None
+    """Where the innermost frame of the project is."""
+    wait: Wait | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of asyncio or trio, or a greenlet."""
+
+    id: int
+    name: str | None
+    framework: str
+    """``asyncio``, ``trio`` or ``greenlet``."""
+    loop: int | None
+    is_current: bool
+    """Whether it runs, or has called what its thread is inside of."""
+    is_main: bool
+    """Whether it is what ``run_until_complete`` waits for."""
+    coroutine: str | None
+    frames: tuple[Place, ...]
+    """Outermost first."""
+    wait: Wait | None
+    alike: int = 0
+    """How many more tasks stand where this one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An event loop."""
+
+    id: int
+    type: str
+    thread: int | None
+    main: int | None
+    tasks: int
+    ready: int | None
+    due: tuple[str, ...]
+    """Names of callbacks that are to run next."""
+
+
+class Hold(NamedTuple):
+    """Somebody has a resource."""
+
+    holder: int
+    is_task: bool
+    place: Place | None
+    """Where the ``with`` statement is."""
+    times: int = 1
+    """How often it was taken."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """Everything that the probe has said."""
+
+    threads: dict[int, Thread] = field(default_factory=dict)
+    tasks: dict[int, Task] = field(default_factory=dict)
+    loops: dict[int, Loop] = field(default_factory=dict)
+    holds: dict[int, list[Hold]] = field(default_factory=dict)
+    """By resource."""
+    completes: dict[int, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+    """By future: (``thread``, ``task``, ``future`` or ``threads``, ids)."""
+    names: dict[int, Name] = field(default_factory=dict)
+    alike: dict[int, int] = field(default_factory=dict)
+    """By task: how many more are like it."""
+    gil: str | None = None
+    """Who held it: ``own``, ``other``; None for nobody."""
+    is_whole: bool = False
+    """Whether the probe came to its end."""
+    cuts: list[str] = field(default_factory=list)
+    problems: int = 0
+
+    @property
+    def own(self) -> Thread | None:
+        """The thread that made the capture."""
+        return next((thread for thread in self.threads.values() if thread.is_own), None)
+
+
+def parse_facts(data: bytes) -> Facts:
+    """Return what the lines say; whatever they are."""
+    facts = Facts()
+    for line in data.splitlines()[:_LINES_LIMIT]:
+        facts.problems += not _take(facts, line)
+    for number, count in facts.alike.items():
+        if number in facts.tasks:
+            facts.tasks[number] = replace(facts.tasks[number], alike=count)
+    return facts
+
+
+def _take(facts: Facts, line: bytes) -> bool:
+    """Take one line; tell whether it is a fact."""
+    try:
+        fact = json.loads(line)
+        taker = _TAKERS.get(fact["fact"])
+        if taker is not None:
+            taker(facts, fact)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return taker is not None
+
+
+def _take_thread(facts: Facts, fact: dict[str, Any]) -> None:
+    number = _number(fact["id"])
+    facts.threads[number] = Thread(
+        id=number,
+        name=_text(fact.get("name")),
+        native_id=_optional(fact.get("native_id")),
+        is_own=fact.get("is_own") is True,
+        place=_place(fact.get("place")),
+        project=_place(fact.get("project")),
+        wait=_wait(fact.get("wait")),
+    )
+
+
+def _take_task(facts: Facts, fact: dict[str, Any]) -> None:
+    task = _task(fact)
+    facts.tasks[task.id] = task
+
+
+def _take_loop(facts: Facts, fact: dict[str, Any]) -> None:
+    loop = _loop(fact)
+    facts.loops[loop.id] = loop
+
+
+def _take_hold(facts: Facts, fact: dict[str, Any]) -> None:
+    is_task = "task" in fact
+    holder = _number(fact["task" if is_task else "thread"])
+    hold = Hold(holder, is_task, _place(fact.get("place")), _optional(fact.get("count")) or 1)
+    facts.holds.setdefault(_number(fact["resource"]), []).append(hold)
+
+
+def _take_completes(facts: Facts, fact: dict[str, Any]) -> None:
+    for who in ("thread", "task", "future", "threads"):
+        if who in fact:
+            ids = fact[who] if who == "threads" else [fact[who]]
+            numbers = tuple(_number(one) for one in ids)
+            facts.completes.setdefault(_number(fact["resource"]), []).append((who, numbers))
+
+
+def _take_name(facts: Facts, fact: dict[str, Any]) -> None:
+    name = Name(_text(fact["name"]) or "?", _text(fact.get("kind")) or "", _text(fact.get("of")) or "")
+    facts.names[_number(fact["id"])] = name
+
+
+def _take_same(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.alike[_number(fact["of"])] = _number(fact["count"])
+
+
+def _take_gil(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.gil = _text(fact.get("held_by"))
+
+
+def _take_end(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.is_whole = "fact" in fact
+
+
+def _take_cut(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.cuts.append(_text(fact.get("what")) or "?")
+
+
+def _take_problem(facts: Facts, fact: dict[str, Any]) -> None:
+    facts.problems += "fact" in fact
+
+
+_TAKERS: Final[dict[str, Callable[[Facts, dict[str, Any]], None]]] = {
+    "thread": _take_thread,
+    "task": _take_task,
+    "loop": _take_loop,
+    "hold": _take_hold,
+    "owner": _take_hold,
+    "completes": _take_completes,
+    "name": _take_name,
+    "same": _take_same,
+    "gil": _take_gil,
+    "end": _take_end,
+    "cut": _take_cut,
+    "problem": _take_problem,
+    "failed": _take_problem,
+}
+
+
+def _task(fact: dict[str, Any]) -> Task:
+    frames = fact.get("frames")
+    places = [_place(frame) for frame in frames[:50]] if isinstance(frames, list) else []
+    return Task(
+        id=_number(fact["id"]),
+        name=_text(fact.get("name")),
+        framework=_text(fact.get("framework")) or "asyncio",
+        loop=_optional(fact.get("loop")),
+        is_current=fact.get("is_current") is True,
+        is_main=fact.get("is_main") is True,
+        coroutine=_text(fact.get("coroutine")),
+        frames=tuple(place for place in places if place is not None),
+        wait=_wait(fact.get("wait")),
+    )
+
+
+def _loop(fact: dict[str, Any]) -> Loop:
+    due = fact.get("due")
+    return Loop(
+        id=_number(fact["id"]),
+        type=_text(fact.get("type")) or "?",
+        thread=_optional(fact.get("thread")),
+        main=_optional(fact.get("main")),
+        tasks=_optional(fact.get("tasks")) or 0,
+        ready=_optional(fact.get("ready")),
+        due=tuple(str(name)[:_TEXT_LIMIT] for name in due[:10]) if isinstance(due, list) else (),
+    )
+
+
+def _wait(fact: Any) -> Wait | None:
+    if not isinstance(fact, dict) or not isinstance(fact.get("kind"), str):
+        return None
+    ends: list[int] = []
+    for name in ("tasks", "futures"):
+        if isinstance(fact.get(name), list):
+            ends += [number for number in fact[name][:200] if isinstance(number, int)]
+    if isinstance(fact.get("thread"), int):
+        ends.append(fact["thread"])
+    if isinstance(fact.get("source"), int):
+        ends.append(fact["source"])
+    timeout = fact.get("timeout")
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    return Wait(
+        kind=fact["kind"],
+        resource=_optional(fact.get("id")),
+        ends_with=tuple(ends),
+        timeout=timeout if is_number else None,
+        details={name: _cut(value) for name, value in fact.items() if name not in ("kind", "id", "timeout")},
+    )
+
+
+def _cut(value: Any) -> Any:
+    return value[:_TEXT_LIMIT] if isinstance(value, (str, list)) else value
+
+
+def _place(value: Any) -> Place | None:
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    file, line, function = value
+    return Place(str(file)[:4096], line if isinstance(line, int) else None, str(function)[:_TEXT_LIMIT])
+
+
+def _text(value: Any) -> str | None:
+    return value[:_TEXT_LIMIT] if isinstance(value, str) else None
+
+
+def _optional(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value

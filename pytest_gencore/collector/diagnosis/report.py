@@ -1,0 +1,159 @@
+"""The lines of the diagnosis: the verdict, then the evidence; for the log, for ``stacks.txt``, as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_gencore.collector.diagnosis.graph import Node, waits_in_order
+from pytest_gencore.collector.diagnosis.words import project_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.collector.diagnosis.graph import Edge, Graph
+    from pytest_gencore.collector.diagnosis.verdict import Verdict
+    from pytest_gencore.collector.diagnosis.words import Words
+
+LOG_LINES: Final = 20
+FULL_LINES: Final = 5000
+_TITLE: Final = "What everything waits for:"
+
+
+def make_lines(graph: Graph, words: Words, limit: int) -> list[str]:
+    """Return the evidence in at most ``limit`` lines; empty if nothing waits."""
+    lines = [*_thread_lines(graph, words), *_task_lines(graph, words)]
+    if not lines:
+        return []
+    if len(lines) > limit - 1:
+        left_out = len(lines) - (limit - 2)
+        lines = [*lines[: limit - 2], f"  ... {left_out} more in stacks.txt"]
+    return [_TITLE, *lines]
+
+
+def to_json(graph: Graph, words: Words, verdict: Verdict | None) -> dict[str, Any]:
+    """Return the contents of ``diagnosis.json``: see docs/reference/archive.md."""
+    facts = graph.facts
+    return {
+        "verdict": None if verdict is None else {"kind": verdict.kind, "text": verdict.text},
+        "complete": facts.is_whole and not facts.cuts and not facts.problems,
+        "gil": facts.gil,
+        "threads": [
+            {
+                "ident": thread.id,
+                "native_id": thread.native_id,
+                "name": thread.name,
+                "captured": thread.is_own,
+                "place": thread.project,
+                "wait": _edge_json(graph, words, Node("thread", thread.id)),
+            }
+            for thread in facts.threads.values()
+        ],
+        "tasks": [
+            {
+                "id": task.id,
+                "name": task.name,
+                "framework": task.framework,
+                "coroutine": task.coroutine,
+                "running": task.is_current,
+                "place": project_place(task),
+                "frames": task.frames,
+                "alike": task.alike,
+                "wait": _edge_json(graph, words, Node("task", task.id)),
+            }
+            for task in facts.tasks.values()
+        ],
+        "loops": [
+            {
+                "id": loop.id,
+                "type": loop.type,
+                "thread": loop.thread,
+                "tasks": loop.tasks,
+                "ready": loop.ready,
+            }
+            for loop in facts.loops.values()
+        ],
+        "deadlocked": [list(node) for node in sorted(graph.deadlocked)],
+    }
+
+
+def _edge_json(graph: Graph, words: Words, node: Node) -> dict[str, Any] | None:
+    edge = graph.edges.get(node)
+    if edge is None:
+        return None
+    name = graph.facts.names.get(edge.wait.resource or 0)
+    return {
+        "kind": edge.wait.kind,
+        "text": words.what(edge),
+        "resource": edge.wait.resource,
+        "name": None if name is None else name.text,
+        "timeout_seconds": edge.wait.timeout,
+        "holders": [list(holder) for holder in edge.holders],
+    }
+
+
+def _thread_lines(graph: Graph, words: Words) -> Iterator[str]:
+    """Yield a line for each wait of threads; those of the same kind of threads together."""
+    groups: dict[str, list[str]] = {}
+    for edge in waits_in_order(graph):
+        if edge.waiter.kind != "thread" or edge.wait.kind == "loop":
+            continue
+        groups.setdefault(_tail(words, edge), []).append(_head(words, edge.waiter))
+    for tail, names in groups.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield f"  {shown} {'waits' if len(names) == 1 else 'wait'} for {tail}"
+
+
+def _head(words: Words, node: Node) -> str:
+    place = words.place_of(node)
+    return f"{words.name(node)} ({place})" if place else words.name(node)
+
+
+def _tail(words: Words, edge: Edge) -> str:
+    text = words.what(edge)
+    holder = words.holder(edge)
+    if holder:
+        text += f", {holder}"
+    if edge.holders and edge.holds and edge.holds[0].times > 1:
+        text += f", taken {edge.holds[0].times} times"
+    return text
+
+
+def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
+    facts = graph.facts
+    awaited: dict[int, list[str]] = {}
+    for edge in graph.edges.values():
+        for holder in edge.holders:
+            if holder.kind == "task" and edge.wait.kind != "lock":
+                awaited.setdefault(holder.id, []).append(words.name(edge.waiter))
+    for loop in facts.loops.values():
+        if not loop.tasks:
+            continue
+        thread = words.name(Node("thread", loop.thread)) if loop.thread in facts.threads else ""
+        title = f"{loop.type} of {thread}" if thread else loop.type
+        due = f", {loop.ready} callbacks due ({', '.join(loop.due)})" if loop.ready else ""
+        yield f"  {title}: {loop.tasks} task{'s' if loop.tasks != 1 else ''}{due}"
+    order = [edge.waiter.id for edge in waits_in_order(graph) if edge.waiter.kind == "task"]
+    numbers = dict.fromkeys([number for number in order if number in facts.tasks])
+    for number in [*numbers, *(number for number in facts.tasks if number not in numbers)]:
+        task = facts.tasks[number]
+        node = Node("task", number)
+        found = graph.edges.get(node)
+        state = (
+            f"waits for {_tail(words, found)}"
+            if found is not None
+            else _state_of(task.is_current, task.framework)
+        )
+        place = words.place(project_place(task))
+        title = words.name(node, with_kind=True) + (f" ({place})" if place else "")
+        many = f", and {task.alike} more like it" if task.alike else ""
+        by = awaited.get(number, [])
+        tail = f"; awaited by {', '.join(dict.fromkeys(by[:3]))}" if by else ""
+        if not by and not task.is_main and task.framework == "asyncio":
+            tail = "; awaited by no task"
+        yield f"    {title}{many} {state}{tail}"
+
+
+def _state_of(is_current: bool, framework: str) -> str:
+    if is_current:
+        return "runs, or is inside of a call"
+    return "is to run next" if framework == "asyncio" else "is suspended"

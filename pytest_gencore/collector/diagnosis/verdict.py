@@ -1,0 +1,91 @@
+"""The verdict: one line that says why the test does not go on; none if that was not read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
+    from pytest_gencore.collector.diagnosis.words import Words
+
+_LINKS_LIMIT: Final = 6
+
+
+class Verdict(NamedTuple):
+    """What was found."""
+
+    kind: str
+    """``deadlock``, ``asyncio``, ``waits`` or ``busy``."""
+    text: str
+
+
+def find_verdict(graph: Graph, words: Words, *, is_hang: bool) -> Verdict | None:
+    """Return the verdict, None if nothing is known.
+
+    ``is_hang``: a deadline passed. Else the thread of the test was not blocked, and only a deadlock is news.
+    """
+    circle, is_own = graph.circle()
+    if is_own:
+        return Verdict("deadlock", _with_doubt(graph, _tell_circle(words, circle)))
+    others = f"{_tell_circle(words, circle)}, beside the test" if circle else ""
+    own = _find_own(graph, words) if is_hang else None
+    if own is None:
+        return Verdict("deadlock", _with_doubt(graph, others)) if circle else None
+    text = "; ".join(part for part in (own.text, others) if part)
+    return Verdict(own.kind, _with_doubt(graph, text))
+
+
+def _find_own(graph: Graph, words: Words) -> Verdict | None:
+    """Return what the test itself waits for."""
+    start = graph.start()
+    edges = graph.chain(start)[0] if start is not None else []
+    if start is None or not edges:
+        return None
+    end = _tell_end(graph, words, edges[-1])
+    if start.kind == "task":
+        return Verdict("asyncio", f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}")
+    return Verdict("waits", f"{_tell_chain(words, edges, with_subject=False)}{end}")
+
+
+def _tell_circle(words: Words, circle: list[Edge]) -> str:
+    has_timeout = any(edge.wait.timeout is not None for edge in circle)
+    end = " (at least one of these waits has a timeout)" if has_timeout else ""
+    return f"deadlock: {_tell_chain(words, circle, with_subject=True)}{end}"
+
+
+def _with_doubt(graph: Graph, text: str) -> str:
+    return f"{text} (as far as known: the GIL was held)" if graph.facts.gil == "other" else text
+
+
+def _tell_chain(words: Words, edges: list[Edge], *, with_subject: bool) -> str:
+    """Return ``MainThread waits for lock 'a' held by T (f.py:3), which waits for ...``."""
+    parts = []
+    for number, edge in enumerate(edges[:_LINKS_LIMIT]):
+        what = words.what(edge)
+        holder = words.holder(edge)
+        if holder.startswith("which"):
+            holder = f", {holder}"
+        elif holder:
+            holder = f" {holder}"
+        is_last = number == len(edges[:_LINKS_LIMIT]) - 1
+        if not holder and edge.holders and not is_last:
+            where = words.place_of(edges[number + 1].waiter)
+            holder = f" ({where})" if where else ""
+        parts.append(f"waits for {what}{holder}")
+    text = ", which ".join(parts)
+    if len(edges) > _LINKS_LIMIT:
+        text += ", and so on"
+    return f"{words.name(edges[0].waiter)} {text}" if with_subject else text
+
+
+def _tell_end(graph: Graph, words: Words, last: Edge) -> str:
+    """Say what the holder at the end of a chain does, who himself waits for nothing that is known."""
+    holder: Node | None = next(iter(last.holders), None)
+    thread = graph.thread(holder) if holder is not None else None
+    if holder is None or thread is None:
+        return ""
+    place = words.place_of(holder)
+    doing = words.doing(thread.wait) if thread.wait is not None else ""
+    if doing:
+        return f", which is in {doing}" + (f", {place}" if place else "")
+    return f", which runs at {place}" if place else ""

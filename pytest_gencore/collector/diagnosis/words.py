@@ -1,0 +1,257 @@
+"""The diagnosis in words: one phrase for each thing that is waited for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.texts import printable
+from pytest_gencore.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
+    from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
+
+_NAME_LENGTH: Final = 60
+_NAMES_SHOWN: Final = 5
+_INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
+_DEFAULT_TASK: Final = re.compile(r"Task-\d+")
+_NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
+_IS_PROJECT: Final = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<")
+
+
+class Words:
+    """Says what the nodes and edges of one graph are."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        rootdir: str,
+        describe_descriptor: Callable[[int], str] | None = None,
+        describe_child: Callable[[int], str] | None = None,
+    ) -> None:
+        """``rootdir``: pytest's; files below it are named relative to it.
+
+        The others say what a file descriptor or a child process is; empty if that is not known.
+        """
+        self.graph = graph
+        self.facts: Facts = graph.facts
+        self._rootdir = f"{rootdir.rstrip('/')}/" if rootdir else ""
+        self._describe_descriptor = describe_descriptor or (lambda _: "")
+        self._describe_child = describe_child or (lambda _: "")
+
+    # ---- places and names -------------------------------------------------------------
+
+    def place(self, place: Place | None) -> str:
+        """Return ``test_pay.py:8``; empty if it is not known."""
+        if place is None:
+            return ""
+        file = place.file
+        file = file.removeprefix(self._rootdir) if self._rootdir else file
+        if file.startswith("/"):
+            file = _INSTALLED.sub("", file)
+        return printable(file if place.line is None else f"{file}:{place.line}")
+
+    def place_of(self, node: Node) -> str:
+        """Return where the project's innermost frame of a thread or task is."""
+        thread, task = self.graph.thread(node), self.graph.task(node)
+        if thread is not None:
+            return self.place(thread.project)
+        return self.place(project_place(task)) if task is not None else ""
+
+    def name(self, node: Node, *, with_kind: bool = False) -> str:
+        """Return how a reader knows a thread or task; ``with_kind``: ``task 'consumer'``."""
+        thread, task = self.graph.thread(node), self.graph.task(node)
+        if thread is not None:
+            name = thread.name or f"thread {thread.native_id or hex(thread.id)}"
+            return printable(name, _NAME_LENGTH)
+        if task is None:
+            return f"{node.kind} {node.id:#x}"
+        name = _task_name(task)
+        if with_kind:
+            return (
+                f"{'greenlet' if task.framework == 'greenlet' else 'task'} '{printable(name, _NAME_LENGTH)}'"
+            )
+        return printable(name, _NAME_LENGTH)
+
+    def resource(self, number: int | None) -> str:
+        """Return the name of a resource in quotes; empty if it has none that is known."""
+        name = self.facts.names.get(number or 0)
+        return "" if name is None else f"'{printable(name.text, _NAME_LENGTH)}'"
+
+    # ---- what is waited for -----------------------------------------------------------
+
+    def what(self, edge: Edge) -> str:
+        """Return what a node waits for, without who has it."""
+        return self._of_wait(edge.wait, edge)
+
+    def doing(self, wait: Wait) -> str:
+        """Return what a call that may block is: of a thread that is not known to wait."""
+        return self._of_wait(wait, None)
+
+    def _of_wait(self, wait: Wait, edge: Edge | None) -> str:
+        writer = getattr(self, f"_write_{wait.kind}", None)
+        text = writer(wait, edge) if writer is not None else wait.kind.replace("_", " ")
+        if wait.timeout is not None and wait.kind != "sleep":
+            text += f", at most {format_duration(wait.timeout)}"
+        return str(text)
+
+    def _named(self, noun: str, wait: Wait) -> str:
+        name = self.resource(wait.resource)
+        return f"{noun} {name}" if name else f"{_article(noun)} {noun}"
+
+    def _write_lock(self, wait: Wait, edge: Edge | None) -> str:
+        return self._named("lock", wait)
+
+    def _write_process_lock(self, wait: Wait, edge: Edge | None) -> str:
+        text = self._named("lock between processes", wait)
+        value = wait.number("value")
+        return text if value is None else f"{text} (value {value})"
+
+    def _write_semaphore(self, wait: Wait, edge: Edge | None) -> str:
+        value = wait.number("value")
+        return self._named("semaphore", wait) + ("" if value is None else f" ({value} left)")
+
+    def _write_event(self, wait: Wait, edge: Edge | None) -> str:
+        state = (
+            "" if wait.details.get("is_set") is None else ", set" if wait.details["is_set"] else ", not set"
+        )
+        return self._named("event", wait) + state
+
+    def _write_condition(self, wait: Wait, edge: Edge | None) -> str:
+        return f"{self._named('condition', wait)} to be notified"
+
+    def _write_barrier(self, wait: Wait, edge: Edge | None) -> str:
+        count, parties = wait.number("count"), wait.number("parties")
+        return self._named("barrier", wait) + (
+            f" ({count} of {parties} there)" if parties is not None else ""
+        )
+
+    def _write_queue(self, wait: Wait, edge: Edge | None) -> str:
+        name = self.resource(wait.resource)
+        items, operation = wait.number("items"), wait.text("operation")
+        state = "an empty" if items == 0 else "a full" if operation == "put" else "a"
+        noun = "stream" if operation in ("receive", "send") else "queue"
+        inside = [name] if name else []
+        if operation == "join":
+            unfinished = wait.number("unfinished")
+            inside += [] if unfinished is None else [f"{unfinished} unfinished"]
+            return "queue.join()" + (f" ({', '.join(inside)})" if inside else "")
+        if items:
+            inside.append(f"{items} item{'s' if items > 1 else ''}")
+        preposition = "to" if operation in ("put", "send") else "of"
+        suffix = f" ({', '.join(inside)})" if inside else ""
+        return f"{noun}.{operation}() {preposition} {state} {noun}{suffix}"
+
+    def _write_thread(self, wait: Wait, edge: Edge | None) -> str:
+        holders = edge.holders if edge is not None else ()
+        name = self.name(holders[0]) if holders else wait.text("name")
+        return f"the end of thread '{name}'" if name else "the end of a thread"
+
+    def _write_task(self, wait: Wait, edge: Edge | None) -> str:
+        return self._several(edge) or "a task"
+
+    def _write_gather(self, wait: Wait, edge: Edge | None) -> str:
+        return f"gather of {self._several(edge) or 'futures'}"
+
+    def _write_wait(self, wait: Wait, edge: Edge | None) -> str:
+        return f"asyncio.wait of {self._several(edge) or 'futures'}"
+
+    def _write_task_group(self, wait: Wait, edge: Edge | None) -> str:
+        return f"its task group: {self._several(edge) or 'other tasks'}"
+
+    def _write_future(self, wait: Wait, edge: Edge | None) -> str:
+        text = self._named("future", wait)
+        state = wait.text("state").strip("'").lower()
+        return f"the result of {text}" + (f" ({state})" if state else "")
+
+    def _write_futures(self, wait: Wait, edge: Edge | None) -> str:
+        count = len(wait.ends_with)
+        return f"{count} future{'s' if count != 1 else ''}"
+
+    def _write_loop(self, wait: Wait, edge: Edge | None) -> str:
+        return "events of its event loop"
+
+    def _write_loop_thread(self, wait: Wait, edge: Edge | None) -> str:
+        return "its turn: the thread of its event loop is inside of something else"
+
+    def _write_import(self, wait: Wait, edge: Edge | None) -> str:
+        module = wait.text("module")
+        return f"the import of {printable(module, _NAME_LENGTH)}" if module else "the import of a module"
+
+    def _write_sleep(self, wait: Wait, edge: Edge | None) -> str:
+        left = wait.details.get("left")
+        remains = f", {left} s left" if isinstance(left, (int, float)) else ""
+        return f"sleep({printable(str(wait.details.get('seconds')))}){remains}"
+
+    def _write_child(self, wait: Wait, edge: Edge | None) -> str:
+        pid = wait.number("pid")
+        if pid is None:
+            return "the end of a child process"
+        return self._describe_child(pid) or f"child {pid}"
+
+    def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
+        return self._descriptor(wait) or f"{printable(wait.text('call'))}()"
+
+    def _write_call(self, wait: Wait, edge: Edge | None) -> str:
+        call = printable(wait.text("call"), _NAME_LENGTH)
+        found = self._descriptor(wait)
+        return f"{call}() of {found}" if found else f"{call}()"
+
+    def _write_unknown(self, wait: Wait, edge: Edge | None) -> str:
+        return "something that could not be read"
+
+    def _descriptor(self, wait: Wait) -> str:
+        number = wait.number("fd")
+        return "" if number is None else self._describe_descriptor(number) or f"file descriptor {number}"
+
+    def _several(self, edge: Edge | None) -> str:
+        if edge is None or not edge.holders:
+            return ""
+        names = [self.name(holder, with_kind=True) for holder in edge.holders[:_NAMES_SHOWN]]
+        more = len(edge.holders) - len(names)
+        return ", ".join(names) + (f" and {more} more" if more else "")
+
+    # ---- who has it ---------------------------------------------------------------------
+
+    def holder(self, edge: Edge) -> str:
+        """Return who has a lock, or that nobody is known: ``held by rival-thread (test_deadlock.py:23)``."""
+        if edge.wait.kind != "lock":
+            return ""
+        if not edge.holders:
+            return "" if edge.wait.details.get("locked") is False else _NOBODY
+        return " and ".join(
+            self._held_by(edge, node, hold) for node, hold in zip(edge.holders, edge.holds, strict=False)
+        )
+
+    def _held_by(self, edge: Edge, node: Node, hold: Hold) -> str:
+        if node == edge.waiter:
+            who = "itself"
+        elif self.graph.thread(node) is None and self.graph.task(node) is None:
+            who = f"a {node.kind} that does not exist"
+        else:
+            who = self.name(node, with_kind=node.kind == "task")
+        where = self.place(hold.place)
+        return f"held by {who}" + (f" ({where})" if where else "")
+
+
+def project_place(task: Task | None) -> Place | None:
+    """Return the innermost frame of a task that is of the project; else the innermost."""
+    if task is None or not task.frames:
+        return None
+    own = [frame for frame in task.frames if not _IS_PROJECT.search(frame.file)]
+    return (own or task.frames)[-1]
+
+
+def _task_name(task: Task) -> str:
+    """Return the name that was given, else that of the coroutine: ``Task-1`` says nothing."""
+    if task.name and not _DEFAULT_TASK.fullmatch(task.name):
+        return task.name
+    coroutine = (task.coroutine or "").rpartition("<locals>.")[2]
+    return coroutine or task.name or "(no name)"
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1] in "aeiou" else "a"

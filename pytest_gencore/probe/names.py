@@ -1,0 +1,133 @@
+"""Names of resources: the variable, the attribute or the module's global that refers to each."""
+
+from __future__ import annotations
+
+import gc
+import types
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.probe.facts import check_time, is_project, say
+from pytest_gencore.probe.reading import fields_of, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
+
+    from pytest_gencore.probe.tasks import Tasks
+    from pytest_gencore.probe.threads import Threads
+
+_WANTED_LIMIT = 500
+_FRAMES_LIMIT = 2000
+_ITEMS_LIMIT = 1000
+_REFERRERS_LIMIT = 20_000
+_LIBRARY = (
+    "threading",
+    "queue",
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "_frozen_importlib",
+    "importlib",
+)
+
+
+def tell_names(threads: Threads, tasks: Tasks) -> None:
+    """Say the best name of each resource that was noted: a global before an attribute before a local."""
+    wanted = dict(list(threads.things.items())[:_WANTED_LIMIT])
+    if not wanted:
+        return
+    frames = [*_frames(threads.stacks.values()), *_frames(tasks.chains.values())][:_FRAMES_LIMIT]
+    found: dict[int, tuple[int, str, str, str]] = {}
+    for frame in frames:
+        check_time()
+        _look_in(frame.f_globals, wanted, found, 0, "global", str(frame.f_globals.get("__name__")))
+        _look_in(frame.f_locals, wanted, found, 2, "local", frame.f_code.co_name)
+    if any(found.get(number, (9,))[0] for number in wanted):
+        check_time()
+        _look_behind(wanted, found)
+    for number, (_, kind, name, owner) in found.items():
+        say("name", id=number, name=name, kind=kind, of=owner)
+
+
+def _frames(stacks: Iterable[list[FrameType]]) -> Iterator[FrameType]:
+    for stack in stacks:
+        yield from (frame for frame in stack if is_project(frame))
+
+
+def _look_in(
+    names: Any,
+    wanted: dict[int, Any],
+    found: dict[int, tuple[int, str, str, str]],
+    rank: int,
+    kind: str,
+    owner: str,
+) -> None:
+    """Take the names of wanted things, and of those in lists and dicts of a variable."""
+    for name, value in list(names.items()):
+        if type(name) is not str or name.startswith("@"):  # pytest's rewritten assertions
+            continue
+        if id(value) in wanted:
+            _keep(found, id(value), rank, kind, name, owner)
+        elif type(value) in (list, tuple) and len(value) <= _ITEMS_LIMIT:
+            for number, item in enumerate(value):
+                if id(item) in wanted:
+                    _keep(found, id(item), rank + 1, kind, f"{name}[{number}]", owner)
+        elif type(value) is dict and len(value) <= _ITEMS_LIMIT and not name.startswith("__"):
+            for key, item in list(value.items()):
+                if id(item) in wanted and type(key) in (str, int):
+                    _keep(found, id(item), rank + 1, kind, f"{name}[{key!r}]", owner)
+
+
+def _keep(
+    found: dict[int, tuple[int, str, str, str]], number: int, rank: int, kind: str, name: str, owner: str
+) -> None:
+    if number not in found or found[number][0] > rank:
+        found[number] = (rank, kind, name, owner)
+
+
+def _look_behind(wanted: dict[int, Any], found: dict[int, tuple[int, str, str, str]]) -> None:
+    """Take attributes: in one pass over the heap, and a second one for dicts that belong to instances.
+
+    Never ``gc.get_objects``: it would change every reference count, and so copy every page of the heap.
+    """
+    dicts: list[dict[Any, Any]] = []
+    for owner in gc.get_referrers(*wanted.values())[:_REFERRERS_LIMIT]:
+        if type(owner) is dict:
+            if "__name__" in owner and "__builtins__" in owner:
+                _look_in(owner, wanted, found, 0, "global", str(owner["__name__"]))
+            else:
+                dicts.append(owner)
+        elif type.__dict__["__module__"].__get__(type(owner)) != "builtins":
+            _look_at_instance(owner, fields_of(owner) or _slots_of(owner), wanted, found)
+    dicts = [names for names in dicts if any(id(value) in wanted for value in list(names.values()))]
+    if dicts:
+        check_time()
+        by_id = {id(names): names for names in dicts}
+        for owner in gc.get_referrers(*dicts)[:_REFERRERS_LIMIT]:
+            if type.__dict__["__module__"].__get__(type(owner)) != "builtins":
+                names = by_id.get(id(fields_of(owner)))
+                if names is not None:
+                    _look_at_instance(owner, names, wanted, found)
+
+
+def _look_at_instance(
+    owner: object, names: dict[str, Any], wanted: dict[int, Any], found: dict[int, tuple[int, str, str, str]]
+) -> None:
+    module = type.__dict__["__module__"].__get__(type(owner))
+    is_library = type(module) is str and module.partition(".")[0] in _LIBRARY
+    for name, value in list(names.items()):
+        if id(value) in wanted and type(name) is str:
+            rank = 4 if is_library else 1
+            _keep(found, id(value), rank, "attribute", f"{type_name(owner)}.{name}", str(module))
+
+
+def _slots_of(thing: object) -> dict[str, Any]:
+    found = {}
+    for cls in type(thing).__mro__:
+        for name, member in cls.__dict__.items():
+            if type(member) is types.MemberDescriptorType and type(name) is str:
+                try:
+                    found[name] = member.__get__(thing)
+                except Exception:  # noqa: S112 - a slot that is empty
+                    continue
+    return found
