@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_gencore.collector.diagnosis.facts import parse_facts
 from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
+from pytest_gencore.collector.diagnosis.system.facts import read_system
 from pytest_gencore.collector.diagnosis.verdict import find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts
+    from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
 
@@ -22,10 +24,10 @@ _PROBE_MILLISECONDS: Final = 1500
 class Diagnosis:
     """What everything waits for, in the captured process."""
 
-    def __init__(self, facts: Facts, rootdir: str, *, is_hang: bool) -> None:
+    def __init__(self, facts: Facts, system: SystemFacts, rootdir: str, *, is_hang: bool) -> None:
         """Draw the conclusions; ``is_hang``: a deadline passed."""
         self._is_hang = is_hang
-        self._graph = build_graph(facts)
+        self._graph = build_graph(facts, system)
         self._words = Words(self._graph, rootdir)
         self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang)
         self.names = {
@@ -50,7 +52,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``diagnosis.json``."""
-        return to_json(self._graph, self._words, self.verdict)
+        return to_json(self._graph, self._words, self.verdict, self.full_lines())
 
     def encode(self) -> bytes:
         """Return ``diagnosis.json``."""
@@ -63,7 +65,10 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
     Not after a crash: its memory may be damaged. Raises ArchiveError if the snapshot is gone.
     """
     trigger = handover.context.request.trigger
+    system = read_system(handover, snapshot)
     data = b""
     if handover.probe_function and trigger != "crash":
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
-    return Diagnosis(parse_facts(data), handover.context.run.session.rootdir, is_hang=trigger == "timeout")
+    tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
+    rootdir = handover.context.run.session.rootdir
+    return Diagnosis(parse_facts(data, tids), system, rootdir, is_hang=trigger == "timeout")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _LINES_LIMIT: Final = 20_000
 _TEXT_LIMIT: Final = 300
@@ -147,11 +147,17 @@ class Facts:
         return next((thread for thread in self.threads.values() if thread.is_own), None)
 
 
-def parse_facts(data: bytes) -> Facts:
-    """Return what the lines say; whatever they are."""
+def parse_facts(data: bytes, tids: Mapping[int, int] | None = None) -> Facts:
+    """Return what the lines say; whatever they are.
+
+    ``tids``: the kernel's ids of threads, by what ``threading.get_ident`` gives, as far as they are known.
+    """
     facts = Facts()
     for line in data.splitlines()[:_LINES_LIMIT]:
         facts.problems += not _take(facts, line)
+    for number, tid in (tids or {}).items():
+        if number in facts.threads:
+            facts.threads[number] = replace(facts.threads[number], native_id=tid)
     for number, count in facts.alike.items():
         if number in facts.tasks:
             facts.tasks[number] = replace(facts.tasks[number], alike=count)

@@ -5,7 +5,7 @@ An edge is there only if it was read. What nobody is known to have, or what anyb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pytest_gencore.collector.diagnosis.facts import Wait
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Task, Thread
+    from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
 
 _CHAIN_LIMIT: Final = 100
+_MAY_RUN: Final = frozenset(("call",))
+"""Waits that are none if the thread runs the code that was called."""
 _ANY: Final = frozenset(("futures", "wait"))
 """Waits that may end with the first of those they wait for: nobody knows which of them is meant."""
 
@@ -48,6 +51,7 @@ class Graph:
     """All edges, and what follows from them."""
 
     facts: Facts
+    system: SystemFacts | None = None
     edges: dict[Node, Edge] = field(default_factory=dict)
     deadlocked: frozenset[Node] = frozenset()
     """Those that cannot go on; apart from timeouts, signals and threads that are not Python's."""
@@ -101,11 +105,15 @@ class Graph:
         return [], False
 
 
-def build_graph(facts: Facts) -> Graph:
-    """Return the graph of what the probe has read."""
-    graph = Graph(facts)
+def build_graph(facts: Facts, system: SystemFacts | None = None) -> Graph:
+    """Return the graph of what the probe has read, and of what is known of system calls."""
+    graph = Graph(facts, system)
     for thread in facts.threads.values():
-        _add(graph, Node("thread", thread.id), thread.wait)
+        wait = thread.wait
+        if wait is None or wait.kind in _MAY_RUN:
+            _add_native(graph, thread, system)
+        else:
+            _add(graph, Node("thread", thread.id), wait)
     for task in facts.tasks.values():
         node = Node("task", task.id)
         _add(graph, node, task.wait)
@@ -115,9 +123,28 @@ def build_graph(facts: Facts) -> Graph:
     return graph
 
 
+def _add_native(graph: Graph, thread: Thread, system: SystemFacts | None) -> None:
+    """Add the wait of a thread in compiled code: which may run as well, unless it is in a system call."""
+    tid = thread.native_id
+    if system is None or tid is None or tid not in system.calls:
+        return
+    wait = thread.wait or Wait("call")
+    owner = system.owner_for(tid)
+    if owner is None:
+        graph.edges[Node("thread", thread.id)] = Edge(Node("thread", thread.id), wait)
+        return
+    holder, is_sure = owner
+    wait = replace(wait, kind="native_lock", details={**wait.details, "is_sure": is_sure})
+    holders = tuple(
+        Node("thread", other.id) for other in graph.facts.threads.values() if other.native_id == holder
+    )
+    node = Node("thread", thread.id)
+    graph.edges[node] = Edge(node, wait, holders, is_open=not is_sure)
+
+
 def _add(graph: Graph, node: Node, wait: Wait | None) -> None:
-    if wait is None or (wait.kind == "call" and node.kind == "thread"):
-        return  # a call of compiled code may run as well as wait: its thread is not known to be blocked
+    if wait is None:
+        return
     holds = graph.facts.holds.get(wait.resource, []) if wait.resource is not None else []
     if wait.kind == "lock":
         known = _one_each(holds) if wait.details.get("locked") is not False else []

@@ -21,7 +21,12 @@ _TITLE: Final = "What everything waits for:"
 
 def make_lines(graph: Graph, words: Words, limit: int) -> list[str]:
     """Return the evidence in at most ``limit`` lines; empty if nothing waits."""
-    lines = [*_thread_lines(graph, words), *_task_lines(graph, words)]
+    children = graph.system.children if graph.system is not None else []
+    lines = [
+        *_thread_lines(graph, words),
+        *_task_lines(graph, words),
+        *(f"  {child.describe()}" for child in children),
+    ]
     if not lines:
         return []
     if len(lines) > limit - 1:
@@ -30,11 +35,12 @@ def make_lines(graph: Graph, words: Words, limit: int) -> list[str]:
     return [_TITLE, *lines]
 
 
-def to_json(graph: Graph, words: Words, verdict: Verdict | None) -> dict[str, Any]:
-    """Return the contents of ``diagnosis.json``: see docs/reference/archive.md."""
+def to_json(graph: Graph, words: Words, verdict: Verdict | None, lines: list[str]) -> dict[str, Any]:
+    """Return the contents of ``diagnosis.json``: see docs/reference/archive.md; ``lines``: for people."""
     facts = graph.facts
     return {
         "verdict": None if verdict is None else {"kind": verdict.kind, "text": verdict.text},
+        "lines": lines,
         "complete": facts.is_whole and not facts.cuts and not facts.problems,
         "gil": facts.gil,
         "threads": [
@@ -73,6 +79,7 @@ def to_json(graph: Graph, words: Words, verdict: Verdict | None) -> dict[str, An
             for loop in facts.loops.values()
         ],
         "deadlocked": [list(node) for node in sorted(graph.deadlocked)],
+        "system": None if graph.system is None else graph.system.to_json(),
     }
 
 

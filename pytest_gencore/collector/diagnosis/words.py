@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.texts import printable
+from pytest_gencore.texts import escape_unprintable, printable
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
+    from pytest_gencore.collector.diagnosis.system.children import Child
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
+_COMMAND_LENGTH: Final = 100
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
 _DEFAULT_TASK: Final = re.compile(r"Task-\d+")
 _NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
@@ -29,18 +29,12 @@ class Words:
         self,
         graph: Graph,
         rootdir: str,
-        describe_descriptor: Callable[[int], str] | None = None,
-        describe_child: Callable[[int], str] | None = None,
     ) -> None:
-        """``rootdir``: pytest's; files below it are named relative to it.
-
-        The others say what a file descriptor or a child process is; empty if that is not known.
-        """
+        """``rootdir``: pytest's; files below it are named relative to it."""
         self.graph = graph
         self.facts: Facts = graph.facts
         self._rootdir = f"{rootdir.rstrip('/')}/" if rootdir else ""
-        self._describe_descriptor = describe_descriptor or (lambda _: "")
-        self._describe_child = describe_child or (lambda _: "")
+        self._system = graph.system
 
     # ---- places and names -------------------------------------------------------------
 
@@ -188,24 +182,59 @@ class Words:
 
     def _write_child(self, wait: Wait, edge: Edge | None) -> str:
         pid = wait.number("pid")
-        if pid is None:
-            return "the end of a child process"
-        return self._describe_child(pid) or f"child {pid}"
+        children = self._system.children if self._system is not None else []
+        child = next((child for child in children if child.pid == pid), None)
+        if child is None and edge is not None and self._system is not None:
+            child = self._system.child_of(self._tid(edge) or 0)
+        if child is None:
+            return "the end of a child process" if pid is None else f"child {pid}"
+        return _describe_child(child)
 
     def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
-        return self._descriptor(wait) or f"{printable(wait.text('call'))}()"
+        return self._descriptor(wait.number("fd")) or f"{printable(wait.text('call'))}()"
 
     def _write_call(self, wait: Wait, edge: Edge | None) -> str:
-        call = printable(wait.text("call"), _NAME_LENGTH)
-        found = self._descriptor(wait)
-        return f"{call}() of {found}" if found else f"{call}()"
+        name = printable(wait.text("call"), _NAME_LENGTH)
+        tid = self._tid(edge) if edge is not None else None
+        call = self._system.calls.get(tid) if self._system is not None and tid is not None else None
+        number = wait.number("fd")
+        if call is not None and (call.child is not None or self._is_pidfd(call.reads)):
+            return self._write_child(wait, edge)
+        numbers = [number] if number is not None else [*call.reads, *call.writes] if call else []
+        found = [text for text in map(self._descriptor, numbers[:_NAMES_SHOWN]) if text]
+        if len(found) == 1 and (name or call is not None):
+            return found[0]
+        if name == "" and call is not None:
+            name = call.describe()
+        what = f"{name}()" if name and not name.endswith(")") else name or "a call of compiled code"
+        return f"{what} of {'; '.join(found)}" if found else what
+
+    def _is_pidfd(self, numbers: tuple[int, ...]) -> bool:
+        known = self._system.descriptors if self._system is not None else {}
+        return any(number in known and known[number].kind == "pidfd" for number in numbers)
+
+    def _write_native_lock(self, wait: Wait, edge: Edge | None) -> str:
+        return "a lock of compiled code"
+
+    def _tid(self, edge: Edge) -> int | None:
+        thread = self.graph.thread(edge.waiter)
+        return None if thread is None else thread.native_id
 
     def _write_unknown(self, wait: Wait, edge: Edge | None) -> str:
         return "something that could not be read"
 
-    def _descriptor(self, wait: Wait) -> str:
-        number = wait.number("fd")
-        return "" if number is None else self._describe_descriptor(number) or f"file descriptor {number}"
+    def _descriptor(self, number: int | None) -> str:
+        """Return what a descriptor is: ``127.0.0.1:5432 (postgres), connected, ... (fd 14)``."""
+        if number is None:
+            return ""
+        found = self._system.descriptors.get(number) if self._system is not None else None
+        if found is None:
+            return f"file descriptor {number}"
+        facts = found.socket
+        if facts is not None and facts.is_ip and facts.peer:
+            text = found.describe().partition(" -> ")[2]
+            return f"{text} (fd {number}, {facts.kind} from {escape_unprintable(facts.local)})"
+        return f"{found.describe().partition(': ')[2]} (fd {number})"
 
     def _several(self, edge: Edge | None) -> str:
         if edge is None or not edge.holders:
@@ -218,6 +247,10 @@ class Words:
 
     def holder(self, edge: Edge) -> str:
         """Return who has a lock, or that nobody is known: ``held by rival-thread (test_deadlock.py:23)``."""
+        if edge.wait.kind == "native_lock":
+            probably = "" if edge.wait.details.get("is_sure") else "probably "
+            who = self.name(edge.holders[0]) if edge.holders else "a thread that is none of Python's"
+            return f"{probably}held by {who}"
         if edge.wait.kind != "lock":
             return ""
         if not edge.holders:
@@ -235,6 +268,19 @@ class Words:
             who = self.name(node, with_kind=node.kind == "task")
         where = self.place(hold.place)
         return f"held by {who}" + (f" ({where})" if where else "")
+
+
+def _describe_child(child: Child) -> str:
+    """Return what a child is and does, and why the captured process will not see its end."""
+    pipe = child.pipe
+    if pipe is None or not pipe.writes or not pipe.only_captured:
+        return child.describe()
+    command = printable(child.command, _COMMAND_LENGTH)
+    probably = "" if pipe.is_sure else "probably "
+    return (
+        f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output pipe "
+        f"(fd {pipe.descriptor}) is {probably}full and the test process does not read it"
+    )
 
 
 def project_place(task: Task | None) -> Place | None:
