@@ -162,6 +162,8 @@ RECORD: Final = Layout(
     ("trace_function", "Q"),
     ("probe_function", "Q"),
     ("ident_offset", "q"),
+    ("cpu_ns", "q"),
+    ("wall_ns", "q"),
     ("journal_address", "Q"),
     ("journal_size", "Q"),
     ("children_size", "Q"),

@@ -49,6 +49,9 @@ def await_of(frames: Sequence[FrameType], waiter: object, note: Note) -> Wait | 
         key = (module_of(frame), frame.f_code.co_name)
         if key == ("asyncio.tasks", "wait_for"):
             timeout = frame.f_locals.get("timeout")
+            inner = frame.f_locals.get("fut")  # before 3.12 a task of its own
+            if wait is None and is_a(inner, task_types()):
+                wait = {"kind": "task", "tasks": [id(inner)]}
             continue
         reader = _READERS.get(key)
         found = reader(frame, frame.f_locals.get("self"), note) if reader is not None else None
@@ -233,6 +236,7 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("asyncio.base_events", "create_connection"): _read_call,
     ("anyio._backends._asyncio", "acquire"): _read_lock,
     ("anyio._core._synchronization", "acquire"): _read_lock,
+    ("anyio._backends._asyncio", "__aexit__"): _read_group,
     ("anyio.streams.memory", "receive"): _read_memory_stream,
     ("anyio.streams.memory", "send"): _read_memory_stream,
 }

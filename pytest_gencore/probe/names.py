@@ -115,10 +115,11 @@ def _look_at_instance(
 ) -> None:
     module = type.__dict__["__module__"].__get__(type(owner))
     is_library = type(module) is str and module.partition(".")[0] in _LIBRARY
+    if is_library:
+        return  # such a name says nothing
     for name, value in list(names.items()):
         if id(value) in wanted and type(name) is str:
-            rank = 4 if is_library else 1
-            _keep(found, id(value), rank, "attribute", f"{type_name(owner)}.{name}", str(module))
+            _keep(found, id(value), 1, "attribute", f"{type_name(owner)}.{name}", str(module))
 
 
 def _slots_of(thing: object) -> dict[str, Any]:

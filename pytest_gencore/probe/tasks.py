@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.awaits import await_of, is_done, is_known_future, source_of, task_types
@@ -151,11 +152,30 @@ class Tasks:
     def tell_futures(self) -> None:
         """Say which task or future each noted future takes its result from."""
         for number, thing in list(self._threads.things.items()):
-            source = source_of(thing) if is_known_future(thing) else None
+            if not is_known_future(thing):
+                continue
+            thread = self._loop_that_is_to_make(thing)
+            if thread is not None:
+                say("completes", resource=number, thread=thread)
+            source = source_of(thing)
             if is_a(source, task_types()):
                 say("completes", resource=number, task=id(source))
             elif source is not None:
                 say("completes", resource=number, future=self._threads.note(source))
+
+    def _loop_that_is_to_make(self, future: object) -> int | None:
+        """Return the thread whose loop has yet to begin with ``run_coroutine_threadsafe``."""
+        for number, loop in self._loops.items():
+            ready = field(loop, "_ready")
+            for handle in list(ready)[:100] if ready else ():
+                function = field(handle, "_callback")
+                if not is_a(function, types.FunctionType) or function.__module__ != "asyncio.tasks":
+                    continue
+                cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+                if "future" in cells and cells["future"].cell_contents is future:
+                    thread = self._thread_of.get(number)
+                    return thread if type(thread) is int else None
+        return None
 
 
 def _all_tasks(asyncio: Any, loops: list[Any]) -> list[Any]:

@@ -84,7 +84,8 @@ capture_crash(siginfo_t *info, void *context)
 
             gencore_stop_deadlines(); /* waiting for the collector is not the test's time */
             if (standby) {
-                gencore_capture_in_handler(standby, 0, info, context, &result);
+                gencore_capture_in_handler(standby, 0, (struct gencore_usage){0}, info, context,
+                                           &result);
             }
             __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
             (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);

@@ -19,6 +19,8 @@ static struct {
     struct deadline {
         const struct gencore_standby *standby; /* NULL: not set */
         struct gencore_result result;
+        int64_t set_at;   /* CLOCK_MONOTONIC */
+        int64_t cpu_then; /* of the thread, likewise */
         int32_t timer;
         int32_t has_timer;
         int32_t owner;  /* process that made the timer: children do not inherit it */
@@ -45,6 +47,7 @@ on_deadline(int signal, siginfo_t *info, void *context)
 {
     struct deadline *deadline;
     gencore_sigset open_signals = 0;
+    struct gencore_usage usage;
 
     (void)signal;
     if (info->si_code != SI_TIMER || (unsigned int)info->si_value.sival_int >= GENCORE_DEADLINES) {
@@ -66,7 +69,10 @@ on_deadline(int signal, siginfo_t *info, void *context)
     if (info->si_value.sival_int == GENCORE_DEADLINE_PYTEST_TIMEOUT) {
         open_signals = 1ULL << (SIGALRM - 1);
     }
-    gencore_capture_in_handler(deadline->standby, open_signals, NULL, context, &deadline->result);
+    usage.cpu_ns = safe_now(CLOCK_THREAD_CPUTIME_ID) - deadline->cpu_then;
+    usage.wall_ns = safe_now(CLOCK_MONOTONIC) - deadline->set_at;
+    gencore_capture_in_handler(deadline->standby, open_signals, usage, NULL, context,
+                               &deadline->result);
     deadline->fired = GENCORE_FIRED;
     if (deadline->exits) {
         static const char text[] = "gencore: the test took too long, the process ends: "
@@ -168,6 +174,8 @@ gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct genco
         return (int)error;
     }
     deadline->exits = exits;
+    deadline->set_at = safe_now(CLOCK_MONOTONIC);
+    deadline->cpu_then = safe_now(CLOCK_THREAD_CPUTIME_ID);
     deadline->fired = GENCORE_NOT_FIRED;
     deadline->standby = standby;
     return (int)set_timer(deadline, nanoseconds > 0 ? nanoseconds : 1);

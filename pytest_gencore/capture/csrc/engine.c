@@ -185,6 +185,8 @@ describe_caller(struct gencore_capture *capture)
         .ident_offset = engine.ident_offset,
         .phase = (uint32_t)test_phase,
         .attempt = (int32_t)(test_phase >> 32),
+        .cpu_ns = capture->request->usage.cpu_ns,
+        .wall_ns = capture->request->usage.wall_ns,
         .has_stderr = capture->request->hand_on_stderr && capture->plan->stderr_fd >= 0,
     };
     for (unsigned int i = 0; capture->request->info && i < sizeof(record->info); i++) {
@@ -374,12 +376,14 @@ complain(const struct gencore_plan *plan, const struct gencore_result *result)
 
 void
 gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
-                           siginfo_t *info, void *context, struct gencore_result *result)
+                           struct gencore_usage usage, siginfo_t *info, void *context,
+                           struct gencore_result *result)
 {
     struct gencore_request request = standby->request;
 
     request.test = __atomic_load_n(&engine.test, __ATOMIC_SEQ_CST);
     request.open_signals = open_signals;
+    request.usage = usage;
     request.info = info;
     request.context = context;
     if (gencore_capture(standby->plan, &request, result) < 0) {

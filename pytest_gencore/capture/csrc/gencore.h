@@ -6,7 +6,7 @@
  *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its memory
  *   engine.c     prepared once; one capture at a time
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
- *   runfiles.c   everything that makes or removes a file
+ *   runfiles.c   everything that makes or removes a file; runfiles.h
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children
  *   threads.c    stop the other threads, save their registers, let them go on
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
@@ -56,6 +56,13 @@ struct gencore_action {
     gencore_sigset mask;
 };
 
+/* What a thread has used since a deadline was set for it: nanoseconds of the processor, and of
+ * time. */
+struct gencore_usage {
+    int64_t cpu_ns;
+    int64_t wall_ns; /* 0: not known */
+};
+
 /* Fixed text that the collector is started with, prepared while the process is sane. */
 struct gencore_plan {
     char *const *argv;
@@ -77,6 +84,7 @@ struct gencore_request {
     int hand_on_stderr; /* the collector gets plan->stderr_fd */
     const char *claim;  /* only one capture of the test with the same claim is made; NULL: any */
     gencore_sigset open_signals; /* may come meanwhile; their handlers must return */
+    struct gencore_usage usage;  /* of the calling thread */
     const siginfo_t *info;       /* the signal behind it, or NULL */
     void *context; /* of that signal's handler, for the registers of the calling thread, or NULL */
 };
@@ -178,7 +186,8 @@ struct gencore_standby {
 
 /* Capture from a signal handler, and say what went wrong. */
 void gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
-                                siginfo_t *info, void *context, struct gencore_result *result);
+                                struct gencore_usage usage, siginfo_t *info, void *context,
+                                struct gencore_result *result);
 
 /* ---- crashes.c -------------------------------------------------------------------- */
 
@@ -260,45 +269,6 @@ void gencore_find_journal(uint64_t *address, uint64_t *size);
 
 /* Fill in the capture's claim and text_end. */
 void gencore_name_claim(struct gencore_capture *capture);
-
-/* ---- runfiles.c ------------------------------------------------------------------- */
-
-/* What the collector-to-be holds; -1 if not. All close-on-exec until they get their fixed numbers.
- */
-struct gencore_files {
-    int directory; /* the artifact directory */
-    int run;       /* the run's folder in it */
-    int work;      /* the snapshot's working directory */
-    int archive;
-    int state;
-    int log;
-    int commands[2]; /* pipe: collector to snapshot */
-    int replies[2];  /* pipe: snapshot to collector */
-    int handover;
-    int claimed; /* whether the capture's claim is ours */
-};
-#define GENCORE_NO_FILES                                                               \
-    (struct gencore_files)                                                             \
-    {                                                                                  \
-        .directory = -1, .run = -1, .work = -1, .archive = -1, .state = -1, .log = -1, \
-        .commands = {-1, -1}, .replies = {-1, -1}, .handover = -1, .claimed = 0,       \
-    }
-
-/* Note in the capture's result where it failed; returns `error`, a -errno. */
-int gencore_fail(struct gencore_capture *capture, enum gencore_stage stage, long error);
-
-/*
- * Make every file and pipe of one capture, and take its claim, slot and name. 0, or -errno with
- * stage and error in the result. What was made so far is in `files` in either case: the caller
- * removes it after a failure.
- */
-int gencore_open_files(struct gencore_capture *capture, struct gencore_files *files);
-
-/* Remove the names again, after a failure; needs `directory` and `run` open. Closes nothing. */
-void gencore_remove_files(struct gencore_capture *capture, const struct gencore_files *files);
-
-/* Open `directory` and `run` again, by whoever has closed them; -1 each that cannot be. */
-void gencore_reopen_folders(struct gencore_capture *capture, struct gencore_files *files);
 
 /* ---- launcher.c ------------------------------------------------------------------- */
 

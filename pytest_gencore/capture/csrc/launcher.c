@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 
 #include "gencore.h"
+#include "runfiles.h"
 #include "signal_safe.h"
 
 #define FIRST_SCRATCH_FD (GENCORE_FD_STDERR + 1) /* above the collector's fixed ones */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "gencore.h"
+#include "runfiles.h"
 #include "signal_safe.h"
 
 #define DIRECTORY_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -24,12 +24,14 @@ _PROBE_MILLISECONDS: Final = 1500
 class Diagnosis:
     """What everything waits for, in the captured process."""
 
-    def __init__(self, facts: Facts, system: SystemFacts, rootdir: str, *, is_hang: bool) -> None:
-        """Draw the conclusions; ``is_hang``: a deadline passed."""
+    def __init__(
+        self, facts: Facts, system: SystemFacts, rootdir: str, *, is_hang: bool, busy: float | None = None
+    ) -> None:
+        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``."""
         self._is_hang = is_hang
         self._graph = build_graph(facts, system)
         self._words = Words(self._graph, rootdir)
-        self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang)
+        self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
         self.names = {
             thread.native_id: thread.name
             for thread in facts.threads.values()
@@ -71,4 +73,5 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
     rootdir = handover.context.run.session.rootdir
-    return Diagnosis(parse_facts(data, tids), system, rootdir, is_hang=trigger == "timeout")
+    busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
+    return Diagnosis(parse_facts(data, tids), system, rootdir, is_hang=trigger == "timeout", busy=busy)

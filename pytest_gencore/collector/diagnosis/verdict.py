@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.words import Words
 
 _LINKS_LIMIT: Final = 6
+_BUSY: Final = 0.1
+"""A machine may have more to do than this test."""
 
 
 class Verdict(NamedTuple):
@@ -19,16 +21,17 @@ class Verdict(NamedTuple):
     text: str
 
 
-def find_verdict(graph: Graph, words: Words, *, is_hang: bool) -> Verdict | None:
+def find_verdict(graph: Graph, words: Words, *, is_hang: bool, busy: float | None = None) -> Verdict | None:
     """Return the verdict, None if nothing is known.
 
     ``is_hang``: a deadline passed. Else the thread of the test was not blocked, and only a deadlock is news.
+    ``busy``: how much of that time, 0 to 1, the thread of the test has used a processor; None: not known.
     """
     circle, is_own = graph.circle()
     if is_own:
         return Verdict("deadlock", _with_doubt(graph, _tell_circle(words, circle)))
     others = f"{_tell_circle(words, circle)}, beside the test" if circle else ""
-    own = _find_own(graph, words) if is_hang else None
+    own = _find_own(graph, words) or _find_busy(graph, words, busy) if is_hang else None
     if own is None:
         return Verdict("deadlock", _with_doubt(graph, others)) if circle else None
     text = "; ".join(part for part in (own.text, others) if part)
@@ -45,6 +48,19 @@ def _find_own(graph: Graph, words: Words) -> Verdict | None:
     if start.kind == "task":
         return Verdict("asyncio", f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}")
     return Verdict("waits", f"{_tell_chain(words, edges, with_subject=False)}{end}")
+
+
+def _find_busy(graph: Graph, words: Words, busy: float | None) -> Verdict | None:
+    """Return that the thread of the test runs: it is in no system call, and did use a processor."""
+    thread = graph.facts.own
+    if busy is None or busy < _BUSY or thread is None or graph.system is None:
+        return None
+    if thread.native_id in graph.system.calls:
+        return None
+    call = words.doing(thread.wait) if thread.wait is not None else ""
+    place = words.place(thread.project)
+    where = f" in {call}, {place}" if call and place else f" at {place}" if place else ""
+    return Verdict("busy", f"busy: {round(100 * min(busy, 1))} % CPU{where}")
 
 
 def _tell_circle(words: Words, circle: list[Edge]) -> str:

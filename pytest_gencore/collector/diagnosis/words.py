@@ -159,7 +159,12 @@ class Words:
     def _write_future(self, wait: Wait, edge: Edge | None) -> str:
         text = self._named("future", wait)
         state = wait.text("state").strip("'").lower()
-        return f"the result of {text}" + (f" ({state})" if state else "")
+        text = f"the result of {text}" + (f" ({state})" if state else "")
+        if edge is None or not edge.holders:
+            return text
+        names = ", ".join(self.name(holder, with_kind=True) for holder in edge.holders[:_NAMES_SHOWN])
+        by = "run by" if edge.holders[0].kind == "thread" else "of"
+        return f"{text}, {'queued for' if edge.needs == 'any' else by} {names}"
 
     def _write_futures(self, wait: Wait, edge: Edge | None) -> str:
         count = len(wait.ends_with)
@@ -234,7 +239,7 @@ class Words:
         if facts is not None and facts.is_ip and facts.peer:
             text = found.describe().partition(" -> ")[2]
             return f"{text} (fd {number}, {facts.kind} from {escape_unprintable(facts.local)})"
-        return f"{found.describe().partition(': ')[2]} (fd {number})"
+        return found.describe()
 
     def _several(self, edge: Edge | None) -> str:
         if edge is None or not edge.holders:
@@ -294,7 +299,7 @@ def project_place(task: Task | None) -> Place | None:
 def _task_name(task: Task) -> str:
     """Return the name that was given, else that of the coroutine: ``Task-1`` says nothing."""
     if task.name and not _DEFAULT_TASK.fullmatch(task.name):
-        return task.name
+        return task.name.rpartition("<locals>.")[2]
     coroutine = (task.coroutine or "").rpartition("<locals>.")[2]
     return coroutine or task.name or "(no name)"
 

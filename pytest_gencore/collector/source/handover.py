@@ -79,6 +79,10 @@ class Handover:
     """Address of what runs Python in a copy of the snapshot; 0: it cannot be done."""
     ident_offset: int
     """``threading.get_ident()`` of a thread minus its ``tls``."""
+    cpu_ns: int
+    """What the capturing thread has used of a processor since its deadline was set."""
+    wall_ns: int
+    """How long ago that was; 0: not known."""
     journal_address: int
     journal_size: int
     """Bytes of the captured process's notes, see csrc/journal.c."""

@@ -42,7 +42,8 @@ def test_read_of_a_pipe():
 
 def test_write_to_a_pipe():
     _, writing = os.pipe()
-    os.write(writing, b"x" * 200000)
+    while True:
+        os.write(writing, b"x" * 4096)
 
 
 def test_flock(tmp_path, child):

@@ -95,12 +95,12 @@ def test_thread_of_a_task():
     never = threading.Event()
 
     async def main():
-        await asyncio.to_thread(never.wait)
+        try:
+            await asyncio.to_thread(never.wait)
+        finally:
+            never.set()
 
-    try:
-        asyncio.run(main())
-    finally:
-        never.set()
+    asyncio.run(main())
 
 
 def test_own_loop():

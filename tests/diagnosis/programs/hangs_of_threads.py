@@ -152,7 +152,10 @@ def test_pool_that_waits_for_itself():
         inner = pool.submit(print)
         inner.result()
 
-    pool.submit(outer).result()
+    try:
+        pool.submit(outer).result()
+    finally:
+        inner.cancel()
 
 
 def test_future_behind_our_lock():
