@@ -50,6 +50,15 @@ class TriggerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisFacts:
+    """What everything waits for, in short; diagnosis.json has all of it."""
+
+    verdict: str | None = item("One line that says why the test does not go on; null if that is not known")
+    kind: str | None = item("deadlock, asyncio, waits or busy; null without a verdict")
+    complete: bool = item("Whether everything could be looked at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
     """A thread of the captured process."""
 
@@ -127,6 +136,7 @@ class Manifest:
     created: str = item("When the capture began: ISO 8601, UTC, milliseconds")
     complete: bool = item("False while the archive is being written")
     trigger: TriggerFacts = item("Why the capture was made")
+    diagnosis: DiagnosisFacts | None = item("What everything waits for; null after a crash", default=None)
     last_output: tuple[str, ...] = item(
         "What was printed last before a hang or a crash, as the log shows it: titles, and lines that begin "
         "with spaces; output.txt has more",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,22 @@ class Archive:
     def output(self) -> str | None:
         """Return ``output.txt`` likewise; None if no output before a hang or crash is known."""
         return self.read_text("output.txt")
+
+    def diagnosis(self) -> list[str]:
+        """Return the lines of ``diagnosis.json``: the verdict, then the evidence; none if there are none.
+
+        They are as untrusted as the archive. Raises ArchiveError.
+        """
+        try:
+            document = json.loads(self.read_text("diagnosis.json") or "null")
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(document, dict):
+            return []
+        verdict, lines = document.get("verdict"), document.get("lines")
+        head = verdict.get("text") if isinstance(verdict, dict) else None
+        texts = [head, *(lines if isinstance(lines, list) else [])]
+        return [text for text in texts if isinstance(text, str)]
 
     def read_text(self, name: str) -> str | None:
         """Return a text that comes before the core, None if there is none; raises ArchiveError.

@@ -66,6 +66,8 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
         yield "", "NOT FINISHED: its collector is at work, or was ended while it wrote this file"
     yield "test", _test(manifest)
     yield "trigger", _trigger(manifest.trigger)
+    if manifest.diagnosis is not None and manifest.diagnosis.verdict:
+        yield "verdict", manifest.diagnosis.verdict
     for text in list_said(manifest):
         yield "", text
     yield "created", manifest.created

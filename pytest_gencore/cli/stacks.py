@@ -62,7 +62,7 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
     if found:
         tool, text = found
-        text = "\n".join([*list_said(opened.manifest), text])
+        text = "\n".join([*opened.diagnosis(), *list_said(opened.manifest), text])
     else:
         tool, text = _built_in(opened, has_pystack=pystack is not None)
     if as_json:

@@ -90,7 +90,7 @@ class _Contents(NamedTuple):
         return encode_manifest(
             build_manifest(
                 self.handover,
-                words=self.stacks.words,
+                stacks=self.stacks,
                 method=self.method,
                 method_reason=self.method_reason,
                 core=self.core,

@@ -63,7 +63,9 @@ class _Collector:
             self._publish_answer(stacks)
             finisher.journal = _read_journal(handover, snapshot)
             self.messenger.prepare(
-                finisher.answer, describe_failures(finisher.journal, handover.context.request.nodeid)
+                finisher.answer,
+                describe_failures(finisher.journal, handover.context.request.nodeid),
+                titles=1 + len(stacks.diagnosis.verdict_lines),
             )
             finisher.write_junit_early()
             progress.add_check(finisher.check)

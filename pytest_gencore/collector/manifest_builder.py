@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
-    from pytest_gencore.collector.stacks.last_words import LastWords
+    from pytest_gencore.collector.stacks.capture_stacks import Stacks
     from pytest_gencore.methods import CoreMethod
 
 _NOT_REACHED: Final = {
@@ -37,7 +37,7 @@ _NOT_REACHED: Final = {
 def build_manifest(
     handover: Handover,
     *,
-    words: LastWords,
+    stacks: Stacks,
     method: CoreMethod,
     method_reason: str,
     core: CoreStream,
@@ -52,8 +52,9 @@ def build_manifest(
         name=handover.name,
         created=created.isoformat(timespec="milliseconds"),
         complete=collect_seconds is not None,
-        trigger=_describe_trigger(handover, words.abort_message),
-        last_output=words.describe_output(),
+        trigger=_describe_trigger(handover, stacks.words.abort_message),
+        diagnosis=stacks.diagnosis.describe(),
+        last_output=stacks.words.describe_output(),
         nodeid=request.nodeid,
         phase=handover.phase,
         attempt=handover.attempt,

@@ -42,6 +42,7 @@ MANIFEST: dict[str, Any] = {
         "deadline_source": None,
         "exception": "AssertionError",
     },
+    "diagnosis": {"verdict": None, "kind": None, "complete": True},
     "last_output": [],
     "nodeid": "test_three.py::test_one",
     "phase": "call",

@@ -43,9 +43,12 @@ struct gil {
 static struct {
     PyObject *function;
     struct gil *gil;
-    int minor;             /* of CPython 3 */
-    int32_t *drop_request; /* 3.12 only */
+    int minor;                  /* of CPython 3 */
+    int32_t *drop_request;      /* 3.12 only */
+    unsigned long *main_thread; /* of _PyRuntime: who may call Python's signal handlers; or NULL */
 } probe;
+
+static PyObject *main_thread_text;
 
 static void
 say(const char *text)
@@ -104,6 +107,61 @@ find_drop_request(char *runtime, size_t size, const struct gil *gil)
     return NULL;
 }
 
+/* Whether CPython takes this thread for its main one; -1 with an exception set. */
+static int
+is_main_thread(PyObject *signal_module)
+{
+    PyObject *type, *value, *traceback, *text;
+    PyObject *result = PyObject_CallMethod(signal_module, "signal", "ii", 0, 0);
+    int is_main;
+
+    if (result) {
+        Py_DECREF(result);
+        return 1; /* there is no signal 0 */
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    text = value ? PyObject_Str(value) : NULL;
+    is_main = text && PyUnicode_Find(text, main_thread_text, 0, PyUnicode_GetLength(text), 1) < 0;
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    return is_main;
+}
+
+/*
+ * Find where CPython has the id of its main thread, which alone runs Python's signal handlers: by
+ * its contents, and by what signal.signal() says when it is another one. NULL if it cannot be
+ * found, or if the caller is another thread.
+ */
+static unsigned long *
+find_main_thread(char *runtime, size_t size)
+{
+    unsigned long ident = PyThread_get_thread_ident(), *found = NULL;
+    PyObject *signal_module = PyImport_ImportModule("signal");
+
+    if (!main_thread_text) {
+        main_thread_text = PyUnicode_FromString("main thread");
+    }
+    if (!signal_module || !main_thread_text || !is_main_thread(signal_module)) {
+        PyErr_Clear();
+        Py_XDECREF(signal_module);
+        return NULL;
+    }
+    for (size_t at = 0; at + sizeof(ident) <= size && !found; at += sizeof(ident)) {
+        unsigned long *candidate = (unsigned long *)(void *)(runtime + at);
+
+        if (*candidate == ident) {
+            *candidate = 0;
+            found = is_main_thread(signal_module) ? NULL : candidate;
+            *candidate = ident;
+        }
+    }
+    PyErr_Clear();
+    Py_DECREF(signal_module);
+    return found;
+}
+
 /*
  * Make the GIL free, or ours if it is: nobody else is there to give it back. A request to drop it
  * is taken back, too: whoever drops it waits until another thread has taken it.
@@ -147,6 +205,9 @@ run(void)
 
     if (!state) {
         return; /* of no Python thread */
+    }
+    if (probe.main_thread) {
+        *probe.main_thread = 0; /* a signal may have come: its handler is the test's code */
     }
     gencore_use_own_heap();
     reset_gil(probe.gil, state);
@@ -194,6 +255,7 @@ native_arm_probe(PyObject *module, PyObject *args)
     probe.gil = runtime ? find_gil(runtime, size, interval) : NULL;
     probe.minor = minor;
     probe.drop_request = NULL;
+    probe.main_thread = runtime ? find_main_thread(runtime, size) : NULL;
     if (probe.gil && minor == 12) {
         probe.drop_request = find_drop_request(runtime, size, probe.gil);
     }

@@ -41,20 +41,15 @@ static struct {
     char *end;
 } heap;
 
-static int peek_pipe[2] = {-1, -1};
-static int32_t peek_owner; /* the process whose pipe it is */
+static int peek_pipe[2] = {-1, -1}; /* of a copy; elsewhere it is closed again */
 
 size_t
 gencore_copy_memory(void *to, const void *from, size_t size)
 {
     size_t done = 0;
-    int32_t pid = (int32_t)raw0(SYS_getpid);
 
-    if (peek_owner != pid) {
-        if (raw2(SYS_pipe2, peek_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-            return 0;
-        }
-        peek_owner = pid;
+    if (peek_pipe[0] < 0 && raw2(SYS_pipe2, peek_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return 0;
     }
     while (done < size) {
         size_t piece = size - done < PIPE_PIECE ? size - done : PIPE_PIECE;
@@ -65,6 +60,11 @@ gencore_copy_memory(void *to, const void *from, size_t size)
             break;
         }
         done += (size_t)count;
+    }
+    if (!heap.start) { /* not in a copy: nobody may find descriptors that are not his */
+        (void)raw1(SYS_close, peek_pipe[0]);
+        (void)raw1(SYS_close, peek_pipe[1]);
+        peek_pipe[0] = peek_pipe[1] = -1;
     }
     return done;
 }

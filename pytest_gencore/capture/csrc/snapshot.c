@@ -264,12 +264,18 @@ trace_main(void *argument)
     static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS};
     static const struct rlimit no_core = {1, 1}; /* 0: a pipe gets one, core(5) */
     const struct trace *trace = argument;
+    long null;
 
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CPU, &time_limit, NULL);
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CORE, &no_core, NULL);
     (void)raw3(SYS_dup3, trace->output, STDERR_FD, 0);
     gencore_close_from(STDERR_FD + 1);
+    /* Whoever prints may not write into the pipes of the snapshot. */
+    null = raw4(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+    (void)raw3(SYS_dup3, null, COMMAND_FD, 0);
+    (void)raw3(SYS_dup3, null, REPLY_FD, 0);
+    (void)raw1(SYS_close, null);
     trace->function(trace->signal);
     return 0;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_gencore.archive.manifest import DiagnosisFacts
 from pytest_gencore.collector.diagnosis.facts import parse_facts
 from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
@@ -29,6 +30,7 @@ class Diagnosis:
     ) -> None:
         """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``."""
         self._is_hang = is_hang
+        self._was_looked_for = bool(facts.threads)
         self._graph = build_graph(facts, system)
         self._words = Words(self._graph, rootdir)
         self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
@@ -51,6 +53,17 @@ class Diagnosis:
     def full_lines(self) -> list[str]:
         """Return the evidence for ``stacks.txt``."""
         return make_lines(self._graph, self._words, FULL_LINES)
+
+    def describe(self) -> DiagnosisFacts | None:
+        """Return what the manifest tells; None if nothing was looked for."""
+        if not self._was_looked_for:
+            return None
+        verdict = self.verdict
+        return DiagnosisFacts(
+            verdict=None if verdict is None else verdict.text,
+            kind=None if verdict is None else verdict.kind,
+            complete=self._graph.facts.is_complete,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``diagnosis.json``."""

@@ -142,6 +142,11 @@ class Facts:
     problems: int = 0
 
     @property
+    def is_complete(self) -> bool:
+        """Whether everything was looked at, and understood."""
+        return self.is_whole and not self.cuts and not self.problems
+
+    @property
     def own(self) -> Thread | None:
         """The thread that made the capture."""
         return next((thread for thread in self.threads.values() if thread.is_own), None)

@@ -41,7 +41,7 @@ def to_json(graph: Graph, words: Words, verdict: Verdict | None, lines: list[str
     return {
         "verdict": None if verdict is None else {"kind": verdict.kind, "text": verdict.text},
         "lines": lines,
-        "complete": facts.is_whole and not facts.cuts and not facts.problems,
+        "complete": facts.is_complete,
         "gil": facts.gil,
         "threads": [
             {

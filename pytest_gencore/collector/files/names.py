@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.files.libraries import Library
 
-_OWN: Final = ("gencore.json", "stacks.txt", "failure.txt", "output.txt", "open.gdb", "core")
+_OWN: Final = (
+    "gencore.json",
+    "stacks.txt",
+    "diagnosis.json",
+    "failure.txt",
+    "output.txt",
+    "open.gdb",
+    "core",
+)
 _LISTED_LIMIT: Final = 2 << 20
 """Bytes of the manifest for libraries: readers take 4 MiB of it."""
 _ENTRY: Final = 200

@@ -42,6 +42,7 @@ class Messenger:
         self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
         self._is_unheard = False
         self._lines: list[str] | None = None
+        self._titles = 1
         self._failures: Sequence[str] = ()
         self._descriptor = descriptor
         if descriptor is not None:
@@ -62,8 +63,12 @@ class Messenger:
         """Whether there is anything to write: nobody else tells, or nobody has told so far."""
         return self.is_needed or self._is_unheard
 
-    def prepare(self, answer: Sequence[str], failures: Sequence[str]) -> None:
-        """Take the answer, and what pytest has not shown yet; a dying process's is written at once."""
+    def prepare(self, answer: Sequence[str], failures: Sequence[str], *, titles: int) -> None:
+        """Take the answer, and what pytest has not shown yet; a dying process's is written at once.
+
+        The first ``titles`` lines are marked as ours: a log has those of others, too.
+        """
+        self._titles = titles
         self._lines = list(answer)
         self._failures = failures
         self.check()
@@ -73,16 +78,19 @@ class Messenger:
         if self._lines is not None:
             self._lines = list(answer)
         elif is_news and self._descriptor is not None and self.speaks:
-            self._write("\n" + "\n".join([f"gencore: {answer[0]}", *answer[1:]]) + "\n")
+            self._write("\n" + "\n".join(self._mark(answer)) + "\n")
 
     def check(self) -> None:
         """Write the answer if it is needed and has not been written."""
         if self._descriptor is None or self._lines is None or not self.speaks:
             return
         lines, self._lines = self._lines, None
-        text = [f"gencore: {lines[0]}", *lines[1:], *self._failures]
+        text = [*self._mark(lines), *self._failures]
         text.append(f"gencore: core archive under way: {self._target}")
         self._write("\n" + "\n".join(text) + "\n")
+
+    def _mark(self, lines: Sequence[str]) -> list[str]:
+        return [*(f"gencore: {line}" for line in lines[: self._titles]), *lines[self._titles :]]
 
     def conclude(self, *lines: str) -> None:
         """Write what came of it, if that is needed; nothing can be written after it."""

@@ -18,7 +18,7 @@ from pytest_gencore.collector.stacks.model import (
     threads_of,
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.stacks.report import HINT, LINES_LIMIT, format_full, make_answer, order_threads
+from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
@@ -97,13 +97,14 @@ class Stacks:
         return describe_trigger(self.facts)
 
     def make_answer(self) -> list[str]:
-        """Return the lines for a log: the verdict if there is one, the summary, the evidence, the stacks."""
-        verdict, evidence = self.diagnosis.verdict_lines, self.diagnosis.log_lines()
-        limit = LINES_LIMIT - len(verdict) - len(evidence)
-        summary, *stacks = make_answer(
-            self.facts, self._with_failure(self.threads), limit, unread=self.unread
+        """Return the lines for a log."""
+        return make_answer(
+            self.facts,
+            self._with_failure(self.threads),
+            unread=self.unread,
+            verdict=self.diagnosis.verdict_lines,
+            evidence=self.diagnosis.log_lines(),
         )
-        return [*verdict, summary, *evidence, *stacks]
 
     def find_sources(self, also: Iterable[str]) -> Sources:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
@@ -113,10 +114,12 @@ class Stacks:
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
-        diagnosis = [*self.diagnosis.verdict_lines, *self.diagnosis.full_lines(), ""]
-        text = format_full(self.facts, self.threads, unread=self.unread)
-        text = (
-            "\n".join(diagnosis if len(diagnosis) > 1 else []) + ("\n" if len(diagnosis) > 1 else "") + text
+        text = format_full(
+            self.facts,
+            self.threads,
+            unread=self.unread,
+            verdict=self.diagnosis.verdict_lines,
+            evidence=self.diagnosis.full_lines(),
         )
         return text if self._has_pystack else f"{text}\n{HINT}\n"
 

@@ -47,15 +47,19 @@ _SUSPECT = re.compile(
 
 
 def make_answer(
-    facts: Facts, threads: Sequence[PythonThread], limit: int = LINES_LIMIT, *, unread: int = 0
+    facts: Facts,
+    threads: Sequence[PythonThread],
+    limit: int = LINES_LIMIT,
+    *,
+    unread: int = 0,
+    verdict: Sequence[str] = (),
+    evidence: Sequence[str] = (),
 ) -> list[str]:
-    """Return at most ``limit`` lines for a log: the trigger, what the process said, the stacks.
+    """Return at most ``limit`` lines for a log: verdict, trigger, what the process said, evidence, stacks.
 
-    The likely culprit's comes first.
-
-    ``unread`` threads are missing in ``threads``.
+    The likely culprit's stack comes first. ``unread`` threads are missing in ``threads``.
     """
-    lines = [printable(describe_trigger(facts), _LINE_LENGTH), *facts.said]
+    lines = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said, *evidence]
     ordered = order_threads(facts, threads)
     for number, group in enumerate(_fold(ordered)):
         if number:
@@ -90,12 +94,19 @@ def _describe_unread(count: int) -> str:
 
 
 def format_full(
-    facts: Facts, threads: Sequence[PythonThread], *, unread: int = 0, byte_limit: int = FULL_BYTES_LIMIT
+    facts: Facts,
+    threads: Sequence[PythonThread],
+    *,
+    unread: int = 0,
+    byte_limit: int = FULL_BYTES_LIMIT,
+    verdict: Sequence[str] = (),
+    evidence: Sequence[str] = (),
 ) -> str:
     """Return every frame and local of every thread, for ``stacks.txt``; at most so many bytes of UTF-8."""
     parts: list[str] = []
     size = 0
-    for line in _full_lines(facts, threads, unread):
+    head = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said, *evidence]
+    for line in (*head, *_full_lines(facts, threads, unread)):
         size += len(line.encode(errors="replace")) + 1
         if size > byte_limit - 100:
             parts.append(f"... cut at {byte_limit} bytes")
@@ -184,8 +195,6 @@ def _render_culprit(frames: Sequence[Frame], rootdir: str) -> list[str]:
 
 
 def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
-    yield printable(describe_trigger(facts), _LINE_LENGTH)
-    yield from facts.said
     yield f"Python threads of process {facts.pid} when its snapshot was taken"
     if unread:
         yield _describe_unread(unread)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,10 @@ _TCP_STATES: Final = {
 _ESTABLISHED: Final = 1
 _TABLE_LIMIT: Final = 2 << 20
 """Bytes of ``/proc/net/tcp``: some ten thousand sockets."""
-_FAMILIES: Final[dict[int, str]] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+_UNIX, _INET, _INET6 = 1, 2, 10
+_TCP, _UDP = 6, 17
+"""Of <sys/socket.h> and <netinet/in.h>: few captures need the module."""
+_FAMILIES: Final[dict[int, str]] = {_INET: "IPv4", _INET6: "IPv6"}
 _NETLINK_HEADER: Final = struct.Struct("=IHHII")
 _UNIX_REQUEST: Final = struct.Struct("=BBHIIIii")
 _SOCK_DIAG: Final = 4
@@ -112,7 +114,7 @@ def parse_socket(record: dict[str, Any]) -> SocketFacts:
     family, kind = record["family"], record["type"]
     local = record["local"][: record["local_size"]]
     peer = record["peer"][: record["peer_size"]]
-    is_ip = family in (socket.AF_INET, socket.AF_INET6)
+    is_ip = family in (_INET, _INET6)
     is_listening = record["is_listening"] == 1
     names = ("last_sent_ms", "last_received_ms", "received_bytes")
     sent_ms, received_ms, received = [None if is_listening else known(record[name]) for name in names]
@@ -133,15 +135,15 @@ def parse_socket(record: dict[str, Any]) -> SocketFacts:
 
 
 def _kind_of(family: int, kind: int, protocol: int) -> str:
-    if family in (socket.AF_INET, socket.AF_INET6) and protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
-        return "TCP" if protocol == socket.IPPROTO_TCP else "UDP"
-    if family == socket.AF_UNIX:
+    if family in (_INET, _INET6) and protocol in (_TCP, _UDP):
+        return "TCP" if protocol == _TCP else "UDP"
+    if family == _UNIX:
         return "unix"
     return f"{_FAMILIES.get(family, f'family {family}')} type {kind}"
 
 
 def _text_of(family: int, address: bytes) -> str:
-    if family == socket.AF_UNIX:
+    if family == _UNIX:
         return _unix_path(address)
     found = _ip_address(address)
     if found is None:
@@ -161,9 +163,9 @@ def _ip_address(address: bytes) -> Address | None:
     if len(address) < 8:
         return None
     family, port = struct.unpack_from("<H", address)[0], struct.unpack_from(">H", address, 2)[0]
-    if family == socket.AF_INET:
+    if family == _INET:
         return str(ipaddress.IPv4Address(address[4:8])), port
-    if family == socket.AF_INET6 and len(address) >= 24:
+    if family == _INET6 and len(address) >= 24:
         return _plain(ipaddress.IPv6Address(address[8:24])), port
     return None
 
@@ -213,12 +215,12 @@ def read_unix_peers(inodes: Iterable[int]) -> dict[int, int]:
     if not wanted:
         return peers
     try:
+        import socket
+
         with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as asked:
             asked.settimeout(0.1)
             for inode in wanted:
-                body = _UNIX_REQUEST.pack(
-                    socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode & 0xFFFFFFFF, _SHOW_PEER, -1, -1
-                )
+                body = _UNIX_REQUEST.pack(_UNIX, 0, 0, 0xFFFFFFFF, inode & 0xFFFFFFFF, _SHOW_PEER, -1, -1)
                 size = _NETLINK_HEADER.size + len(body)
                 asked.send(_NETLINK_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _REQUEST, 0, 0) + body)
                 peer = _parse_peer(asked.recv(8192))
