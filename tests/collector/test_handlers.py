@@ -42,6 +42,7 @@ def test_the_fault_is_in_the_core(tmp_path: Path, method: str) -> None:
         "code": 1,
         "code_name": "SEGV_MAPERR",
         "address": "0x8",
+        "abort_message": None,
         "deadline_s": None,
         "deadline_source": None,
         "exception": None,

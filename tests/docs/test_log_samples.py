@@ -114,6 +114,7 @@ class Build:
             number = numbers.setdefault(match[2], str(4101 + len(numbers)))
             return f"{match[1]}{number}"
 
+        text = re.sub(r"busy: \d+ % CPU", "busy: 98 % CPU", text)
         text = re.sub(r"core_\d{8}\.\d{6}\.", "core_20261121.225921.", text)
         text = re.sub(r"((?:native id|process) |core_20261121\.225921\.)(\d+)", renumber, text)
         return re.sub(r"0x[0-9a-f]{12,}", "0x00007f0000000000", text)
@@ -126,7 +127,9 @@ def find_alone(text: str) -> str:
     if section is not None:
         end = next(at for at, line in enumerate(lines) if "short test summary info" in line)
         return "\n".join(lines[section:end])
-    start = next(at for at, line in enumerate(lines) if re.match(r"gencore: (?:took|SIG)", line))
+    start = next(
+        at for at, line in enumerate(lines) if re.match(r"gencore: (?:took|SIG|busy|deadlock)", line)
+    )
     end = max(at for at, line in enumerate(lines) if line.startswith("gencore: "))
     return "\n".join(lines[start : end + 1])
 

@@ -48,7 +48,9 @@ class Diagnosis:
 
     def log_lines(self) -> list[str]:
         """Return the evidence for the log; of a failure only where there is a verdict."""
-        return make_lines(self._graph, self._words, LOG_LINES) if self._is_hang or self.verdict else []
+        if not (self._is_hang or self.verdict):
+            return []
+        return make_lines(self._graph, self._words, LOG_LINES, is_short=True)
 
     def full_lines(self) -> list[str]:
         """Return the evidence for ``stacks.txt``."""

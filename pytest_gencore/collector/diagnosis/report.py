@@ -19,11 +19,14 @@ FULL_LINES: Final = 5000
 _TITLE: Final = "What everything waits for:"
 
 
-def make_lines(graph: Graph, words: Words, limit: int) -> list[str]:
-    """Return the evidence in at most ``limit`` lines; empty if nothing waits."""
+def make_lines(graph: Graph, words: Words, limit: int, *, is_short: bool = False) -> list[str]:
+    """Return the evidence in at most ``limit`` lines; empty if nothing waits.
+
+    ``is_short``: without threads of libraries for which nobody waits.
+    """
     children = graph.system.children if graph.system is not None else []
     lines = [
-        *_thread_lines(graph, words),
+        *_thread_lines(graph, words, is_short=is_short),
         *_task_lines(graph, words),
         *(f"  {child.describe()}" for child in children),
     ]
@@ -98,11 +101,15 @@ def _edge_json(graph: Graph, words: Words, node: Node) -> dict[str, Any] | None:
     }
 
 
-def _thread_lines(graph: Graph, words: Words) -> Iterator[str]:
+def _thread_lines(graph: Graph, words: Words, *, is_short: bool) -> Iterator[str]:
     """Yield a line for each wait of threads; those of the same kind of threads together."""
     groups: dict[str, list[str]] = {}
+    awaited = {holder for edge in graph.edges.values() for holder in edge.holders}
     for edge in waits_in_order(graph):
         if edge.waiter.kind != "thread" or edge.wait.kind == "loop":
+            continue
+        thread = graph.thread(edge.waiter)
+        if is_short and thread is not None and thread.project is None and edge.waiter not in awaited:
             continue
         groups.setdefault(_tail(words, edge), []).append(_head(words, edge.waiter))
     for tail, names in groups.items():

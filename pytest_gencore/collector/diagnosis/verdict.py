@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.words import Words
 
 _LINKS_LIMIT: Final = 6
-_BUSY: Final = 0.1
-"""A machine may have more to do than this test."""
+_BUSY: Final = 0.02
+"""A machine may have much more to do than this test."""
 
 
 class Verdict(NamedTuple):
@@ -98,7 +98,7 @@ def _tell_end(graph: Graph, words: Words, last: Edge) -> str:
     """Say what the holder at the end of a chain does, who himself waits for nothing that is known."""
     holder: Node | None = next(iter(last.holders), None)
     thread = graph.thread(holder) if holder is not None else None
-    if holder is None or thread is None:
+    if holder is None or thread is None or holder == last.waiter:
         return ""
     place = words.place_of(holder)
     doing = words.doing(thread.wait) if thread.wait is not None else ""

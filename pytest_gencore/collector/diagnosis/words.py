@@ -255,6 +255,7 @@ class Words:
         if edge.wait.kind == "native_lock":
             probably = "" if edge.wait.details.get("is_sure") else "probably "
             who = self.name(edge.holders[0]) if edge.holders else "a thread that is none of Python's"
+            who = "itself" if edge.waiter in edge.holders else who
             return f"{probably}held by {who}"
         if edge.wait.kind != "lock":
             return ""

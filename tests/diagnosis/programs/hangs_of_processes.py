@@ -49,7 +49,7 @@ def test_write_to_a_pipe():
 def test_flock(tmp_path, child):
     path = tmp_path / "lock"
     path.touch()
-    process = subprocess.Popen(["flock", path, "sleep", "1000"])
+    process = subprocess.Popen(["flock", "-F", path, "sleep", "1000"])
     child(process)
     with path.open() as file:
         while True:  # until the other one has it

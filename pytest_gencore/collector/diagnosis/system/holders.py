@@ -139,7 +139,13 @@ def scan(wanted: Mapping[str, int], family: Family) -> Scan:
             result.is_complete &= not _could_have_inherited(pid, family)
         except OSError:
             continue  # it has ended
+    if _has_ended(fields_of_stat(family.captured)):
+        result.is_complete = False  # who saw its end may have closed the other one meanwhile
     return result
+
+
+def _has_ended(fields: list[bytes]) -> bool:
+    return len(fields) < 20 or fields[0] in (b"Z", b"X")
 
 
 def _could_have_inherited(pid: int, family: Family) -> bool:
@@ -149,8 +155,7 @@ def _could_have_inherited(pid: int, family: Family) -> bool:
     was handed over through a socket is not seen.
     """
     fields = fields_of_stat(pid)
-    has_ended = len(fields) < 20 or fields[0] in (b"Z", b"X")
-    if has_ended or int(fields[19]) < family.birth:
+    if _has_ended(fields) or int(fields[19]) < family.birth:
         return False
     return int(fields[1]) in {family.captured, *family.children} or _owner_of(pid) == os.getuid()
 
