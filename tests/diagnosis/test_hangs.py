@@ -69,7 +69,8 @@ VERDICTS = {
     r"at most 16 min 40 s.*",
     # processes and descriptors
     "test_full_pipe": r"waits for child \d+: \S*python\S* -c import sys; .*, "
-    r"sleeping in (?:anon_)?pipe_write: its output pipe \(fd 1\) is full and the test process does not read it",
+    r"sleeping in (?:anon_)?pipe_write: its output pipe \(fd 1\) is full "
+    r"and the test process does not read it",
     "test_sleeping_child": r"waits for child \d+: sleep 1000, sleeping in \w+, .* old",
     "test_read_of_a_pipe": r"waits for fd \d+: read end of a pipe, empty, written by this process \(fd \d+\)",
     "test_write_to_a_pipe": r"waits for fd \d+: write end of a pipe, full \(65536 bytes\), "

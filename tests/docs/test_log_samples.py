@@ -45,6 +45,8 @@ class Sample:
     """The line of source that explains it."""
     others: tuple[str, ...] = ()
     """Lines of other threads that are part of it."""
+    verdict: str = ""
+    """The verdict as an expression; empty if there is none."""
 
     @property
     def command(self) -> str:
@@ -53,8 +55,40 @@ class Sample:
 
 SAMPLES = {
     "failing": Sample("test_example.py", "", "assert sum(prices) == 85", ("while orders.get()",)),
-    "gil": Sample("test_gil.py", TIMEOUT, "return sum(itertools.repeat(1))"),
-    "locks": Sample("test_deadlock.py", TIMEOUT, "with ledger:", ("with accounts:",)),
+    "gil": Sample(
+        "test_gil.py",
+        TIMEOUT,
+        "return sum(itertools.repeat(1))",
+        verdict=r"busy: 98 % CPU in sum\(\), test_gil\.py:10",
+    ),
+    "locks": Sample(
+        "test_deadlock.py",
+        TIMEOUT,
+        "with ledger:",
+        ("with accounts:",),
+        r"deadlock: MainThread waits for lock 'ledger' held by refund \(test_deadlock\.py:21\), "
+        r"which waits for lock 'accounts' held by MainThread \(test_deadlock\.py:13\)",
+    ),
+    "tasks": Sample(
+        "test_tasks.py",
+        TIMEOUT,
+        "asyncio.run(serve())",
+        verdict=r"asyncio: serve waits for task 'consumer' \(test_tasks\.py:10\), "
+        r"which waits for queue\.get\(\) of an empty queue \('orders'\)",
+    ),
+    "silent": Sample(
+        "test_silent.py",
+        TIMEOUT,
+        "client.recv(100)",
+        verdict=r"waits for 127\.0\.0\.1:\d+.*, connected, nothing received .*",
+    ),
+    "child": Sample(
+        "test_child.py",
+        TIMEOUT,
+        "child.wait()",
+        verdict=r"waits for child \d+: .*, sleeping in (?:anon_)?pipe_write: its output pipe \(fd 1\) "
+        r"is full and the test process does not read it",
+    ),
     "crash": Sample("test_crash.py", "", "return ctypes.string_at(address)"),
 }
 TOGETHER = f"pytest -n 2 --gencore-on-fail {TIMEOUT}"
@@ -114,9 +148,11 @@ class Build:
             number = numbers.setdefault(match[2], str(4101 + len(numbers)))
             return f"{match[1]}{number}"
 
+        text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:5432", text)
+        text = re.sub(r"(since it was made|received for|,) [\d.]+ s (ago|old|\()", r"\1 2 s \2", text)
         text = re.sub(r"busy: \d+ % CPU", "busy: 98 % CPU", text)
         text = re.sub(r"core_\d{8}\.\d{6}\.", "core_20261121.225921.", text)
-        text = re.sub(r"((?:native id|process) |core_20261121\.225921\.)(\d+)", renumber, text)
+        text = re.sub(r"((?:native id|process|child) |core_20261121\.225921\.)(\d+)", renumber, text)
         return re.sub(r"0x[0-9a-f]{12,}", "0x00007f0000000000", text)
 
 
@@ -128,7 +164,9 @@ def find_alone(text: str) -> str:
         end = next(at for at, line in enumerate(lines) if "short test summary info" in line)
         return "\n".join(lines[section:end])
     start = next(
-        at for at, line in enumerate(lines) if re.match(r"gencore: (?:took|SIG|busy|deadlock)", line)
+        at
+        for at, line in enumerate(lines)
+        if re.match(r"gencore: (?:took|SIG|busy|deadlock|asyncio|waits)", line)
     )
     end = max(at for at, line in enumerate(lines) if line.startswith("gencore: "))
     return "\n".join(lines[start : end + 1])
@@ -227,6 +265,23 @@ def test_culprit_is_found_at_once(produced: dict[str, str], name: str) -> None:
     if section[0].startswith("$ "):
         section = section[2:]
     assert any(line.strip() == sample.culprit for line in section[:15])
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_verdict(produced: dict[str, str], name: str) -> None:
+    """It comes first: before the line that says what happened, where."""
+    verdict = SAMPLES[name.split(maxsplit=1)[0]].verdict
+    for block in (produced[name], dict(committed())[name]):
+        lines = [line.removeprefix("gencore: ") for line in block.splitlines()]
+        at = next(
+            number
+            for number, line in enumerate(lines)
+            if re.match(r"failed: |took longer|SIG[A-Z]+ \(", line)
+        )
+        if verdict:
+            assert re.fullmatch(verdict, lines[at - 1])
+        else:
+            assert not re.match("busy|deadlock|waits", lines[at - 1])
 
 
 @pytest.mark.parametrize("name", BLOCKS)

@@ -193,7 +193,22 @@ class Words:
             child = self._system.child_of(self._tid(edge) or 0)
         if child is None:
             return "the end of a child process" if pid is None else f"child {pid}"
-        return _describe_child(child)
+        return self._describe_child(child)
+
+    def _describe_child(self, child: Child) -> str:
+        """Return what a child is and does, and why the captured process will not see its end."""
+        pipe = child.pipe
+        if pipe is None or not pipe.writes or pipe.other_end is None or self._system is None:
+            return child.describe()
+        ends = {holder.descriptor for holder in pipe.other_end.holders if holder.is_captured}
+        if not ends or any(ends.intersection(call.reads) for call in self._system.calls.values()):
+            return child.describe()
+        command = printable(child.command, _COMMAND_LENGTH)
+        probably = "" if pipe.is_sure else "probably "
+        return (
+            f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output "
+            f"pipe (fd {pipe.descriptor}) is {probably}full and the test process does not read it"
+        )
 
     def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
         return self._descriptor(wait.number("fd")) or f"{printable(wait.text('call'))}()"
@@ -274,19 +289,6 @@ class Words:
             who = self.name(node, with_kind=node.kind == "task")
         where = self.place(hold.place)
         return f"held by {who}" + (f" ({where})" if where else "")
-
-
-def _describe_child(child: Child) -> str:
-    """Return what a child is and does, and why the captured process will not see its end."""
-    pipe = child.pipe
-    if pipe is None or not pipe.writes or not pipe.only_captured:
-        return child.describe()
-    command = printable(child.command, _COMMAND_LENGTH)
-    probably = "" if pipe.is_sure else "probably "
-    return (
-        f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output pipe "
-        f"(fd {pipe.descriptor}) is {probably}full and the test process does not read it"
-    )
 
 
 def project_place(task: Task | None) -> Place | None:
