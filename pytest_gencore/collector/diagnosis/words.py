@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.texts import escape_unprintable, printable
+from pytest_gencore.collector.diagnosis.kernel_words import describe_child, describe_descriptor
+from pytest_gencore.texts import printable
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
-    from pytest_gencore.collector.diagnosis.system.children import Child
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
-_COMMAND_LENGTH: Final = 100
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
 _DEFAULT_TASK: Final = re.compile(r"Task-\d+")
 _NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
@@ -193,22 +192,7 @@ class Words:
             child = self._system.child_of(self._tid(edge) or 0)
         if child is None:
             return "the end of a child process" if pid is None else f"child {pid}"
-        return self._describe_child(child)
-
-    def _describe_child(self, child: Child) -> str:
-        """Return what a child is and does, and why the captured process will not see its end."""
-        pipe = child.pipe
-        if pipe is None or not pipe.writes or pipe.other_end is None or self._system is None:
-            return child.describe()
-        ends = {holder.descriptor for holder in pipe.other_end.holders if holder.is_captured}
-        if not ends or any(ends.intersection(call.reads) for call in self._system.calls.values()):
-            return child.describe()
-        command = printable(child.command, _COMMAND_LENGTH)
-        probably = "" if pipe.is_sure else "probably "
-        return (
-            f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output "
-            f"pipe (fd {pipe.descriptor}) is {probably}full and the test process does not read it"
-        )
+        return describe_child(self._system, child)
 
     def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
         return self._descriptor(wait.number("fd")) or f"{printable(wait.text('call'))}()"
@@ -244,17 +228,7 @@ class Words:
         return "something that could not be read"
 
     def _descriptor(self, number: int | None) -> str:
-        """Return what a descriptor is: ``127.0.0.1:5432 (postgres), connected, ... (fd 14)``."""
-        if number is None:
-            return ""
-        found = self._system.descriptors.get(number) if self._system is not None else None
-        if found is None:
-            return f"file descriptor {number}"
-        facts = found.socket
-        if facts is not None and facts.is_ip and facts.peer:
-            text = found.describe().partition(" -> ")[2]
-            return f"{text} (fd {number}, {facts.kind} from {escape_unprintable(facts.local)})"
-        return found.describe()
+        return "" if number is None else describe_descriptor(self._system, number)
 
     def _several(self, edge: Edge | None) -> str:
         if edge is None or not edge.holders:

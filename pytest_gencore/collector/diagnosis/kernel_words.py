@@ -1,0 +1,41 @@
+"""What the kernel knows of a wait, in words: a descriptor, a child."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.texts import escape_unprintable, printable
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.diagnosis.system.children import Child
+    from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
+
+_COMMAND_LENGTH: Final = 100
+
+
+def describe_descriptor(system: SystemFacts | None, number: int) -> str:
+    """Return what a descriptor is: ``127.0.0.1:5432 (postgres), connected, ... (fd 14, TCP from ...)``."""
+    found = system.descriptors.get(number) if system is not None else None
+    if found is None:
+        return f"file descriptor {number}"
+    facts = found.socket
+    if facts is None or not facts.is_ip or not facts.peer:
+        return found.describe()
+    text = found.describe().partition(" -> ")[2]
+    return f"{text} (fd {number}, {facts.kind} from {escape_unprintable(facts.local)})"
+
+
+def describe_child(system: SystemFacts | None, child: Child) -> str:
+    """Return what a child is and does, and why the captured process will not see its end."""
+    pipe = child.pipe
+    if system is None or pipe is None or not pipe.writes or pipe.other_end is None:
+        return child.describe()
+    ends = {holder.descriptor for holder in pipe.other_end.holders if holder.is_captured}
+    if not ends or any(ends.intersection(call.reads) for call in system.calls.values()):
+        return child.describe()
+    command = printable(child.command, _COMMAND_LENGTH)
+    probably = "" if pipe.is_sure else "probably "
+    return (
+        f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output "
+        f"pipe (fd {pipe.descriptor}) is {probably}full and the test process does not read it"
+    )
