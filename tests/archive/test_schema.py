@@ -27,6 +27,8 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 CAPTURED = """
 import sys
 from subjects import *
+from pytest_gencore.probe import main as probe
+assert probe.arm()
 captures = Captures(sys.argv[1])
 with blocked_threads(2):
     captures.take(method=sys.argv[2], trigger="failure", failure_text="E", nodeid="a::b", phase="call")
