@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Wait = dict[str, Any]
     Note = Callable[[object], int]
 
-_NAMES_LIMIT = 100
+_AWAITED_LIMIT = 20_000
+"""Tasks and futures that one awaits at once."""
 _clock = time.monotonic
 
 
@@ -72,7 +73,7 @@ def _from_future(waiter: object, note: Note) -> Wait | None:
     children = field(waiter, "_children")
     if type(children) is list:
         pending = [child for child in children if not is_done(child)]
-        return {"kind": "gather", "tasks": [note(child) for child in pending[:_NAMES_LIMIT]]}
+        return {"kind": "gather", "tasks": _ids(pending, note)}
     wait: Wait = {"kind": "future", "id": note(waiter), "type": type_name(waiter)}
     source = source_of(waiter)
     if source is not None:
@@ -155,10 +156,10 @@ def _read_wait(frame: FrameType, me: Any, note: Note) -> Wait | None:
     pending: Any = frame.f_locals.get("fs")
     if type(pending) not in (set, list, tuple, frozenset):
         return None
-    tasks = [thing for thing in pending if not is_done(thing)][:_NAMES_LIMIT]
+    tasks = _ids([thing for thing in pending if not is_done(thing)], note)
     return {
         "kind": "wait",
-        "tasks": [note(thing) for thing in tasks],
+        "tasks": tasks,
         "timeout": frame.f_locals.get("timeout"),
     }
 
@@ -167,10 +168,14 @@ def _read_group(frame: FrameType, me: Any, note: Note) -> Wait | None:
     tasks = field(me, "_tasks")
     if type(tasks) is not set:
         return None
-    return {
-        "kind": "task_group",
-        "tasks": [note(task) for task in list(tasks)[:_NAMES_LIMIT] if not is_done(task)],
-    }
+    return {"kind": "task_group", "tasks": _ids([task for task in tasks if not is_done(task)], note)}
+
+
+def _ids(futures: Sequence[object], note: Note) -> list[int]:
+    """Return the ids; futures that are no tasks are to be named, too."""
+    kinds = task_types()
+    chosen = futures[:_AWAITED_LIMIT]
+    return [id(future) if is_a(future, kinds) else note(future) for future in chosen]
 
 
 def _read_stream(frame: FrameType, me: Any, note: Note) -> Wait | None:

@@ -6,13 +6,13 @@ import gc
 import types
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.probe.reading import is_a, type_name
+from pytest_gencore.probe.reading import type_name
 
 if TYPE_CHECKING:
     from types import FrameType
 
 _LENGTH_LIMIT = 1000
-_STEPS = {
+_STEPS: dict[type, tuple[str, str]] = {
     types.CoroutineType: ("cr_frame", "cr_await"),
     types.GeneratorType: ("gi_frame", "gi_yieldfrom"),
     types.AsyncGeneratorType: ("ag_frame", "ag_await"),
@@ -27,12 +27,13 @@ def chain_of(awaitable: object) -> tuple[list[FrameType], Any]:
     """Return the frames, outermost first, and what the innermost one awaits: None if it runs, or is done."""
     frames: list[FrameType] = []
     while len(frames) < _LENGTH_LIMIT:
-        while type_name(awaitable) in _WRAPPERS:
+        step = _STEPS.get(type(awaitable))
+        while step is None and type_name(awaitable) in _WRAPPERS:
             inside = next((thing for thing in gc.get_referents(awaitable) if _is_step(thing)), None)
             if inside is None:
                 return frames, awaitable
             awaitable = inside
-        step = next((names for kind, names in _STEPS.items() if is_a(awaitable, kind)), None)
+            step = _STEPS.get(type(awaitable))
         if step is None:
             return frames, awaitable
         frame = getattr(awaitable, step[0])
@@ -46,4 +47,4 @@ def chain_of(awaitable: object) -> tuple[list[FrameType], Any]:
 
 
 def _is_step(thing: object) -> bool:
-    return is_a(thing, tuple(_STEPS)) or type_name(thing) in _WRAPPERS
+    return type(thing) in _STEPS or type_name(thing) in _WRAPPERS

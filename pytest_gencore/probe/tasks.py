@@ -49,11 +49,12 @@ class Tasks:
         if running is not None:
             self._loops[id(running)] = running
             self._thread_of.setdefault(id(running), self._threads.own)
+        kinds = task_types()
         for task in _all_tasks(asyncio, list(self._loops.values())):
             if len(self.tasks) >= _TASKS_LIMIT:
                 say("cut", what="tasks", count=1)
                 break
-            if is_a(task, task_types()) and not is_done(task):
+            if is_a(task, kinds) and not is_done(task):
                 self.tasks[id(task)] = task
                 loop = field(task, "_loop")
                 self._loops.setdefault(id(loop), loop)

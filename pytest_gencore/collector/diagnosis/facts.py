@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LINES_LIMIT: Final = 20_000
 _TEXT_LIMIT: Final = 300
+_ENDS_LIMIT: Final = 20_000
 
 
 class Place(NamedTuple):
@@ -296,7 +297,7 @@ def _wait(fact: Any) -> Wait | None:
     ends: list[int] = []
     for name in ("tasks", "futures"):
         if isinstance(fact.get(name), list):
-            ends += [number for number in fact[name][:200] if isinstance(number, int)]
+            ends += [number for number in fact[name][:_ENDS_LIMIT] if isinstance(number, int)]
     if isinstance(fact.get("thread"), int):
         ends.append(fact["thread"])
     if isinstance(fact.get("source"), int):

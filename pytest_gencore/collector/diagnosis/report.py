@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.graph import Node, waits_in_order
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 20
 FULL_LINES: Final = 5000
+_CUT: Final = "  ... there is more, which could not be read in time"
 _TITLE: Final = "What everything waits for:"
 
 
@@ -29,6 +31,7 @@ def make_lines(graph: Graph, words: Words, limit: int, *, is_short: bool = False
         *_thread_lines(graph, words, is_short=is_short),
         *_task_lines(graph, words),
         *(f"  {child.describe()}" for child in children),
+        *([_CUT] if graph.facts.cuts else []),
     ]
     if not lines:
         return []
@@ -148,23 +151,31 @@ def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
         yield f"  {title}: {loop.tasks} task{'s' if loop.tasks != 1 else ''}{due}"
     order = [edge.waiter.id for edge in waits_in_order(graph) if edge.waiter.kind == "task"]
     numbers = dict.fromkeys([number for number in order if number in facts.tasks])
+    counts: dict[tuple[str, str], int] = {}
     for number in [*numbers, *(number for number in facts.tasks if number not in numbers)]:
         task = facts.tasks[number]
-        node = Node("task", number)
-        found = graph.edges.get(node)
-        state = (
-            f"waits for {_tail(words, found)}"
-            if found is not None
-            else _state_of(task.is_current, task.framework)
-        )
-        place = words.place(project_place(task))
-        title = words.name(node, with_kind=True) + (f" ({place})" if place else "")
-        many = f", and {task.alike} more like it" if task.alike else ""
-        by = awaited.get(number, [])
-        tail = f"; awaited by {', '.join(dict.fromkeys(by[:3]))}" if by else ""
+        by = list(dict.fromkeys(awaited.get(number, [])[:3]))
+        tail = f"; awaited by {', '.join(by)}" if by else ""
         if not by and not task.is_main and task.framework == "asyncio":
             tail = "; awaited by no task"
-        yield f"    {title}{many} {state}{tail}"
+        line = _describe_task(graph, words, number, tail)
+        counts[line] = counts.get(line, 0) + 1 + task.alike
+    for (title, rest), count in counts.items():
+        if count > 1:
+            title, rest = f"{title} and {count - 1} more like it", re.sub("^waits ", "wait ", rest)
+        yield f"    {title} {rest}"
+
+
+def _describe_task(graph: Graph, words: Words, number: int, tail: str) -> tuple[str, str]:
+    """Return which task it is, and what it does: those with the same texts are told together."""
+    task, node = graph.facts.tasks[number], Node("task", number)
+    edge = graph.edges.get(node)
+    place = words.place(project_place(task))
+    title = words.name(node, with_kind=True) + (f" ({place})" if place else "")
+    does = (
+        f"waits for {_tail(words, edge)}" if edge is not None else _state_of(task.is_current, task.framework)
+    )
+    return title, does + tail
 
 
 def _state_of(is_current: bool, framework: str) -> str:

@@ -234,7 +234,7 @@ class Words:
         if edge is None or not edge.holders:
             return ""
         names = [self.name(holder, with_kind=True) for holder in edge.holders[:_NAMES_SHOWN]]
-        more = len(edge.holders) - len(names)
+        more = max(len(edge.holders), len(edge.wait.ends_with)) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
 
     # ---- who has it ---------------------------------------------------------------------
