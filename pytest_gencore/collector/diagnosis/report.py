@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.graph import Node, waits_in_order
 from pytest_gencore.collector.diagnosis.words import project_place
+from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 20
 FULL_LINES: Final = 5000
+_LINE_LENGTH: Final = 1000
 _CUT: Final = "  ... there is more, which could not be read in time"
 _TITLE: Final = "What everything waits for:"
 
@@ -38,7 +40,7 @@ def make_lines(graph: Graph, words: Words, limit: int, *, is_short: bool = False
     if len(lines) > limit - 1:
         left_out = len(lines) - (limit - 2)
         lines = [*lines[: limit - 2], f"  ... {left_out} more in stacks.txt"]
-    return [_TITLE, *lines]
+    return [_TITLE, *(printable(line, _LINE_LENGTH) for line in lines)]
 
 
 def to_json(graph: Graph, words: Words, verdict: Verdict | None, lines: list[str]) -> dict[str, Any]:
@@ -161,9 +163,8 @@ def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
         line = _describe_task(graph, words, number, tail)
         counts[line] = counts.get(line, 0) + 1 + task.alike
     for (title, rest), count in counts.items():
-        if count > 1:
-            title, rest = f"{title} and {count - 1} more like it", re.sub("^waits ", "wait ", rest)
-        yield f"    {title} {rest}"
+        more = f" and {count - 1} more like it" if count > 1 else ""
+        yield f"    {title}{more} {re.sub('^waits ', 'wait ', rest) if more else rest}"
 
 
 def _describe_task(graph: Graph, words: Words, number: int, tail: str) -> tuple[str, str]:

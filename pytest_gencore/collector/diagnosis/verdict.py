@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.texts import printable
+
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
     from pytest_gencore.collector.diagnosis.words import Words
 
 _LINKS_LIMIT: Final = 6
+_LENGTH: Final = 2000
 _BUSY: Final = 0.02
 """A machine may have much more to do than this test."""
 
@@ -22,11 +25,16 @@ class Verdict(NamedTuple):
 
 
 def find_verdict(graph: Graph, words: Words, *, is_hang: bool, busy: float | None = None) -> Verdict | None:
-    """Return the verdict, None if nothing is known.
+    """Return the verdict, safe to show; None if nothing is known.
 
     ``is_hang``: a deadline passed. Else the thread of the test was not blocked, and only a deadlock is news.
     ``busy``: how much of that time, 0 to 1, the thread of the test has used a processor; None: not known.
     """
+    found = _find(graph, words, is_hang=is_hang, busy=busy)
+    return None if found is None else Verdict(found.kind, printable(found.text, _LENGTH))
+
+
+def _find(graph: Graph, words: Words, *, is_hang: bool, busy: float | None) -> Verdict | None:
     circle, is_own = graph.circle()
     if is_own:
         return Verdict("deadlock", _with_doubt(graph, _tell_circle(words, circle)))
@@ -41,10 +49,10 @@ def find_verdict(graph: Graph, words: Words, *, is_hang: bool, busy: float | Non
 def _find_own(graph: Graph, words: Words) -> Verdict | None:
     """Return what the test itself waits for."""
     start = graph.start()
-    edges = graph.chain(start)[0] if start is not None else []
+    edges, closing = graph.chain(start) if start is not None else ([], None)
     if start is None or not edges:
         return None
-    end = _tell_end(graph, words, edges[-1])
+    end = "" if closing is not None else _tell_end(graph, words, edges[-1])
     if start.kind == "task":
         return Verdict("asyncio", f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}")
     return Verdict("waits", f"{_tell_chain(words, edges, with_subject=False)}{end}")
