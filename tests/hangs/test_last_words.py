@@ -101,12 +101,15 @@ def write_case(project: Project, library: Path, name: str) -> None:
     (project.folder / f"test_{name}.py").write_text(text)
 
 
+END = "Thread |Python threads of|gencore: |What everything waits for:"
+
+
 def said_in(text: str, start: str) -> list[str]:
-    """Return what follows the last line that begins like that, up to the stacks."""
+    """Return what follows the last line that begins like that, up to the evidence or the stacks."""
     lines = text.splitlines()
     first = max(number for number, line in enumerate(lines) if re.match(start, line))
     rest = lines[first + 1 :]
-    end = next(n for n, line in enumerate(rest) if re.match("Thread |Python threads of|gencore: ", line))
+    end = next(n for n, line in enumerate(rest) if re.match(END, line))
     return rest[:end]
 
 
