@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "driver.h"
+#include "runfiles.h"
 
 /* ---- contracts: what functions return when something is wrong --------------------- */
 
