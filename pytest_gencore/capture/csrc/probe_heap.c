@@ -57,7 +57,6 @@ struct gc_head {
 
 static struct gc_head *young; /* the list itself: its head, before the first and behind the last */
 
-
 size_t
 gencore_copy_memory(void *to, const void *from, size_t size)
 {
