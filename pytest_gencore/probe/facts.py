@@ -12,7 +12,7 @@ hold      resource, thread or task, place: where its ``with`` statement is, or n
 owner     resource, thread or task, count: the resource itself knows who has it
 completes resource (a future), thread or task: who is about to set its result, or tasks: any of them
 name      id, name, kind (``global``, ``attribute``, ``local``), of (module, class, function)
-problem   step, error: what went wrong there
+problem   step (its number; ``wait``: of one thread), error: what went wrong there
 cut       what, count: how many were left out
 end       everything was said; written by csrc/probe.c
 ========= ==============================================================================================

@@ -54,7 +54,8 @@ class Threads:
             try:
                 wait = wait_of(stack, self.note)
             except Exception as error:  # memory seen in the middle of a change
-                wait = {"kind": "unknown", "error": type(error).__name__}
+                wait = None
+                say("problem", step="wait", error=type(error).__name__)
             project = next((frame for frame in stack if is_project(frame)), None)
             say(
                 "thread",

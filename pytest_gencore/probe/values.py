@@ -106,17 +106,20 @@ def _object(word: int) -> tuple[Any, bool]:
         return None, False
     address = word & ~_TAGS
     head = peek(address, _HEAD.size) if address else None
-    if head is None:
+    count, kind = _HEAD.unpack(head) if head is not None else (0, 0)
+    if count == 0 or not _is_class(kind):  # nothing, or an object that is gone already
         return None, False
-    kind = _HEAD.unpack(head)[1]
-    for _ in range(2):  # its type's type is type, or derives from it
-        meta = peek(kind, _HEAD.size)
-        if meta is None:
-            return None, False
-        kind = _HEAD.unpack(meta)[1]
-        if kind == id(type):
-            return object_at(address), True
-    return None, False
+    return object_at(address), True
+
+
+def _is_class(address: int) -> bool:
+    """Whether there is a class: its type is ``type``, or a class that derives from that."""
+    head = peek(address, _HEAD.size)
+    kind = _HEAD.unpack(head)[1] if head is not None else 0
+    if kind == id(type):
+        return True
+    head = peek(kind, _HEAD.size) if kind else None
+    return head is not None and _HEAD.unpack(head)[1] == id(type) and issubclass(object_at(kind), type)  # type: ignore[arg-type]
 
 
 def values_of(frame: FrameType, count: int) -> list[tuple[Any, bool]]:

@@ -40,4 +40,10 @@ void gencore_find_allocator(void);
  */
 void gencore_use_own_heap(void);
 
+/* Find the list of young objects, while the process is sane. The caller holds the GIL. */
+void gencore_find_young_objects(void);
+
+/* Make that list whole again, if a thread was in the middle of changing it. */
+void gencore_mend_young_objects(void);
+
 #endif

@@ -172,6 +172,10 @@ reset_gil(struct gil *gil, void *state)
     pthread_condattr_t attributes;
     int is_ours = gil->locked == 1 && gil->last_holder == state;
 
+    if (gil->locked == 1) {
+        gencore_mend_young_objects();
+    }
+
     say(is_ours            ? "{\"fact\": \"gil\", \"held_by\": \"own\"}\n"
         : gil->locked == 1 ? "{\"fact\": \"gil\", \"held_by\": \"other\"}\n"
                            : "{\"fact\": \"gil\", \"held_by\": null}\n");
@@ -263,6 +267,7 @@ native_arm_probe(PyObject *module, PyObject *args)
         Py_RETURN_FALSE;
     }
     gencore_find_allocator();
+    gencore_find_young_objects();
     Py_INCREF(function);
     Py_XDECREF(probe.function);
     probe.function = function;

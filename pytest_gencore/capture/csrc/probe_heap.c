@@ -5,6 +5,10 @@
  * The captured thread may have been in the middle of malloc, with its lock held: there, every other
  * allocation would wait for ever. So the copy takes memory from a reservation of its own, and gives
  * nothing back. PyMem_SetAllocator is no part of the limited API, but exported since 3.4.
+ *
+ * Whoever held the GIL may also have been in the middle of adding an object to the garbage
+ * collector's list of young objects, or of taking one out: the next object that Python makes or
+ * drops would follow a null pointer. So that list is mended first.
  */
 #include "glue.h"
 
@@ -42,6 +46,16 @@ static struct {
 } heap;
 
 static int peek_pipe[2] = {-1, -1}; /* of a copy; elsewhere it is closed again */
+
+/* PyGC_Head, Include/internal/pycore_gc.h: in front of each object that the collector knows. */
+struct gc_head {
+    uintptr_t next;     /* the lowest bits are flags in both */
+    uintptr_t previous; /* of an object in a collection: a count */
+};
+#define GC_FLAGS ((uintptr_t)3)
+#define YOUNG_LIMIT 1000000
+
+static struct gc_head *young; /* the list itself: its head, before the first and behind the last */
 
 size_t
 gencore_copy_memory(void *to, const void *from, size_t size)
@@ -153,4 +167,60 @@ gencore_use_own_heap(void)
         }
         return;
     }
+}
+
+static struct gc_head *
+head_in(uintptr_t word)
+{
+    return (struct gc_head *)(word & ~GC_FLAGS);
+}
+
+static void
+set_head(uintptr_t *word, const struct gc_head *head)
+{
+    if (head_in(*word) != head) { /* a page that is not written to is not copied */
+        *word = (uintptr_t)head | (*word & GC_FLAGS);
+    }
+}
+
+void
+gencore_find_young_objects(void)
+{
+    PyObject *first = PyList_New(0), *second = PyList_New(0);
+
+    young = NULL;
+    if (first && second) {
+        struct gc_head *before = (struct gc_head *)(void *)first - 1;
+        struct gc_head *last = (struct gc_head *)(void *)second - 1;
+
+        /* New objects are the last ones of the list. Not so if a collection came between. */
+        if (head_in(before->next) == last && head_in(last->previous) == before && last->next
+            && head_in(head_in(last->next)->previous) == last) {
+            young = head_in(last->next);
+        }
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+}
+
+/* Each object tells the next one truly, or none if it was being added or taken out. */
+void
+gencore_mend_young_objects(void)
+{
+    struct gc_head *last = young, *head;
+
+    if (!young) {
+        return;
+    }
+    head = head_in(young->next);
+    for (long count = 0; count < YOUNG_LIMIT; count++) {
+        if (!head || head == young || !head->next) {
+            break;
+        }
+        set_head(&head->previous, last);
+        last = head;
+        head = head_in(head->next);
+    }
+    set_head(&last->next, young);
+    set_head(&young->previous, last);
 }

@@ -6,8 +6,12 @@ They come from a process in any state: what is not as it should be is left out.
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 _LINES_LIMIT: Final = 20_000
 _TEXT_LIMIT: Final = 300
 _ENDS_LIMIT: Final = 20_000
+_KIND: Final = re.compile(r"[a-z_]{1,30}")
+_NUMBERS: Final = range(-(2**63), 2**64)
 
 
 class Place(NamedTuple):
@@ -173,13 +179,23 @@ def parse_facts(data: bytes, tids: Mapping[int, int] | None = None) -> Facts:
 def _take(facts: Facts, line: bytes) -> bool:
     """Take one line; tell whether it is a fact."""
     try:
-        fact = json.loads(line)
+        fact = _decode(line.decode(errors="replace"))
         taker = _TAKERS.get(fact["fact"])
         if taker is not None:
             taker(facts, fact)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # also of no object, of NaN, of 1e999
         return False
     return taker is not None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+_decode: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
 
 
 def _take_thread(facts: Facts, fact: dict[str, Any]) -> None:
@@ -287,12 +303,14 @@ def _loop(fact: dict[str, Any]) -> Loop:
         main=_optional(fact.get("main")),
         tasks=_optional(fact.get("tasks")) or 0,
         ready=_optional(fact.get("ready")),
-        due=tuple(str(name)[:_TEXT_LIMIT] for name in due[:10]) if isinstance(due, list) else (),
+        due=tuple(_text(str(name)) or "" for name in due[:10]) if isinstance(due, list) else (),
     )
 
 
 def _wait(fact: Any) -> Wait | None:
     if not isinstance(fact, dict) or not isinstance(fact.get("kind"), str):
+        return None
+    if not _KIND.fullmatch(fact["kind"]):
         return None
     ends: list[int] = []
     for name in ("tasks", "futures"):
@@ -302,19 +320,21 @@ def _wait(fact: Any) -> Wait | None:
         ends.append(fact["thread"])
     if isinstance(fact.get("source"), int):
         ends.append(fact["source"])
-    timeout = fact.get("timeout")
+    timeout: Any = fact.get("timeout")
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     return Wait(
         kind=fact["kind"],
         resource=_optional(fact.get("id")),
         ends_with=tuple(ends),
-        timeout=timeout if is_number else None,
+        timeout=timeout if is_number and abs(timeout) < _NUMBERS.stop else None,
         details={name: _cut(value) for name, value in fact.items() if name not in ("kind", "id", "timeout")},
     )
 
 
 def _cut(value: Any) -> Any:
-    return value[:_TEXT_LIMIT] if isinstance(value, (str, list)) else value
+    if isinstance(value, str):
+        return _text(value)
+    return value[:_TEXT_LIMIT] if isinstance(value, list) else value
 
 
 def _place(value: Any) -> Place | None:
@@ -325,14 +345,16 @@ def _place(value: Any) -> Place | None:
 
 
 def _text(value: Any) -> str | None:
-    return value[:_TEXT_LIMIT] if isinstance(value, str) else None
+    return escape_unprintable(value[:_TEXT_LIMIT]) if isinstance(value, str) else None
 
 
 def _optional(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and value in _NUMBERS else None
 
 
 def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    number = _optional(value)
+    if number is None:
         raise TypeError
-    return value
+    return number

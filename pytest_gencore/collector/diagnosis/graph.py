@@ -81,12 +81,12 @@ class Graph:
         Where there are several holders, one that is deadlocked is followed first.
         """
         edges: list[Edge] = []
-        seen: list[Node] = []
+        seen: set[Node] = set()
         node: Node | None = start
         while node is not None and node in self.edges and len(edges) < _CHAIN_LIMIT:
             if node in seen:
                 return edges, node
-            seen.append(node)
+            seen.add(node)
             edge = self.edges[node]
             edges.append(edge)
             stuck = [holder for holder in edge.holders if holder in self.deadlocked]
@@ -213,13 +213,21 @@ def _add_ready(graph: Graph, node: Node, task: Task) -> None:
 def _find_deadlocked(edges: dict[Node, Edge]) -> frozenset[Node]:
     """Return the nodes that remain when all are taken away that may go on, again and again."""
     stuck = {node for node, edge in edges.items() if edge.holders and not edge.is_open}
+    waiters: dict[Node, list[Node]] = {}
+    for node in stuck:
+        for holder in edges[node].holders:
+            waiters.setdefault(holder, []).append(node)
 
     def may_go_on(edge: Edge) -> bool:
         free = [holder not in stuck for holder in edge.holders]
         return any(free) if edge.needs == "any" else all(free)
 
-    while gone := {node for node in stuck if may_go_on(edges[node])}:
-        stuck -= gone
+    work = [node for node in stuck if may_go_on(edges[node])]
+    while work:
+        gone = work.pop()
+        if gone in stuck:
+            stuck.remove(gone)
+            work += [node for node in waiters.get(gone, ()) if node in stuck and may_go_on(edges[node])]
     return frozenset(stuck)
 
 

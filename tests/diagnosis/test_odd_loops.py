@@ -1,0 +1,64 @@
+"""Loops and tasks as few people have them: they are told, and none of their code is run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_gencore.collector.diagnosis.facts import Facts, parse_facts
+from pytest_gencore.collector.diagnosis.graph import build_graph
+from pytest_gencore.collector.diagnosis.report import LOG_LINES, make_lines
+from pytest_gencore.collector.diagnosis.words import Words
+
+PROGRAM = Path(__file__).parent / "programs" / "many_tasks.py"
+
+
+def facts_of(kind: str) -> Facts:
+    done = subprocess.run([sys.executable, PROGRAM, kind], capture_output=True, timeout=60, check=True)
+    facts = parse_facts(done.stderr)
+    assert facts.problems == 0, done.stderr.decode()
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("hostile", "hostile"),
+        ("subclass", "inside"),
+        ("other_thread", "elsewhere"),
+        ("closed", "left"),
+        pytest.param(
+            "eager", "eager", marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+        ),
+        pytest.param(
+            "cancelled_group",
+            "stubborn",
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="new in 3.11"),
+        ),
+    ],
+)
+def test_the_task_is_told(kind: str, task: str) -> None:
+    facts = facts_of(kind)
+    found = [one for one in facts.tasks.values() if one.name == task]
+    assert len(found) == 1, facts.tasks
+    wait = found[0].wait
+    if kind == "closed":
+        assert wait is None, "it has never run"
+    else:
+        assert wait is not None
+        assert wait.kind == "event"
+
+
+def test_ten_thousand_tasks() -> None:
+    started = time.monotonic()
+    facts = facts_of("many")
+    graph = build_graph(facts)
+    lines = make_lines(graph, Words(graph, ""), LOG_LINES)
+    assert time.monotonic() - started < 20, "with the start of the interpreter"
+    assert len(lines) <= LOG_LINES
+    assert not facts.cuts
+    assert sum(1 + task.alike for task in facts.tasks.values()) == 10_001
