@@ -29,6 +29,7 @@ CASES = [
     Case("threads", "all", ("calling", "calling"), ("all", "all"), "calling"),
     Case("filter", 0xFF, ("0x33", 0x33), ("1", 1)),
     Case("timeout", None, ("2.5", 2.5), ("7", 7.0), 9),
+    Case("moment", "report", ("raise", "raise"), ("report", "report"), "raise"),
     Case("max_cores", 10, ("0", 0), ("3", 3)),
     Case("max_size", 4 * 1024**3, ("2MiB", 2 * 1024**2), ("500MB", 500_000_000)),
 ]
@@ -128,6 +129,7 @@ BAD = [
     ("timeout", "nan"),
     ("timeout", "inf"),
     ("timeout", "soon"),
+    ("moment", "later"),
     ("max_cores", "-1"),
     ("max_cores", "many"),
     ("max_size", "0"),

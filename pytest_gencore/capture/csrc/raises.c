@@ -53,22 +53,36 @@ PyDoc_STRVAR(filter_raises_doc,
              "exception) for exceptions of the types in the tuple what, or for the one at the "
              "address what; without room for a frame of it nothing happens.");
 
+/* Whether is_wanted() can use it. */
+static int
+is_usable(PyObject *what)
+{
+    Py_ssize_t i;
+
+    if (PyLong_Check(what)) {
+        return PyLong_AsVoidPtr(what) != NULL;
+    }
+    if (!PyTuple_Check(what)) {
+        return 0;
+    }
+    for (i = 0; i < PyTuple_Size(what); i++) {
+        if (!PyType_Check(PyTuple_GetItem(what, i))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static PyObject *
 native_filter_raises(PyObject *module, PyObject *args)
 {
     PyObject *what, *callback;
-    Py_ssize_t i;
 
     (void)module;
     if (!PyArg_ParseTuple(args, "OO:filter_raises", &what, &callback)) {
         return NULL;
     }
-    for (i = 0; PyTuple_Check(what) && i < PyTuple_Size(what); i++) {
-        if (!PyType_Check(PyTuple_GetItem(what, i))) {
-            break;
-        }
-    }
-    if (PyLong_Check(what) ? !PyLong_AsVoidPtr(what) : !PyTuple_Check(what) || i < PyTuple_Size(what)) {
+    if (!is_usable(what)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "expected a tuple of types, or an address");
         }
