@@ -29,10 +29,10 @@ def await_failure(handover: Handover, process: CapturedProcess, check: Callable[
     path = folder / FAILURE.named(handover.name)
     while not path.exists():
         check()
+        if process.has_ended(_POLL_SECONDS):  # first: the end of a worker is that of its reports
+            break
         if (folder / REPORTED.named()).exists():
             raise CaptureDropped("dropped")
-        if process.has_ended(_POLL_SECONDS):
-            break
     try:
         text = read_regular(path, _TEXT_LIMIT).decode(errors="replace")
     except OSError:

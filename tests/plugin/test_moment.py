@@ -242,6 +242,7 @@ def test_types_of_the_marker(
 ) -> None:
     pytester.makepyfile(
         test_a="""
+        import os
         import pytest
 
         class Mine(ValueError): pass
@@ -257,13 +258,19 @@ def test_types_of_the_marker(
 
         @pytest.mark.gencore(moment="raise", raises=KeyError)
         def test_other(): assert 0
+
+        @pytest.mark.gencore(moment="raise", raises=KeyError)
+        def test_library():
+            assert os.environ.get("no such name") is None  # raised and caught there
+            {}["no such name"]
         """
     )
-    run_gencore("--gencore-filter=0x11").assert_outcomes(failed=3)
+    run_gencore("--gencore-filter=0x11").assert_outcomes(failed=4)
     assert find_moments() == {
         "test_subclass call": "test_a.Mine raised",
         "test_tuple call": "FileNotFoundError raised",
         "test_other call": "failed",
+        "test_library call": "KeyError raised",
     }
 
 

@@ -60,7 +60,7 @@ def test_failure_text_is_the_same(
                     print(report.nodeid, text, sep="\\n", file=file)
         """
     )
-    texts = []
+    texts: list[str] = []
     for arguments in ((*ON_FAIL, "--gencore-dir=others"), ON_RAISE):
         path = pytester.path / f"texts{len(texts)}"
         with pytest.MonkeyPatch.context() as patch:

@@ -1,8 +1,9 @@
 /*
  * raises.c - which of all exceptions that are raised are worth a call of Python.
  *
- * sys.monitoring calls back for each of them. In C that costs little, and needs no frame: at the
- * limit of the recursion there is none left, and the error would take the place of the test's.
+ * sys.monitoring calls back for each of them. In C that costs little, and needs no frame: at
+ * the limit of the recursion there is none left, and the error would take the place of the
+ * test's.
  */
 #include "glue.h"
 
@@ -49,9 +50,9 @@ static PyMethodDef filter = {"on_raise", (PyCFunction)(void (*)(void))on_raise, 
 PyDoc_STRVAR(filter_raises_doc,
              "filter_raises(what, callback, /)\n"
              "--\n\n"
-             "Return a callback for the event RAISE of sys.monitoring. It calls callback(code, "
-             "exception) for exceptions of the types in the tuple what, or for the one at the "
-             "address what; without room for a frame of it nothing happens.");
+             "Return a callback for the event RAISE of sys.monitoring. It calls "
+             "callback(code, exception) for exceptions of the types in the tuple what, or for "
+             "the one at the address what; without room for a frame of it nothing happens.");
 
 /* Whether is_wanted() can use it. */
 static int
