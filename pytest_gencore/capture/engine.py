@@ -19,7 +19,7 @@ from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_name
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.files import QUOTA
+from pytest_gencore.run.files import FULL, QUOTA
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
@@ -79,6 +79,7 @@ class CaptureEngine:
         slot = os.fsencode(directory / run_folder_name(run_id) / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
+        self._full = os.fsencode(directory / run_folder_name(run_id) / FULL.named())
         self._messages = {
             "directory": str(directory),
             "executable": sys.executable,
@@ -122,11 +123,12 @@ class CaptureEngine:
         return self.read_result(request, CaptureResult(*result))
 
     def is_full(self) -> bool:
-        """Tell whether a capture would be refused: all processes of the run have as many as they may have.
+        """Tell whether a capture would be refused: the run has as many, or as large ones, as it may have.
 
         A capture that fails makes place for another one: so it can be false again.
         """
-        return self._slots is not None and all(_access(slot, posix.F_OK) for slot in self._slots)
+        has_all = self._slots is not None and all(_access(slot, posix.F_OK) for slot in self._slots)
+        return has_all or _access(self._full, posix.F_OK)
 
     def find_room(self) -> Literal["go", "hold"]:
         """Say whether this process must stand still until its snapshot is read: see ``headroom``.

@@ -57,7 +57,7 @@ def collect(
         notices.append(stacks.notice)
     if memory.link_map.notice:
         notices.append(memory.link_map.notice)
-    sources = stacks.find_sources(find_python_scripts(libraries))
+    sources = stacks.find_sources(handover.context.request.failure_text, find_python_scripts(libraries))
     notices += sources.notices
     files = limit_listing([*libraries, *debug_files], notices)
     source_files = settle_names(handover.name, files, sources.files, notices)

@@ -26,6 +26,7 @@ def describe_capture(handover: Handover) -> Facts:
         deadline_seconds=request.deadline_seconds,
         deadline_source=request.deadline_source,
         exception=request.exception,
+        is_raising=request.moment == "raise",
         native_id=handover.tid if handover.context.by_handler else None,
         rootdir=handover.context.run.session.rootdir,
     )

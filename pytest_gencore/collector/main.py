@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_gencore.collector import abort
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.assemble import collect
+from pytest_gencore.collector.awaited import await_failure
 from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.describe import describe_state
 from pytest_gencore.collector.outcome.earlier import describe_failures
@@ -69,6 +70,9 @@ class _Collector:
             )
             finisher.write_junit_early()
             progress.add_check(finisher.check)
+            if handover.context.request.moment == "raise":
+                state.queue()
+                handover = await_failure(handover, self.process, progress.check)
             with (
                 collector_slot(handover.run_folder, state.queue, progress.check),
                 os.fdopen(Descriptor.ARCHIVE, "wb", buffering=0) as file,

@@ -56,6 +56,12 @@ def attach_refusal(report: pytest.TestReport, reason: str) -> None:
     report.sections.append((SECTION, describe_failure(reason)))
 
 
+def attach_note(report: pytest.TestReport, note: str) -> None:
+    """Leave a line for the summary, which has it once, to a report with an archive or a reason."""
+    if note:
+        report.gencore_note = note  # type: ignore[attr-defined]
+
+
 def is_ours(report: pytest.TestReport) -> bool:
     """Return whether the report has an archive, or a reason why there is none."""
     return hasattr(report, "gencore") or hasattr(report, "gencore_failure")

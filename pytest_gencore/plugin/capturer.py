@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
     from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.moment import Moment
     from pytest_gencore.plugin.reserve import Reserve
     from pytest_gencore.plugin.watch import Watch
 
@@ -46,6 +47,8 @@ class Capturer:
         self.take_fired: Callable[[], list[Fired]] = list
         self.stop_clock: Callable[[], None] = do_nothing
         """Lets the clock of our own deadline stand still until the next phase."""
+        self.moment: Moment | None = None
+        """What captures when exceptions are raised; None if no test asks for that."""
         self._plugins: list[object] = []
         self._stderr_fd = -1
         self._reserve: Reserve | None = None
@@ -71,12 +74,30 @@ class Capturer:
         else:
             self._register_plugins(self.engine)
 
+    def arm_moment(self) -> None:
+        """Prepare captures when exceptions are raised."""
+        if self.engine is None or self.moment is not None:
+            return
+        from pytest_gencore.plugin import moment
+        from pytest_gencore.run.run import Run  # now: later a test may have patched "open"
+
+        self.moment = moment.Moment(
+            self.engine,
+            settings_for=self.settings_for,
+            make_request=self.make_request,
+            get_run=lambda: Run(self.settings.dir, self.get_run_id()),
+        )
+        self._register(self.moment, moment.NAME)
+
     def close(self) -> None:
         """Take handlers and timers back, and give up what they needed."""
         while self._plugins:
             self._config.pluginmanager.unregister(self._plugins.pop())
         if self._reserve is not None:
             self._reserve.release()
+        if self.moment is not None:
+            self.moment.close()
+            self.moment = None
         if self._watch is not None:
             self._watch.close()
             self._watch = None

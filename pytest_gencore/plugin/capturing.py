@@ -39,6 +39,8 @@ class Capturing:
         self._record = record
         self.is_wanted = capturer.settings.on_fail
         """Whether anything is known that can ask for a capture of a failure."""
+        self.is_moment_wanted = capturer.settings.moment == "raise"
+        """Whether a test can ask for a capture when its failure is raised."""
         self._html_path = find_html_path(config)
         if self.is_wanted:
             capturer.arm()
@@ -47,6 +49,8 @@ class Capturing:
         """Prepare captures before the first test can patch anything."""
         if self.is_wanted or self.capturer.settings.timeout is not None:
             self.capturer.arm()
+        if self.is_wanted and self.is_moment_wanted:
+            self.capturer.arm_moment()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -58,6 +62,9 @@ class Capturing:
         """
         if call.excinfo is not None:
             self.capturer.stop_clock()
+        moment = self.capturer.moment
+        if moment is not None:
+            moment.pause()
         report = yield
         if (
             self.capturer.has_fired(call.when)
@@ -65,6 +72,8 @@ class Capturing:
             or (call.when == "teardown" and REQUESTED_KEY in item.stash)
         ):
             self.consider(item, call, report)
+        if moment is not None:
+            moment.drop()
         return report
 
     @pytest.hookimpl(trylast=True)
@@ -112,6 +121,14 @@ class Capturing:
         capturer.arm()
         if capturer.engine is None:
             return
+        moment = capturer.moment
+        if moment is not None and call.excinfo is not None:
+            capture = moment.take(call.excinfo.value)
+            if capture is not None:
+                moment.tell(capture, failures.make_failure_text(call, report))
+                self._attach(item, report, capture)
+                return
+            attach.attach_note(report, moment.describe_problem())
         # One that will be refused is asked for, too: it is counted. But its locals are not gathered.
         is_refused = capturer.engine.is_full()
         request = capturer.make_request(

@@ -37,9 +37,11 @@ def make_failure_text(call: pytest.CallInfo[Any], report: pytest.TestReport) -> 
 
 def describe_type(call: pytest.CallInfo[Any]) -> str | None:
     """Return the type of the failure as tracebacks name it, None without one."""
-    if call.excinfo is None:
-        return None
-    kind = call.excinfo.type
+    return None if call.excinfo is None else name_type(call.excinfo.type)
+
+
+def name_type(kind: type[BaseException]) -> str:
+    """Return the name of an exception's type as tracebacks have it."""
     module, name = kind.__module__, kind.__qualname__
     return name if module in {"builtins", "__main__"} else f"{module}.{name}"
 

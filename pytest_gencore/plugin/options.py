@@ -51,6 +51,12 @@ TABLE = (
         "Capture a test that takes longer, such as 90s or 5m; it is not ended, see gencore_exit_on_timeout",
     ),
     Option(
+        "moment",
+        "report",
+        "{report,raise}",
+        "Capture a failure when it is reported, or already when it is raised",
+    ),
+    Option(
         "max_cores",
         10,
         "N",
@@ -64,7 +70,7 @@ TABLE = (
     ),
 )
 MARKER_HELP = (
-    f"{GROUP}(*, enabled=True, timeout=None, method=None, threads=None): "
+    f"{GROUP}(*, enabled=True, timeout=None, method=None, threads=None, moment=None, raises=None): "
     "make a core archive if the test fails; see pytest-gencore"
 )
 

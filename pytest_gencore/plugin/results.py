@@ -76,6 +76,9 @@ class Results:
         reason = getattr(report, "gencore_failure", "")
         if reason:
             self._add_failure(reason, Subject(report.nodeid, report.when))
+        note = getattr(report, "gencore_note", "")
+        if note:
+            self.add_note(note)
         if getattr(report, "gencore", None):
             self.reports.append(report)
 

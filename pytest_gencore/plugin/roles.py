@@ -55,6 +55,7 @@ class Roles:
                 uses_fixture = "gencore" in getattr(item, "fixturenames", ())
                 if self.capturing is not None and (uses_fixture or (marker is not None and marker.enabled)):
                     self.capturing.is_wanted = True
+                    self.capturing.is_moment_wanted |= marker is not None and marker.moment == "raise"
         except pytest.UsageError as error:
             if self.worker is not None:
                 self.worker.pass_on(error)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.methods import Method
-    from pytest_gencore.request.model import Threads
+    from pytest_gencore.request.model import Moment, Threads
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "dir": values.parse_path,
@@ -25,6 +25,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "threads": values.parse_threads,
     "filter": values.parse_core_filter,
     "timeout": values.parse_timeout,
+    "moment": values.parse_moment,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -42,9 +43,12 @@ class Settings:
     threads: Threads
     filter: int
     timeout: float | None
+    moment: Moment
     max_cores: int
     max_size: int
     """Bytes."""
+    raises: tuple[type[BaseException], ...] = ()
+    """What is captured when it is raised; empty: ``AssertionError`` and that of ``pytest.fail``."""
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
@@ -59,6 +63,8 @@ class Marker:
     timeout: float | None = None
     method: Method | None = None
     threads: Threads | None = None
+    moment: Moment | None = None
+    raises: tuple[type[BaseException], ...] | None = None
 
 
 MARKER_FIELDS = tuple(field.name for field in dataclasses.fields(Marker))
@@ -145,6 +151,8 @@ MARKER_CHECKS: Mapping[str, Callable[[object], object]] = {
     "timeout": values.check_timeout,
     "method": parse_method,
     "threads": values.parse_threads,
+    "moment": values.parse_moment,
+    "raises": values.check_raises,
 }
 
 
@@ -155,7 +163,7 @@ def apply_marker(settings: Settings, marker: Marker | None) -> Settings:
     if not marker.enabled:
         return dataclasses.replace(settings, on_fail=False, timeout=None)
     changes: dict[str, Any] = {"on_fail": True}
-    for name in ("timeout", "method", "threads"):
+    for name in ("timeout", "method", "threads", "moment", "raises"):
         value = getattr(marker, name)
         if value is not None:
             changes[name] = value

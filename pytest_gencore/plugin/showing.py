@@ -129,6 +129,7 @@ class Showing:
 
         run = Run(self._settings.dir, self._get_run_id())
         status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))
+        run.end_reports()
         try:
             outcomes = run.wait(progress=status_line.show)
         except KeyboardInterrupt:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 from pytest_gencore import units
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Threads
+    from pytest_gencore.request.model import Moment, Threads
 
 THREADS = ("all", "calling")
+MOMENTS = ("report", "raise")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
 
@@ -21,6 +22,21 @@ def parse_threads(text: object) -> Threads:
     if text not in THREADS:
         raise ValueError("expected all or calling")
     return cast("Threads", text)
+
+
+def parse_moment(text: object) -> Moment:
+    """Return when a failure is captured."""
+    if text not in MOMENTS:
+        raise ValueError("expected report or raise")
+    return cast("Moment", text)
+
+
+def check_raises(value: object) -> tuple[type[BaseException], ...]:
+    """Return the exception types of a type, or of a tuple of them."""
+    kinds = value if isinstance(value, tuple) else (value,)
+    if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise ValueError("expected an exception type or a tuple of them")
+    return kinds
 
 
 def parse_core_filter(text: str) -> int:

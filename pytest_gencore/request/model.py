@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pytest_gencore.triggers import Trigger
 
 Threads = Literal["all", "calling"]
+Moment = Literal["report", "raise"]
+"""When a failure is captured."""
 
 CORE_FILTER_DEFAULT = 0xFF
 """``coredump_filter`` bits of core(5): everything that can be dumped except DAX."""
@@ -48,6 +50,8 @@ class CaptureRequest:
 
     The thread's own stack is unwound by then.
     """
+    moment: Moment = "report"
+    """``raise``: the text of the failure comes later, if a report wants the capture: ``Run.tell_failure``."""
     product: Literal["archive", "core"] = "archive"
     """``core``: only the core file, named like the archive without ``.tar.gz``."""
 

@@ -100,6 +100,20 @@ SEEN: Final = RunFile(
     "a report names this archive, of a capture at a deadline; its collector need not report it",
 )
 DROP: Final = RunFile("drop-NAME", _WAITING, _COLLECTOR, "", "this archive is not wanted any more")
+FAILURE: Final = RunFile(
+    "failure-NAME",
+    _WAITING,
+    _COLLECTOR,
+    "",
+    "the text of the failure that was captured when it was raised; the collector waits for it",
+)
+REPORTED: Final = RunFile(
+    "reported",
+    _WAITING,
+    _COLLECTOR,
+    "",
+    "no report comes any more: what still waits for its failure is dropped",
+)
 COLLECTOR_SLOT: Final = RunFile(
     "collector-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector at work; others of the run wait"
 )
@@ -125,6 +139,8 @@ FILES: Final = (
     FULL,
     SEEN,
     DROP,
+    FAILURE,
+    REPORTED,
     COLLECTOR_SLOT,
     BUDGET,
     JUNIT,

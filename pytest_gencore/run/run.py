@@ -11,7 +11,17 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_gencore.run.collectors import end_collectors, look_at, read_states, wait_for_any_end
-from pytest_gencore.run.files import CLOSED, DIAGNOSIS, DROP, LOG, SEEN, STATE, partial_name
+from pytest_gencore.run.files import (
+    CLOSED,
+    DIAGNOSIS,
+    DROP,
+    FAILURE,
+    LOG,
+    REPORTED,
+    SEEN,
+    STATE,
+    partial_name,
+)
 from pytest_gencore.run.folder import (
     Refusals,
     count_refusals,
@@ -113,6 +123,24 @@ class Run:
                 if told is None or not told.is_final or time.monotonic() >= deadline:
                     return  # the collector at work finds the mark, or the next look
                 time.sleep(_TIDYING_TICK_SECONDS)
+
+    def tell_failure(self, name: str, text: str) -> None:
+        """Say that a report wants a capture of moment ``raise``, and its text; raises OSError."""
+        with pinned(self._folder) as folder:
+            if folder is None:
+                raise FileNotFoundError(errno.ENOENT, "the run's folder is gone", str(self._folder))
+            path = folder / FAILURE.named(name)
+            temporary = path.with_name(f"{path.name}.new")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+                file.write(text.encode(errors="replace"))
+            temporary.replace(path)
+
+    def end_reports(self) -> None:
+        """Say that no report comes any more: captures that wait for theirs are dropped."""
+        with pinned(self._folder) as folder, contextlib.suppress(OSError):
+            if folder is not None:
+                (folder / REPORTED.named()).touch(mode=0o600)
 
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name: its collector need not tell of it."""

@@ -74,6 +74,8 @@ class RunLike(Protocol):
 
     def find_problem(self) -> str: ...
 
+    def end_reports(self) -> None: ...
+
     def refusals(self) -> Refusals: ...
 
     def close(self) -> None: ...
@@ -201,6 +203,9 @@ class FakeRun:
 
     def find_problem(self) -> str:
         return ""
+
+    def end_reports(self) -> None:
+        pass
 
     def refusals(self) -> Refusals:
         return Refusals(number=0, size=0, again=0)

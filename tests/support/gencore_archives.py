@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import tarfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,12 @@ def read_member(archive: Path, name: str) -> bytes:
         file = tar.extractfile(next(member for member in tar if member.name == path))
         assert file is not None
         return file.read()
+
+
+def find_summary(archive: Path) -> str:
+    """Return the line of ``stacks.txt`` that says what led to the capture."""
+    text = read_member(archive, "stacks.txt").decode()
+    return next(line for line in text.splitlines() if re.search(r", process \d+$", line))
 
 
 def is_complete(archive: Path) -> bool:

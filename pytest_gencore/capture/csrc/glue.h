@@ -22,9 +22,10 @@ PyObject *native_error(int error);
 /* A new reference: the tuple that pytest_gencore.protocol.CaptureResult is made of. */
 PyObject *native_result(const struct gencore_result *result);
 
-/* Of triggers.c and probe.c; ended by an empty one each. */
+/* Of triggers.c, probe.c and raises.c; ended by an empty one each. */
 extern PyMethodDef native_trigger_methods[];
 extern PyMethodDef native_probe_methods[];
+extern PyMethodDef native_raise_methods[];
 
 /* ---- probe_heap.c: only for Python in a copy of the snapshot, and for tests --------- */
 

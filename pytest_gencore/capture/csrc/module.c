@@ -309,7 +309,8 @@ native_exec(PyObject *module)
         return -1;
     }
     (void)gencore_set_test("null"); /* until somebody says which */
-    if (PyModule_AddFunctions(module, native_probe_methods) < 0) {
+    if (PyModule_AddFunctions(module, native_probe_methods) < 0
+        || PyModule_AddFunctions(module, native_raise_methods) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, native_trigger_methods);

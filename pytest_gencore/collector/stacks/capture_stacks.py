@@ -106,9 +106,9 @@ class Stacks:
             evidence=self.diagnosis.log_lines(),
         )
 
-    def find_sources(self, also: Iterable[str]) -> Sources:
+    def find_sources(self, failure_text: str | None, also: Iterable[str]) -> Sources:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
-        text = self._handover.context.request.failure_text or ""
+        text = failure_text or ""
         threads = self._with_failure(self.threads)
         return gather_sources(threads, self.facts.rootdir, also=[*find_traceback_files(text), *also])
 

@@ -157,7 +157,7 @@ def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
     is_named = facts.native_id is not None and thread.native_id == facts.native_id
     made_the_capture = facts.native_id is None and thread.is_current  # its own Python code did: so it ran
     if is_named or made_the_capture:
-        remarks.append(TRIGGERS[facts.trigger].did)
+        remarks.append("raised it" if facts.is_raising else TRIGGERS[facts.trigger].did)
     if thread.holds_gil:
         remarks.append("holding the GIL")
     activity = None if made_the_capture else find_activity(thread)

@@ -84,6 +84,8 @@ class Facts:
     """Who set it: ``pytest-timeout`` or ``gencore``."""
     exception: str | None = None
     """Type of the exception of a failure."""
+    is_raising: bool = False
+    """Whether that was just raised on the thread that made the capture."""
     native_id: int | None = None
     """The thread that crashed or runs the test; None if it is the one that made the capture."""
     said: tuple[str, ...] = ()
@@ -97,6 +99,8 @@ def describe_trigger(facts: Facts) -> str:
     place = [facts.nodeid or "no test", facts.phase, facts.worker_id and f"worker {facts.worker_id}"]
     where = ", ".join([part for part in place if part] + [f"process {facts.pid}"])
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
+    if facts.is_raising:
+        return f"{facts.exception} raised in {where}"
     return TRIGGERS[facts.trigger].summary.format(
         where=where,
         signal=f"{signal_text}, stack overflow," if facts.is_stack_overflow else signal_text,

@@ -1,0 +1,41 @@
+"""Wait for the report of a failure that was captured when it was raised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.abort import CaptureDropped
+from pytest_gencore.run.files import FAILURE, REPORTED
+from pytest_gencore.run.pinned import read_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.collector.source.captured_process import CapturedProcess
+    from pytest_gencore.collector.source.handover import Handover
+
+_POLL_SECONDS: Final = 0.05
+_TEXT_LIMIT: Final = 64 << 20
+
+
+def await_failure(handover: Handover, process: CapturedProcess, check: Callable[[], None]) -> Handover:
+    """Return the hand-over with the failure's text; without one if the process has ended before its report.
+
+    ``check`` is called meanwhile; it raises CaptureDropped if the exception was caught. So does this if no
+    report comes any more.
+    """
+    folder = handover.run_folder
+    path = folder / FAILURE.named(handover.name)
+    while not path.exists():
+        check()
+        if process.has_ended(_POLL_SECONDS):  # first: the end of a worker is that of its reports
+            break
+        if (folder / REPORTED.named()).exists():
+            raise CaptureDropped("dropped")
+    try:
+        text = read_regular(path, _TEXT_LIMIT).decode(errors="replace")
+    except OSError:
+        return handover
+    context = handover.context
+    return replace(handover, context=replace(context, request=replace(context.request, failure_text=text)))
