@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from gencore_archives import read_member
+from kernel import wait_until
 from projects import EXITS, QUICK, Project
 
 from pytest_gencore.machine.process import state_of
@@ -79,17 +80,16 @@ OTHERS = """
         lock.acquire()
         os.waitpid(fork(lambda: os.waitpid(fork(take, lock), 0)), 0)
     def test_sleep():
-        os.waitpid(fork(time.sleep, 1000), 0)
+        os.waitpid(fork(lambda: time.sleep(1000)), 0)
 """
 SPARED = """
-    import os, signal, time
+    import os, signal, threading, time
     def test_many():
         readings, names = [], {}
         def start(name, function):
             reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                os.set_inheritable(writing, True)
                 function(writing)
                 os._exit(0)
             os.close(writing)
@@ -97,7 +97,8 @@ SPARED = """
             readings.append(reading)
             names[name] = child
         def program(file):
-            os.execlp("sh", "sh", "-c", f"printf . >&{file}; exec sleep 1000")
+            os.dup2(file, 1)
+            os.execlp("sh", "sh", "-c", "printf .; exec sleep 1000")
         def blocked(file):
             signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
             os.write(file, b".")
@@ -105,9 +106,12 @@ SPARED = """
         def stopped(file):
             os.write(file, b".")
             os.kill(os.getpid(), signal.SIGSTOP)
-        def usual(file):
+        def pauses(file):
             os.write(file, b".")
             signal.pause()
+        def usual(file):
+            os.write(file, b".")
+            threading.Event().wait()
         reading, writing = os.pipe()
         def reads(file):
             os.write(file, b".")
@@ -115,12 +119,12 @@ SPARED = """
                 found.write(os.read(reading, 1))
             os.rename("read", "has-read")
         for name, function in {**locals()}.items():
-            if name in ("program", "blocked", "stopped", "usual", "reads"):
+            if name in ("program", "blocked", "stopped", "pauses", "usual", "reads"):
                 start(name, function)
         with open("children", "w") as file:
             file.write(repr(names))
-        time.sleep(2)  # hangs here until its capture
-        os.write(writing, b"x")
+        with open("go"):  # hangs here until its capture
+            os.write(writing, b"x")
         time.sleep(1000)
 """
 
@@ -168,10 +172,13 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
     ("test", "told"),
     [
         ("test_owner", "lock 'rlock' held by keeper, a thread of the parent that was not copied: {advice}"),
-        ("test_given_back", "which no `with` of the child holds, probably it was locked at the fork: {advice}"),
+        (
+            "test_given_back",
+            "which no `with` of the child holds, probably it was locked at the fork: {advice}",
+        ),
         ("test_own_deadlock", "child N (forked): deadlock: MainThread waits for lock 'second' held by rival"),
-        ("test_grandchild", "waits for child N (forked): MainThread (test_a.py:12) waits for lock 'lock'"),
-        ("test_sleep", "child N (forked): MainThread (test_a.py:12) waits for sleep(1000)"),
+        ("test_grandchild", "child N (forked): MainThread (test_a.py:9) waits for lock 'lock', which"),
+        ("test_sleep", "child N (forked): MainThread (test_a.py:41) waits for sleep(1000)"),
     ],
 )
 def test_what_a_child_waits_for(project: Project, test: str, told: str) -> None:
@@ -185,6 +192,7 @@ def test_what_a_child_waits_for(project: Project, test: str, told: str) -> None:
 
 def test_children_are_not_harmed(project: Project) -> None:
     project.write(test_a=SPARED)
+    os.mkfifo(project.folder / "go")
 
     running = project.start(*QUICK, "--gencore-timeout=1")
     try:
@@ -192,9 +200,11 @@ def test_children_are_not_harmed(project: Project) -> None:
         children = eval((project.folder / "children").read_text())
         states = {name: state_of(pid) for name, pid in children.items() if name != "reads"}
         os.kill(children["stopped"], signal.SIGCONT)
+        (project.folder / "go").open("w").close()
+        wait_until((project.folder / "has-read").exists, "the interrupted read goes on")
     finally:
         running.kill()
 
-    assert states == {"program": "S", "blocked": "S", "stopped": "T", "usual": "S"}
+    assert states == {"program": "S", "blocked": "S", "stopped": "T", "pauses": "S", "usual": "S"}
     asked = {child["pid"] for child in json.loads(read_member(archive, "diagnosis.json"))["forked"]}
     assert asked == {children["usual"], children["reads"]}

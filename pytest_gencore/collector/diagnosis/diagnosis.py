@@ -81,9 +81,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``diagnosis.json``."""
-        forked = [
-            {"pid": child.pid, **to_json(child.graph, child.words, None, [])} for child in self._forked
-        ]
+        forked = [{"pid": child.pid, **to_json(child.graph, child.words, None, [])} for child in self._forked]
         return {**to_json(self._graph, self._words, self.verdict, self.full_lines()), "forked": forked}
 
     def encode(self) -> bytes:

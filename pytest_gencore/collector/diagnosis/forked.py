@@ -10,7 +10,6 @@ import select
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.diagnosis.system.living import read_start
@@ -19,6 +18,8 @@ from pytest_gencore.machine.process import is_alive
 from pytest_gencore.run.files import ANSWER
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_gencore.collector.diagnosis.system.children import Child
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.procfs import Mapping
@@ -28,6 +29,8 @@ ANSWER_SECONDS: Final = 0.5
 _ASKED: Final = 8
 _YOUNGEST: Final = 0.2
 """Seconds: a younger child may be about to start a program, which does not know the signal."""
+_OF_SIGNALS: Final = ("pause", "sigsuspend", "sigtimedwait", "signalfd")
+"""Calls of the kernel that a signal would end, or that are about signals."""
 _BYTES: Final = 4 * 1024 * 1024
 _PIECE: Final = 65536
 
@@ -41,7 +44,8 @@ def ask_forked(handover: Handover, children: list[Child]) -> dict[int, bytes]:
     files: dict[int, tuple[int, Path]] = {}
     try:
         for child in children:
-            if len(answers) < _ASKED and child.age >= _YOUNGEST:
+            waits_for_signal = any(call in child.call or call in child.channel for call in _OF_SIGNALS)
+            if len(answers) < _ASKED and child.age >= _YOUNGEST and not waits_for_signal:
                 path = handover.run_folder / ANSWER.named(child.pid)
                 file = _ask(child, own, handover, path)
                 if file is not None:
@@ -96,7 +100,9 @@ def _takes_signal(pid: int, number: int) -> bool:
     """Whether a process runs or sleeps as usual, as our user, and has a handler for a signal."""
     fields = {
         name: value.split()
-        for name, _, value in (line.partition(b":") for line in read_start(f"/proc/{pid}/status").split(b"\n"))
+        for name, _, value in (
+            line.partition(b":") for line in read_start(f"/proc/{pid}/status").split(b"\n")
+        )
     }
     bit = 1 << (number - 1)
     try:

@@ -45,7 +45,6 @@ class ForkedWords(Words):
             return f"{_NOT_IN_CHILD}, in the parent it is {who}: probably {_ADVICE}"
         return f"{_NOT_IN_CHILD}, probably it was locked at the fork: {_ADVICE}"
 
-
     def _held_in_parent(self, edge: Edge) -> str:
         """Return who has the lock at the same address there."""
         holds = one_each(self._parent.facts.holds.get(edge.wait.resource or 0, []))
@@ -69,7 +68,7 @@ def read_forked(answers: Mapping[int, bytes], rootdir: str, parent: Words) -> li
     ``answers``: by process, children before theirs.
     """
     found: list[ForkedChild] = []
-    for pid, data in reversed(answers.items()):
+    for pid, data in reversed(list(answers.items())):
         facts = parse_facts(data)
         if facts.own is not None:
             graph = build_graph(facts)

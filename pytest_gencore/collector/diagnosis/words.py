@@ -263,7 +263,8 @@ class Words:
         if not edge.holders:
             return "" if edge.wait.details.get("locked") is False else _NOBODY
         return " and ".join(
-            self.held_by(node, hold, edge.waiter) for node, hold in zip(edge.holders, edge.holds, strict=False)
+            self.held_by(node, hold, edge.waiter)
+            for node, hold in zip(edge.holders, edge.holds, strict=False)
         )
 
     def held_by(self, node: Node, hold: Hold, waiter: Node | None = None) -> str:
