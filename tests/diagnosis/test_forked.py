@@ -41,7 +41,7 @@ LOGGING = """
         child.join()
 """
 OTHERS = """
-    import os, threading, time
+    import multiprocessing, os, threading, time
     lock, rlock, inside = threading.Lock(), threading.RLock(), threading.Event()
     def keep():
         with rlock:
@@ -79,6 +79,17 @@ OTHERS = """
     def test_grandchild():
         lock.acquire()
         os.waitpid(fork(lambda: os.waitpid(fork(take, lock), 0)), 0)
+    def take_lock():
+        take(lock)
+    def end():
+        os._exit(3)
+    def test_pool():
+        lock.acquire()
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pool.apply(take_lock)
+    def test_pool_that_lost_its_work():
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pool.apply(end)
     def test_sleep():
         os.waitpid(fork(lambda: time.sleep(1000)), 0)
 """
@@ -178,7 +189,7 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
         ),
         ("test_own_deadlock", "child N (forked): deadlock: MainThread waits for lock 'second' held by rival"),
         ("test_grandchild", "child N (forked): MainThread (test_a.py:9) waits for lock 'lock', which"),
-        ("test_sleep", "child N (forked): MainThread (test_a.py:41) waits for sleep(1000)"),
+        ("test_sleep", "child N (forked): MainThread (test_a.py:52) waits for sleep(1000)"),
     ],
 )
 def test_what_a_child_waits_for(project: Project, test: str, told: str) -> None:
@@ -186,7 +197,7 @@ def test_what_a_child_waits_for(project: Project, test: str, told: str) -> None:
 
     verdict = verdict_of(hang_of(project, f"test_a.py::{test}"))
 
-    assert verdict.startswith("waits for child N (forked): ")
+    assert "child N (forked): " in verdict
     assert told.format(advice=ADVICE) in verdict
 
 
@@ -208,3 +219,18 @@ def test_children_are_not_harmed(project: Project) -> None:
     assert states == {"program": "S", "blocked": "S", "stopped": "T", "pauses": "S", "usual": "S"}
     asked = {child["pid"] for child in json.loads(read_member(archive, "diagnosis.json"))["forked"]}
     assert asked == {children["usual"], children["reads"]}
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ("test_pool", "child N (forked): MainThread (test_a.py:9) waits for lock 'lock', which no `with`"),
+        ("test_pool_that_lost_its_work", "all of them wait for work, probably the one that had it has ended"),
+    ],
+)
+def test_pool_of_processes(project: Project, test: str, told: str) -> None:
+    project.write(test_a=OTHERS)
+
+    verdict = verdict_of(hang_of(project, f"test_a.py::{test}"))
+
+    assert verdict.startswith(f"waits for a result of a pool of 2 child processes: {told}")

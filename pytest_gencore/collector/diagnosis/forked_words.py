@@ -26,6 +26,7 @@ class ForkedWords(Words):
         super().__init__(graph, rootdir)
         self._parent = parent
         self.forked = parent.forked
+        self.idle = parent.idle
 
     def holder(self, edge: Edge) -> str:
         """Return who has a lock; also if it was taken by a thread that was not copied."""
@@ -74,5 +75,7 @@ def read_forked(answers: Mapping[int, bytes], rootdir: str, parent: Words) -> li
             graph = build_graph(facts)
             words = ForkedWords(graph, rootdir, parent)
             parent.forked[pid] = tell_waits(graph, words)
+            if facts.own.place is not None and "/multiprocessing/" in facts.own.place.file:
+                parent.idle.add(pid)
             found.insert(0, ForkedChild(pid, graph, words))
     return found

@@ -36,6 +36,8 @@ class Words:
         self._system = graph.system
         self.forked: dict[int, str] = {}
         """What children by fork wait for, as they say themselves, by process."""
+        self.idle: set[int] = set()
+        """Those that wait inside of multiprocessing itself."""
 
     # ---- places and names -------------------------------------------------------------
 
@@ -196,7 +198,21 @@ class Words:
 
     def told_by_child(self, edge: Edge) -> str:
         """Return what the child whose end is awaited waits for itself; empty if it has not said it."""
+        if edge.wait.kind == "pool":
+            return self._told_by_pool(edge.wait)
         return self.forked.get(self._find_child(edge.wait, edge)[0] or 0, "")
+
+    def _told_by_pool(self, wait: Wait) -> str:
+        pids = _pids_of(wait)
+        busy = [pid for pid in pids if pid in self.forked and pid not in self.idle]
+        if busy:
+            return f"child {busy[0]} (forked): {self.forked[busy[0]]}"
+        is_idle = bool(pids) and self.idle.issuperset(pids)
+        return "all of them wait for work, probably the one that had it has ended" if is_idle else ""
+
+    def _write_pool(self, wait: Wait, edge: Edge | None) -> str:
+        count = len(_pids_of(wait))
+        return f"a result of a pool of {count} child process{'es' if count != 1 else ''}"
 
     def _find_child(self, wait: Wait, edge: Edge | None) -> tuple[int | None, Child | None]:
         pid = wait.number("pid")
@@ -285,6 +301,11 @@ def project_place(task: Task | None) -> Place | None:
         return None
     own = [frame for frame in task.frames if not _IS_PROJECT.search(frame.file)]
     return (own or task.frames)[-1]
+
+
+def _pids_of(wait: Wait) -> list[int]:
+    pids = wait.details.get("pids")
+    return [pid for pid in pids if isinstance(pid, int)] if isinstance(pids, list) else []
 
 
 def _task_name(task: Task) -> str:
