@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.diagnosis.kernel_words import describe_child, describe_descriptor
+from pytest_gencore.collector.diagnosis.kernel_words import (
+    describe_child,
+    describe_descriptor,
+    describe_pool,
+    told_by_pool,
+)
 from pytest_gencore.texts import printable
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
+    from pytest_gencore.collector.diagnosis.system.children import Child
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
@@ -199,27 +205,19 @@ class Words:
     def told_by_child(self, edge: Edge) -> str:
         """Return what the child whose end is awaited waits for itself; empty if it has not said it."""
         if edge.wait.kind == "pool":
-            return self._told_by_pool(edge.wait)
+            return told_by_pool(edge.wait, self.forked, self.idle)
         return self.forked.get(self._find_child(edge.wait, edge)[0] or 0, "")
 
-    def _told_by_pool(self, wait: Wait) -> str:
-        pids = _pids_of(wait)
-        busy = [pid for pid in pids if pid in self.forked and pid not in self.idle]
-        if busy:
-            return f"child {busy[0]} (forked): {self.forked[busy[0]]}"
-        is_idle = bool(pids) and self.idle.issuperset(pids)
-        return "all of them wait for work, probably the one that had it has ended" if is_idle else ""
-
     def _write_pool(self, wait: Wait, edge: Edge | None) -> str:
-        count = len(_pids_of(wait))
-        return f"a result of a pool of {count} child process{'es' if count != 1 else ''}"
+        return describe_pool(wait)
 
     def _find_child(self, wait: Wait, edge: Edge | None) -> tuple[int | None, Child | None]:
         pid = wait.number("pid")
-        children = self._system.children if self._system is not None else []
+        system = self._system
+        children = system.children if system is not None else []
         child = next((child for child in children if child.pid == pid), None)
-        if child is None and edge is not None and self._system is not None:
-            child = self._system.child_of(self._tid(edge) or 0)
+        if child is None and edge is not None and system is not None:
+            child = system.child_of(self._tid(edge) or 0)
         return (pid if child is None else child.pid), child
 
     def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
@@ -301,11 +299,6 @@ def project_place(task: Task | None) -> Place | None:
         return None
     own = [frame for frame in task.frames if not _IS_PROJECT.search(frame.file)]
     return (own or task.frames)[-1]
-
-
-def _pids_of(wait: Wait) -> list[int]:
-    pids = wait.details.get("pids")
-    return [pid for pid in pids if isinstance(pid, int)] if isinstance(pids, list) else []
 
 
 def _task_name(task: Task) -> str:
