@@ -161,6 +161,7 @@ RECORD: Final = Layout(
     ("hold_ns", "q"),
     ("trace_function", "Q"),
     ("probe_function", "Q"),
+    ("forked_signal", "q"),
     ("ident_offset", "q"),
     ("cpu_ns", "q"),
     ("wall_ns", "q"),

@@ -19,7 +19,7 @@ from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_name
 from pytest_gencore.request.model import Capture, CaptureRequest
-from pytest_gencore.run.files import FULL, QUOTA
+from pytest_gencore.run.files import ANSWER, FULL, QUOTA
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
@@ -76,10 +76,13 @@ class CaptureEngine:
         """The extension, for handlers and deadlines."""
         command = _collector_command()
         self._directory = directory
-        slot = os.fsencode(directory / run_folder_name(run_id) / QUOTA.named())
+        folder = directory / run_folder_name(run_id)
+        self.answers = os.fsencode(folder / ANSWER.named())
+        """Where children by fork answer collectors: the path without their id."""
+        slot = os.fsencode(folder / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]
-        self._full = os.fsencode(directory / run_folder_name(run_id) / FULL.named())
+        self._full = os.fsencode(folder / FULL.named())
         self._messages = {
             "directory": str(directory),
             "executable": sys.executable,

@@ -24,14 +24,16 @@ class CrashHandlers:
     def __init__(self, engine: CaptureEngine, config: pytest.Config) -> None:
         """Prepare; no handler is changed yet."""
         self._native: Any = engine.native
+        self._answers = engine.answers
         self._config = config
         self._is_under = False
         self._trace_signals: list[int] = []
+        self._has_probe = False
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:
             CrashHandlers._owner = self
             self._adopt_trace()
-            probe.arm()
+            self._has_probe = probe.arm()
 
     def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, that of a ``PreparedCapture``.
@@ -43,6 +45,8 @@ class CrashHandlers:
                 self._change_under(installing=True)
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
+            if self._has_probe:
+                self._native.arm_forked(self._answers)
 
     def set_request(self, standby: object) -> None:
         """Capture the next crash with another standby, where the handlers still are."""
@@ -63,6 +67,7 @@ class CrashHandlers:
             return
         self.uninstall()
         self._native.forget_handlers()
+        self._native.release_forked()
         for number in self._trace_signals:
             faulthandler.unregister(number)
         CrashHandlers._owner = None

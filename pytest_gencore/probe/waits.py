@@ -10,6 +10,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import is_project, module_of
+from pytest_gencore.probe.pools import read_pool
 from pytest_gencore.probe.reading import field, function_name, is_a, short, type_name
 from pytest_gencore.probe.values import call_of
 
@@ -292,6 +293,7 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("subprocess", "wait"): _read_child,
     ("subprocess", "_wait"): _read_child,
     ("subprocess", "communicate"): _read_child,
+    ("multiprocessing.pool", "wait"): read_pool,
     ("multiprocessing.popen_fork", "wait"): _read_child,
     ("multiprocessing.popen_fork", "poll"): _read_child,
     ("importlib._bootstrap", "acquire"): _read_import,

@@ -120,6 +120,13 @@ COLLECTOR_SLOT: Final = RunFile(
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
 )
+ANSWER: Final = RunFile(
+    "answer-N",
+    _COLLECTOR,
+    _COLLECTOR,
+    _COLLECTOR,
+    "a FIFO in which process N, a child by fork of the captured process, tells what it waits for",
+)
 JUNIT: Final = RunFile(
     "junit", _COLLECTOR, _COLLECTOR, "", "which junit XML collectors have written in place of pytest; locked"
 )
@@ -143,6 +150,7 @@ FILES: Final = (
     REPORTED,
     COLLECTOR_SLOT,
     BUDGET,
+    ANSWER,
     JUNIT,
     CLOSED,
 )

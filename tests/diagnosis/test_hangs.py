@@ -76,7 +76,7 @@ VERDICTS = {
     "test_write_to_a_pipe": r"waits for fd \d+: write end of a pipe, full \(65536 bytes\), "
     r"read by this process \(fd \d+\)",
     "test_flock": r"waits for fd \d+: \S+/lock, locked \(FLOCK\) by process \d+ \((?:flock|sleep)\)",
-    "test_process_join": r"waits for child \d+: .*, sleeping in \w+, .* old",
+    "test_process_join": rf"waits for child \d+ \(forked\): MainThread \({FILE}\) is in sleep\(\)",
     "test_busy": rf"busy: \d+ % CPU at {FILE}",
     "test_module_import": r"waits for sleep\(1000\)",
 }

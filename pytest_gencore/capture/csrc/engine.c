@@ -181,7 +181,8 @@ describe_caller(struct gencore_capture *capture)
         .trace_function = (uint64_t)(uintptr_t)trace->function,
         .all_threads_signal = trace->all_threads_signal,
         .own_thread_signal = trace->own_thread_signal,
-        .probe_function = (uint64_t)(uintptr_t)__atomic_load_n(&engine.probe, __ATOMIC_ACQUIRE),
+        .probe_function = (uint64_t)(uintptr_t)gencore_probe(),
+        .forked_signal = gencore_forked_signal(),
         .ident_offset = engine.ident_offset,
         .phase = (uint32_t)test_phase,
         .attempt = (int32_t)(test_phase >> 32),
@@ -339,10 +340,21 @@ gencore_set_probe(void (*function)(int))
     __atomic_store_n(&engine.probe, function, __ATOMIC_RELEASE);
 }
 
+void (*gencore_probe(void))(int)
+{
+    return __atomic_load_n(&engine.probe, __ATOMIC_ACQUIRE);
+}
+
 uint64_t
 gencore_captured_stack(void)
 {
     return gencore_stack_pointer(&engine.capture.calling);
+}
+
+void
+gencore_set_captured(const struct gencore_thread *thread)
+{
+    engine.capture.calling = *thread;
 }
 
 /* Whether errno says more than the message of the stage: not where the refusal is ours. */

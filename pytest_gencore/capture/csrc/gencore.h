@@ -12,6 +12,7 @@
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
  *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
  *   deadlines.c  timers whose handler captures, also while native code holds the GIL
+ *   forked.c     children by fork tell what they wait for
  *   journal.c    notes that the snapshot carries to the collector
  *   memory.c     what compilers call for assignments and loops
  *   arch_*.c     registers and process creation of one architecture
@@ -171,9 +172,13 @@ void gencore_set_trace(const struct gencore_trace *trace);
 
 /* A function for GENCORE_COMMAND_PROBE, which later captures hand over; NULL: none. */
 void gencore_set_probe(void (*function)(int));
+void (*gencore_probe(void))(int);
 
 /* The stack pointer of the thread that captures; for its copies. */
 uint64_t gencore_captured_stack(void);
+
+/* Say which thread that is, in a copy that no capture has made. */
+void gencore_set_captured(const struct gencore_thread *thread);
 
 /*
  * What a handler captures with, whichever test runs: made before, and not changed as long as a
@@ -253,6 +258,21 @@ void gencore_release_deadlines(void);
 /* What the handler did so far. */
 int gencore_deadline_fired(unsigned int which, struct gencore_result *result);
 
+/* ---- forked.c --------------------------------------------------------------------- */
+
+/*
+ * Let children that are forked from now on answer collectors; `answers`: the path of the FIFO of an
+ * answer, without the child's id at its end. Again: take the signal back if somebody else has it
+ * now. 0 or -errno.
+ */
+int gencore_arm_forked(const char *answers);
+
+/* Give the signal back; children that were forked before keep their handler. */
+void gencore_release_forked(void);
+
+/* The signal that asks them, 0 if it is not ours. */
+int gencore_forked_signal(void);
+
 /* ---- journal.c -------------------------------------------------------------------- */
 
 /* Add to the notes that every later snapshot carries to its collector. Not signal safe. 0 or
@@ -328,6 +348,17 @@ struct gencore_snapshot {
 /* The snapshot's whole life; takes a struct gencore_snapshot. Ends when the command pipe is closed.
  */
 _Noreturn int gencore_snapshot_main(void *snapshot);
+
+/* What a copy of a process calls, to write to its standard error. */
+struct gencore_copy_call {
+    void (*function)(int);
+    int signal; /* its argument */
+    int output;
+};
+
+/* The copy's whole life; takes a struct gencore_copy_call. It ends with its parent, and dies of no
+ * more than two seconds of the processor. */
+int gencore_trace_main(void *call);
 
 /* Lower the calling process's priority, so that tests go first. Not before the threads go on again;
  * and not for a process that waits for it. */

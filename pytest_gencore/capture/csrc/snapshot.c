@@ -251,32 +251,25 @@ crash(const struct gencore_snapshot *snapshot)
     (void)safe_write_all(REPLY_FD, &crashed.status, sizeof(crashed.status));
 }
 
-/* What a copy of the snapshot calls, to write to its standard error. */
-struct trace {
-    void (*function)(int);
-    int signal;
-    int output;
-};
-
-static int
-trace_main(void *argument)
+int
+gencore_trace_main(void *argument)
 {
     static const struct rlimit time_limit = {TRACE_SECONDS, TRACE_SECONDS};
     static const struct rlimit no_core = {1, 1}; /* 0: a pipe gets one, core(5) */
-    const struct trace *trace = argument;
+    const struct gencore_copy_call *call = argument;
     long null;
 
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CPU, &time_limit, NULL);
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CORE, &no_core, NULL);
-    (void)raw3(SYS_dup3, trace->output, STDERR_FD, 0);
+    (void)raw3(SYS_dup3, call->output, STDERR_FD, 0);
     gencore_close_from(STDERR_FD + 1);
     /* Whoever prints may not write into the pipes of the snapshot. */
     null = raw4(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
     (void)raw3(SYS_dup3, null, COMMAND_FD, 0);
     (void)raw3(SYS_dup3, null, REPLY_FD, 0);
     (void)raw1(SYS_close, null);
-    trace->function(trace->signal);
+    call->function(call->signal);
     return 0;
 }
 
@@ -291,9 +284,9 @@ send_trace(const struct gencore_snapshot *snapshot, uint64_t function, int signa
     int64_t deadline = safe_now(CLOCK_MONOTONIC) + nanoseconds;
 
     if (raw2(SYS_pipe2, ends, O_CLOEXEC) == 0) {
-        struct trace trace = {(void (*)(int))(uintptr_t)function, signal, ends[1]};
+        struct gencore_copy_call call = {(void (*)(int))(uintptr_t)function, signal, ends[1]};
 
-        pid = gencore_clone(SIGCHLD, snapshot->crash_stack_top, trace_main, &trace, NULL);
+        pid = gencore_clone(SIGCHLD, snapshot->crash_stack_top, gencore_trace_main, &call, NULL);
         (void)raw1(SYS_close, ends[1]);
         while (pid > 0) {
             int64_t left = deadline - safe_now(CLOCK_MONOTONIC);

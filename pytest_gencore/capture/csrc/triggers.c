@@ -279,6 +279,30 @@ native_deadline_fired(PyObject *module, PyObject *which)
     return describe_deadline(which, gencore_deadline_fired);
 }
 
+/* ---- children by fork ------------------------------------------------------------- */
+
+PyDoc_STRVAR(arm_forked_doc,
+             "arm_forked(answers, /)\n--\n\n"
+             "Let children that are forked from now on tell collectors what they wait for; returns "
+             "whether\n"
+             "there is a signal for it. answers: the path of an answer, without the child's id at "
+             "its end.");
+
+static PyObject *
+native_arm_forked(PyObject *module, PyObject *answers)
+{
+    const char *path;
+    uint64_t size;
+
+    (void)module;
+    if (native_bytes(answers, &path, &size) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(gencore_arm_forked(path) == 0);
+}
+
+SIMPLE(release_forked, "Give the signal of arm_forked back.")
+
 PyMethodDef native_trigger_methods[] = {
     {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
     {"set_test", native_set_test, METH_O, set_test_doc},
@@ -297,5 +321,7 @@ PyMethodDef native_trigger_methods[] = {
     {"cancel_deadline", native_cancel_deadline, METH_O, cancel_deadline_doc},
     {"deadline_fired", native_deadline_fired, METH_O, deadline_fired_doc},
     {"release_deadlines", native_release_deadlines, METH_NOARGS, release_deadlines_doc},
+    {"arm_forked", native_arm_forked, METH_O, arm_forked_doc},
+    {"release_forked", native_release_forked, METH_NOARGS, release_forked_doc},
     {NULL, NULL, 0, NULL},
 };

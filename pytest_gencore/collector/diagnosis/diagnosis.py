@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import DiagnosisFacts
 from pytest_gencore.collector.diagnosis.facts import parse_facts
+from pytest_gencore.collector.diagnosis.forked import ask_forked
+from pytest_gencore.collector.diagnosis.forked_words import read_forked
 from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
 from pytest_gencore.collector.diagnosis.system.facts import read_system
@@ -14,6 +16,8 @@ from pytest_gencore.collector.diagnosis.verdict import find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_gencore.collector.diagnosis.facts import Facts
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
     from pytest_gencore.collector.source.handover import Handover
@@ -26,13 +30,21 @@ class Diagnosis:
     """What everything waits for, in the captured process."""
 
     def __init__(
-        self, facts: Facts, system: SystemFacts, rootdir: str, *, is_hang: bool, busy: float | None = None
+        self,
+        facts: Facts,
+        system: SystemFacts,
+        rootdir: str,
+        *,
+        is_hang: bool,
+        busy: float | None = None,
+        answers: Mapping[int, bytes] | None = None,
     ) -> None:
-        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``."""
+        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_forked``."""
         self._is_hang = is_hang
         self._was_looked_for = bool(facts.threads)
         self._graph = build_graph(facts, system)
         self._words = Words(self._graph, rootdir)
+        self._forked = read_forked(answers or {}, rootdir, self._words)
         self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
         self.names = {
             thread.native_id: thread.name
@@ -50,11 +62,11 @@ class Diagnosis:
         """Return the evidence for the log; of a failure only where there is a verdict."""
         if not (self._is_hang or self.verdict):
             return []
-        return make_lines(self._graph, self._words, LOG_LINES, is_short=True)
+        return make_lines(self._graph, self._words, LOG_LINES, self._forked, is_short=True)
 
     def full_lines(self) -> list[str]:
         """Return the evidence for ``stacks.txt``."""
-        return make_lines(self._graph, self._words, FULL_LINES)
+        return make_lines(self._graph, self._words, FULL_LINES, self._forked)
 
     def describe(self) -> DiagnosisFacts | None:
         """Return what the manifest tells; None if nothing was looked for."""
@@ -69,7 +81,8 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of ``diagnosis.json``."""
-        return to_json(self._graph, self._words, self.verdict, self.full_lines())
+        forked = [{"pid": child.pid, **to_json(child.graph, child.words, None, [])} for child in self._forked]
+        return {**to_json(self._graph, self._words, self.verdict, self.full_lines()), "forked": forked}
 
     def encode(self) -> bytes:
         """Return ``diagnosis.json``."""
@@ -83,10 +96,14 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
     """
     trigger = handover.context.request.trigger
     system = read_system(handover, snapshot)
+    answers: dict[int, bytes] = {}
     data = b""
     if handover.probe_function and trigger != "crash":
+        answers = ask_forked(handover, system.children)
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
     rootdir = handover.context.run.session.rootdir
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
-    return Diagnosis(parse_facts(data, tids), system, rootdir, is_hang=trigger == "timeout", busy=busy)
+    facts = parse_facts(data, tids)
+    is_hang = trigger == "timeout"
+    return Diagnosis(facts, system, rootdir, is_hang=is_hang, busy=busy, answers=answers)

@@ -147,7 +147,7 @@ def _add(graph: Graph, node: Node, wait: Wait | None) -> None:
         return
     holds = graph.facts.holds.get(wait.resource, []) if wait.resource is not None else []
     if wait.kind == "lock":
-        known = _one_each(holds) if wait.details.get("locked") is not False else []
+        known = one_each(holds) if wait.details.get("locked") is not False else []
         holders = tuple(Node("task" if hold.is_task else "thread", hold.holder) for hold in known)
         graph.edges[node] = Edge(node, wait, holders, holds=tuple(known))
         return
@@ -161,7 +161,7 @@ def _add(graph: Graph, node: Node, wait: Wait | None) -> None:
     graph.edges[node] = Edge(node, wait, tuple(dict.fromkeys(found)), needs, is_open)
 
 
-def _one_each(holds: list[Hold]) -> list[Hold]:
+def one_each(holds: list[Hold]) -> list[Hold]:
     """Return one hold for each holder: a lock's word for its owner, with the place of the ``with``."""
     owners = [hold for hold in holds if hold.place is None and not hold.is_task]
     placed = {(hold.holder, hold.is_task): hold for hold in holds if hold.place is not None}

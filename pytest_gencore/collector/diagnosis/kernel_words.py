@@ -1,4 +1,4 @@
-"""What the kernel knows of a wait, in words: a descriptor, a child."""
+"""What the kernel knows of a wait, in words: a descriptor, a child, a pool of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.texts import escape_unprintable, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from pytest_gencore.collector.diagnosis.facts import Wait
     from pytest_gencore.collector.diagnosis.system.children import Child
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
 
@@ -39,3 +43,27 @@ def describe_child(system: SystemFacts | None, child: Child) -> str:
         f"child {child.pid}: {command}, {child.state_text} in {child.channel or child.call}: its output "
         f"pipe (fd {pipe.descriptor}) is {probably}full and the test process does not read it"
     )
+
+
+def describe_pool(wait: Wait) -> str:
+    """Return whose result is awaited."""
+    count = len(_pids_of(wait))
+    return f"a result of a pool of {count} child process{'es' if count != 1 else ''}"
+
+
+def told_by_pool(wait: Wait, forked: Mapping[int, str], idle: AbstractSet[int]) -> str:
+    """Return what the first child of a pool waits for that does not wait for work; empty if none has told it.
+
+    ``forked``: what children have told; ``idle``: those of them that wait inside of multiprocessing.
+    """
+    pids = _pids_of(wait)
+    busy = next((pid for pid in pids if pid in forked and pid not in idle), None)
+    if busy is not None:
+        return f"child {busy} (forked): {forked[busy]}"
+    is_idle = bool(pids) and idle >= {*pids}
+    return "all of them wait for work, probably the one that had it has ended" if is_idle else ""
+
+
+def _pids_of(wait: Wait) -> list[int]:
+    pids = wait.details.get("pids")
+    return [pid for pid in pids if isinstance(pid, int)] if isinstance(pids, list) else []

@@ -10,9 +10,11 @@ from pytest_gencore.collector.diagnosis.words import project_place
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from pytest_gencore.collector.diagnosis.forked_words import ForkedChild
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph
+    from pytest_gencore.collector.diagnosis.system.children import Child
     from pytest_gencore.collector.diagnosis.verdict import Verdict
     from pytest_gencore.collector.diagnosis.words import Words
 
@@ -23,16 +25,19 @@ _CUT: Final = "  ... there is more, which could not be read in time"
 _TITLE: Final = "What everything waits for:"
 
 
-def make_lines(graph: Graph, words: Words, limit: int, *, is_short: bool = False) -> list[str]:
+def make_lines(
+    graph: Graph, words: Words, limit: int, forked: Sequence[ForkedChild] = (), *, is_short: bool = False
+) -> list[str]:
     """Return the evidence in at most ``limit`` lines; empty if nothing waits.
 
-    ``is_short``: without threads of libraries for which nobody waits.
+    ``forked``: children that have told what they wait for. ``is_short``: without threads of libraries for
+    which nobody waits.
     """
     children = graph.system.children if graph.system is not None else []
     lines = [
         *_thread_lines(graph, words, is_short=is_short),
         *_task_lines(graph, words),
-        *(f"  {child.describe()}" for child in children),
+        *(line for child in children for line in _child_lines(child, forked)),
         *([_CUT] if graph.facts.cuts else []),
     ]
     if not lines:
@@ -120,6 +125,14 @@ def _thread_lines(graph: Graph, words: Words, *, is_short: bool) -> Iterator[str
     for tail, names in groups.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"  {shown} {'waits' if len(names) == 1 else 'wait'} for {tail}"
+
+
+def _child_lines(child: Child, forked: Sequence[ForkedChild]) -> Iterator[str]:
+    yield f"  {child.describe()}"
+    for told in forked:
+        if told.pid == child.pid:
+            yield from (f"  {line}" for line in _thread_lines(told.graph, told.words, is_short=False))
+            yield from (f"  {line}" for line in _task_lines(told.graph, told.words))
 
 
 def _head(words: Words, node: Node) -> str:

@@ -46,6 +46,24 @@ def _find(graph: Graph, words: Words, *, is_hang: bool, busy: float | None) -> V
     return Verdict(own.kind, _with_doubt(graph, text))
 
 
+def tell_waits(graph: Graph, words: Words) -> str:
+    """Return what another process than the captured one waits for; empty if that is not known."""
+    circle, is_own = graph.circle()
+    start, thread = graph.start(), graph.facts.own
+    if start is None or thread is None:
+        return ""
+    place = words.place_of(start)
+    head = f"{words.name(start, with_kind=True)} ({place})" if place else words.name(start, with_kind=True)
+    if circle and is_own:
+        return _with_doubt(graph, _tell_circle(words, circle))
+    edges = graph.chain(start)[0]
+    if edges:
+        text = f"{head} {_tell_chain(words, edges, with_subject=False)}{_tell_end(graph, words, edges[-1])}"
+        return _with_doubt(graph, text)
+    doing = words.doing(thread.wait) if thread.wait is not None else ""
+    return f"{head} is in {doing}" if doing else f"{head} runs"
+
+
 def _find_own(graph: Graph, words: Words) -> Verdict | None:
     """Return what the test itself waits for."""
     start = graph.start()
@@ -104,6 +122,9 @@ def _tell_chain(words: Words, edges: list[Edge], *, with_subject: bool) -> str:
 
 def _tell_end(graph: Graph, words: Words, last: Edge) -> str:
     """Say what the holder at the end of a chain does, who himself waits for nothing that is known."""
+    told = words.told_by_child(last)
+    if told:
+        return f": {told}"
     holder: Node | None = next(iter(last.holders), None)
     thread = graph.thread(holder) if holder is not None else None
     if holder is None or thread is None or holder == last.waiter:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.diagnosis.kernel_words import describe_child, describe_descriptor
+from pytest_gencore.collector.diagnosis.kernel_words import (
+    describe_child,
+    describe_descriptor,
+    describe_pool,
+    told_by_pool,
+)
 from pytest_gencore.texts import printable
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
+    from pytest_gencore.collector.diagnosis.system.children import Child
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
@@ -34,6 +40,10 @@ class Words:
         self.facts: Facts = graph.facts
         self._rootdir = f"{rootdir.rstrip('/')}/" if rootdir else ""
         self._system = graph.system
+        self.forked: dict[int, str] = {}
+        """What children by fork wait for, as they say themselves, by process."""
+        self.idle: set[int] = set()
+        """Those that wait inside of multiprocessing itself."""
 
     # ---- places and names -------------------------------------------------------------
 
@@ -185,14 +195,30 @@ class Words:
         return f"sleep({printable(str(wait.details.get('seconds')))}){remains}"
 
     def _write_child(self, wait: Wait, edge: Edge | None) -> str:
-        pid = wait.number("pid")
-        children = self._system.children if self._system is not None else []
-        child = next((child for child in children if child.pid == pid), None)
-        if child is None and edge is not None and self._system is not None:
-            child = self._system.child_of(self._tid(edge) or 0)
+        pid, child = self._find_child(wait, edge)
+        if pid in self.forked:
+            return f"child {pid} (forked)"
         if child is None:
             return "the end of a child process" if pid is None else f"child {pid}"
         return describe_child(self._system, child)
+
+    def told_by_child(self, edge: Edge) -> str:
+        """Return what the child whose end is awaited waits for itself; empty if it has not said it."""
+        if edge.wait.kind == "pool":
+            return told_by_pool(edge.wait, self.forked, self.idle)
+        return self.forked.get(self._find_child(edge.wait, edge)[0] or 0, "")
+
+    def _write_pool(self, wait: Wait, edge: Edge | None) -> str:
+        return describe_pool(wait)
+
+    def _find_child(self, wait: Wait, edge: Edge | None) -> tuple[int | None, Child | None]:
+        pid = wait.number("pid")
+        system = self._system
+        children = system.children if system is not None else []
+        child = next((child for child in children if child.pid == pid), None)
+        if child is None and edge is not None and system is not None:
+            child = system.child_of(self._tid(edge) or 0)
+        return (pid if child is None else child.pid), child
 
     def _write_stream(self, wait: Wait, edge: Edge | None) -> str:
         return self._descriptor(wait.number("fd")) or f"{printable(wait.text('call'))}()"
@@ -251,11 +277,13 @@ class Words:
         if not edge.holders:
             return "" if edge.wait.details.get("locked") is False else _NOBODY
         return " and ".join(
-            self._held_by(edge, node, hold) for node, hold in zip(edge.holders, edge.holds, strict=False)
+            self.held_by(node, hold, edge.waiter)
+            for node, hold in zip(edge.holders, edge.holds, strict=False)
         )
 
-    def _held_by(self, edge: Edge, node: Node, hold: Hold) -> str:
-        if node == edge.waiter:
+    def held_by(self, node: Node, hold: Hold, waiter: Node | None = None) -> str:
+        """Return who has a resource: ``held by rival-thread (test_deadlock.py:23)``."""
+        if node == waiter:
             who = "itself"
         elif self.graph.thread(node) is None and self.graph.task(node) is None:
             who = f"a {node.kind} that does not exist"

@@ -76,6 +76,8 @@ class Child:
     """The letter in ``/proc/PID/stat``."""
     age: float
     """Seconds from its start to the capture."""
+    began: int
+    """Its start in ticks since boot."""
     channel: str
     """The function of the kernel in which it sleeps; empty if that is not known."""
     call: str = ""
@@ -194,7 +196,7 @@ def _make(
     if len(fields) < 20:
         return None
     command = os.fsdecode(texts["cmdline"].rstrip(b"\0").replace(b"\0", b" ")) or f"[{name}]"
-    began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    began = int(fields[19])
     channel = os.fsdecode(texts["wchan"]).strip("\0\n")
     match = _CALL.match(texts["syscall"])
     number = int(match[1]) if match else -1
@@ -203,7 +205,8 @@ def _make(
         pid=pid,
         command=command,
         state=fields[0],
-        age=max(0.0, _boot_seconds(handover) - began),
+        age=max(0.0, _boot_seconds(handover) - began / os.sysconf("SC_CLK_TCK")),
+        began=began,
         channel="" if channel == "0" else channel,
         call=kind.name if kind else "",
         call_arguments=tuple(int(text, 16) for text in match[2].split()) if match else (),
