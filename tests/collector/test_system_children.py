@@ -165,7 +165,8 @@ def test_process_that_has_ended(tmp_path: Path, test: str, workers: tuple[str, .
         (child,) = answer["children"]
         pipe = child["pipe"]
         assert call["child"] == child["pid"] == answer["waited_for"][str(call["tid"])]
-        assert (pipe["fd"], pipe["writes"], pipe["only_captured"]) == (1, True, True)
+        # Of a process that has ended, others may have seen the end, and closed theirs.
+        assert (pipe["fd"], pipe["writes"], pipe["only_captured"]) == (1, True, not workers)
         assert lines[1].startswith(f"child {child['pid']}: ")
         assert "fd 1 is full, read by this process (fd " in lines[1]
     else:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
-from pytest_gencore.collector.diagnosis.facts import parse_facts
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
 
 FACTS = (

@@ -6,13 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.collector.diagnosis.facts import Facts, parse_facts
 from pytest_gencore.collector.diagnosis.graph import build_graph
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.report import LOG_LINES, make_lines
 from pytest_gencore.collector.diagnosis.words import Words
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.diagnosis.facts import Facts
 
 PROGRAM = Path(__file__).parent / "programs" / "many_tasks.py"
 

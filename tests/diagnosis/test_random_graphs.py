@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from counts import count
 
-from pytest_gencore.collector.diagnosis.facts import Facts, parse_facts
 from pytest_gencore.collector.diagnosis.graph import Graph, Node, build_graph
+from pytest_gencore.collector.diagnosis.parse import parse_facts
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.diagnosis.facts import Facts
 
 PROGRAM = Path(__file__).parent / "programs" / "random_graph.py"
 SEED = int(os.environ.get("GENCORE_SEED", "1"))

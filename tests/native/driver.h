@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "deadlines.h"
 #include "gencore.h"
 #include "signal_safe.h"
 

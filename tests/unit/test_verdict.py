@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pytest_gencore.collector.diagnosis.facts import parse_facts
 from pytest_gencore.collector.diagnosis.graph import build_graph
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.report import make_lines, to_json
 from pytest_gencore.collector.diagnosis.verdict import Verdict, find_verdict
 from pytest_gencore.collector.diagnosis.words import Words

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "deadlines.h"
 #include "gencore.h"
 #include "signal_safe.h"
 

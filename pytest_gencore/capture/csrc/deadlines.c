@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "deadlines.h"
 #include "gencore.h"
 #include "signal_safe.h"
 

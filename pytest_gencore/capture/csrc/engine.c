@@ -357,35 +357,6 @@ gencore_set_captured(const struct gencore_thread *thread)
     engine.capture.calling = *thread;
 }
 
-/* Whether errno says more than the message of the stage: not where the refusal is ours. */
-static int
-is_error_of_kernel(int32_t stage)
-{
-    return stage != GENCORE_STAGE_BUSY && stage != GENCORE_STAGE_LIMIT
-           && stage != GENCORE_STAGE_FULL && stage != GENCORE_STAGE_DIED
-           && stage != GENCORE_STAGE_OWNER && stage != GENCORE_STAGE_MODE;
-}
-
-static void
-complain(const struct gencore_plan *plan, const struct gencore_result *result)
-{
-    char line[512];
-    struct safe_text text = safe_text_in(line, sizeof(line));
-
-    if (plan->stderr_fd < 0 || result->stage == GENCORE_STAGE_CLAIMED) {
-        return;
-    }
-    safe_put(&text, "gencore: no core archive: ");
-    safe_put(&text, plan->messages[result->stage]);
-    if (is_error_of_kernel(result->stage)) {
-        safe_put(&text, " (errno ");
-        safe_put_number(&text, (uint64_t)result->error, 1);
-        safe_put(&text, ")");
-    }
-    safe_put(&text, "\n");
-    (void)safe_write_all(plan->stderr_fd, line, (uint64_t)(text.at - line));
-}
-
 void
 gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset open_signals,
                            struct gencore_usage usage, siginfo_t *info, void *context,
@@ -399,6 +370,6 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
     request.info = info;
     request.context = context;
     if (gencore_capture(standby->plan, &request, result) < 0) {
-        complain(standby->plan, result);
+        gencore_complain(standby->plan, result);
     }
 }

@@ -10,8 +10,9 @@
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children
  *   threads.c    stop the other threads, save their registers, let them go on
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
+ *   complaints.c what a handler says that could not capture
  *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
- *   deadlines.c  timers whose handler captures, also while native code holds the GIL
+ *   deadlines.c  timers whose handler captures, also while native code holds the GIL; deadlines.h
  *   forked.c     children by fork tell what they wait for
  *   journal.c    notes that the snapshot carries to the collector
  *   memory.c     what compilers call for assignments and loops
@@ -194,6 +195,9 @@ void gencore_capture_in_handler(const struct gencore_standby *standby, gencore_s
                                 struct gencore_usage usage, siginfo_t *info, void *context,
                                 struct gencore_result *result);
 
+/* Write on the plan's standard error why there is no archive; nothing if the test has one. */
+void gencore_complain(const struct gencore_plan *plan, const struct gencore_result *result);
+
 /* ---- crashes.c -------------------------------------------------------------------- */
 
 /*
@@ -229,34 +233,6 @@ void gencore_restore_actions(void);
  * before, which must then never be freed; else 0.
  */
 int gencore_set_crash_standby(const struct gencore_standby *standby);
-
-/* ---- deadlines.c ------------------------------------------------------------------ */
-
-enum gencore_fired {
-    GENCORE_NOT_FIRED = 0,
-    GENCORE_FIRED,             /* the result tells what came of it */
-    GENCORE_FIRED_IN_DEBUGGER, /* a tracer is attached: no capture */
-};
-
-/*
- * Capture the calling thread's process in `nanoseconds` from now, in a handler on that thread.
- * `exits`: end the process afterwards, with status 1. 0 or -errno.
- */
-int gencore_set_deadline(unsigned int which, int64_t nanoseconds,
-                         const struct gencore_standby *standby, int exits);
-
-/* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired.
- */
-int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);
-
-/* Let no deadline pass any more, from whatever thread: the process is about to end. Signal safe. */
-void gencore_stop_deadlines(void);
-
-/* Cancel all, and give their signals back. */
-void gencore_release_deadlines(void);
-
-/* What the handler did so far. */
-int gencore_deadline_fired(unsigned int which, struct gencore_result *result);
 
 /* ---- forked.c --------------------------------------------------------------------- */
 

@@ -1,6 +1,8 @@
 /* triggers.c - handlers of crashes and deadlines, for Python. */
 #include "glue.h"
 
+#include "deadlines.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import DiagnosisFacts
-from pytest_gencore.collector.diagnosis.facts import parse_facts
 from pytest_gencore.collector.diagnosis.forked import ask_forked
 from pytest_gencore.collector.diagnosis.forked_words import read_forked
 from pytest_gencore.collector.diagnosis.graph import build_graph
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
 from pytest_gencore.collector.diagnosis.system.facts import read_system
 from pytest_gencore.collector.diagnosis.verdict import find_verdict

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.collector.diagnosis.facts import parse_facts
 from pytest_gencore.collector.diagnosis.graph import Node, build_graph, one_each
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.verdict import tell_waits
 from pytest_gencore.collector.diagnosis.words import Words
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.graph import Node, waits_in_order
-from pytest_gencore.collector.diagnosis.words import project_place
+from pytest_gencore.collector.diagnosis.task_words import project_place
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:

@@ -11,20 +11,19 @@ from pytest_gencore.collector.diagnosis.kernel_words import (
     describe_pool,
     told_by_pool,
 )
+from pytest_gencore.collector.diagnosis.task_words import project_place, task_name
 from pytest_gencore.texts import printable
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
-    from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Task, Wait
+    from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
     from pytest_gencore.collector.diagnosis.system.children import Child
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
-_DEFAULT_TASK: Final = re.compile(r"Task-\d+")
 _NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
-_IS_PROJECT: Final = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<")
 
 
 class Words:
@@ -72,7 +71,7 @@ class Words:
             return printable(name, _NAME_LENGTH)
         if task is None:
             return f"{node.kind} {node.id:#x}"
-        name = _task_name(task)
+        name = task_name(task)
         if with_kind:
             return (
                 f"{'greenlet' if task.framework == 'greenlet' else 'task'} '{printable(name, _NAME_LENGTH)}'"
@@ -291,22 +290,6 @@ class Words:
             who = self.name(node, with_kind=node.kind == "task")
         where = self.place(hold.place)
         return f"held by {who}" + (f" ({where})" if where else "")
-
-
-def project_place(task: Task | None) -> Place | None:
-    """Return the innermost frame of a task that is of the project; else the innermost."""
-    if task is None or not task.frames:
-        return None
-    own = [frame for frame in task.frames if not _IS_PROJECT.search(frame.file)]
-    return (own or task.frames)[-1]
-
-
-def _task_name(task: Task) -> str:
-    """Return the name that was given, else that of the coroutine: ``Task-1`` says nothing."""
-    if task.name and not _DEFAULT_TASK.fullmatch(task.name):
-        return task.name.rpartition("<locals>.")[2]
-    coroutine = (task.coroutine or "").rpartition("<locals>.")[2]
-    return coroutine or task.name or "(no name)"
 
 
 def _article(noun: str) -> str:
