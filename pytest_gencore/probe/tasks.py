@@ -132,7 +132,7 @@ class Tasks:
             id=number,
             name=_name_of(task),
             loop=id(loop),
-            is_current=_is_current(task, loop),
+            is_current=_is_current(task, loop) or _is_running(field(task, "_coro")),
             is_main=self._main_tasks.get(id(loop)) == number,
             coroutine=_coroutine_name(frames, task),
             frames=[place_of(frame) for frame in (*frames[:2], *frames[2:][-_FRAMES_TOLD:])],
@@ -210,6 +210,11 @@ def _coroutine_name(frames: list[FrameType], task: object) -> str | None:
         return str(place_of(frames[0])[2])
     name = getattr(field(task, "_coro"), "__qualname__", None)
     return name if type(name) is str else None
+
+
+def _is_running(coroutine: object) -> bool:
+    """Tell whether a thread is inside of it: also of a task that has started another loop."""
+    return type(coroutine) is types.CoroutineType and coroutine.cr_running
 
 
 def _is_current(task: object, loop: Any) -> bool:

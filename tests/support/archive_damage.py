@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import random
@@ -197,7 +198,7 @@ class Fuzzer:
             if self.random.random() < 0.2 and isinstance(holder, dict):
                 del holder[key]
             else:
-                holder[key] = self.random.choice(VALUES)
+                holder[key] = copy.deepcopy(self.random.choice(VALUES))  # one may be put into another
             if not manifest:
                 break
         text = json.dumps(manifest).encode()

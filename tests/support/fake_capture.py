@@ -33,6 +33,7 @@ class EngineLike(Protocol):
     """What takes captures."""
 
     native: Any
+    answers: bytes
 
     def check_available(self) -> None: ...
 
@@ -116,6 +117,7 @@ class FakeEngine:
         self.check_available()
         self.directory = directory
         self.state = directory / f".run-{run_id}"
+        self.answers = b""
         self.count = 0
 
     @staticmethod
