@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import mmap
 import re
@@ -55,8 +56,21 @@ def is_complete(archive: Path) -> bool:
             except zlib.error:  # these bytes are in the middle of a member
                 continue
             if member.eof:
-                return contents.endswith(TAR_END) and not member.unused_data
-    return False
+                break
+        else:
+            return False
+    if member.unused_data:
+        return False
+    return contents.endswith(TAR_END) or _ends_as_tar(archive)  # its end may be in two members
+
+
+def _ends_as_tar(archive: Path) -> bool:
+    """Read all of it; raises what gzip raises."""
+    tail = b""
+    with gzip.open(archive) as file:
+        while piece := file.read(1 << 20):
+            tail = (tail + piece)[-len(TAR_END) :]
+    return tail == TAR_END
 
 
 def threads_of(archive: Path) -> list[int]:
