@@ -94,27 +94,24 @@ static int
 choose_signal(struct deadline *deadline, unsigned int which)
 {
     unsigned long restart = which == GENCORE_DEADLINE_PYTEST_TIMEOUT ? 0 : SA_RESTART;
-    struct gencore_action current;
+    struct gencore_action previous;
     struct gencore_action action = {
         .handler = (void *)on_deadline,
         .flags = SA_SIGINFO | SA_ONSTACK | restart | gencore_restorer_flag,
         .restorer = gencore_restorer,
     };
 
-    if (deadline->signal
-        && raw4(SYS_rt_sigaction, deadline->signal, NULL, &current, sizeof(gencore_sigset)) == 0
-        && current.handler == (void *)on_deadline) {
+    int signal;
+
+    if (gencore_has_signal(deadline->signal, (void *)on_deadline)) {
         return 0;
     }
-    for (int signal = GENCORE_SIGNAL_COUNT; signal > GENCORE_SIGNAL_COUNT / 2 + 2; signal--) {
-        if (raw4(SYS_rt_sigaction, signal, NULL, &current, sizeof(gencore_sigset)) == 0
-            && current.handler == (void *)SIG_DFL
-            && raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
-            deadline->signal = signal;
-            return 0;
-        }
+    signal = gencore_take_signal(&action, &previous);
+    if (signal < 0) {
+        return signal;
     }
-    return -EAGAIN;
+    deadline->signal = signal;
+    return 0;
 }
 
 static long
@@ -213,19 +210,13 @@ gencore_stop_deadlines(void)
 void
 gencore_release_deadlines(void)
 {
-    struct gencore_action usual = {.handler = (void *)SIG_DFL}, current;
-
     for (unsigned int which = 0; which < GENCORE_DEADLINES; which++) {
         struct deadline *deadline = &deadlines.all[which];
         struct gencore_result unused;
 
         (void)gencore_cancel_deadline(which, &unused);
         delete_timer(deadline);
-        if (deadline->signal
-            && raw4(SYS_rt_sigaction, deadline->signal, NULL, &current, sizeof(gencore_sigset)) == 0
-            && current.handler == (void *)on_deadline) {
-            (void)raw4(SYS_rt_sigaction, deadline->signal, &usual, NULL, sizeof(gencore_sigset));
-        }
+        gencore_give_signal_back(deadline->signal, (void *)on_deadline);
         deadline->signal = 0;
     }
 }

@@ -94,20 +94,10 @@ on_ask(int signal, siginfo_t *info, void *context)
     __atomic_store_n(&forked.answering, 0, __ATOMIC_RELEASE);
 }
 
-static int
-is_ours(void)
-{
-    struct gencore_action current;
-
-    return forked.signal
-           && raw4(SYS_rt_sigaction, forked.signal, NULL, &current, sizeof(gencore_sigset)) == 0
-           && current.handler == (void *)on_ask;
-}
-
 int
 gencore_arm_forked(const char *answers)
 {
-    struct gencore_action current;
+    struct gencore_action previous;
     struct gencore_action action = {
         .handler = (void *)on_ask,
         .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | gencore_restorer_flag,
@@ -115,8 +105,9 @@ gencore_arm_forked(const char *answers)
         .mask = ~(gencore_sigset)0,
     };
     struct safe_text text;
+    int signal;
 
-    if (is_ours()) {
+    if (gencore_has_signal(forked.signal, (void *)on_ask)) {
         return 0;
     }
     if (safe_length(answers) >= sizeof(forked.answers)) {
@@ -125,31 +116,20 @@ gencore_arm_forked(const char *answers)
     text = safe_text_in(forked.answers, sizeof(forked.answers));
     safe_put(&text, answers);
     forked.owner = (int32_t)raw0(SYS_getpid);
-    for (int signal = GENCORE_SIGNAL_COUNT; signal > GENCORE_SIGNAL_COUNT / 2 + 2; signal--) {
-        if (raw4(SYS_rt_sigaction, signal, NULL, &current, sizeof(gencore_sigset)) == 0
-            && current.handler == (void *)SIG_DFL
-            && raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
-            forked.signal = signal;
-            return 0;
-        }
-    }
-    forked.signal = 0;
-    return -EAGAIN;
+    signal = gencore_take_signal(&action, &previous);
+    forked.signal = signal > 0 ? signal : 0;
+    return signal > 0 ? 0 : signal;
 }
 
 void
 gencore_release_forked(void)
 {
-    struct gencore_action usual = {.handler = (void *)SIG_DFL};
-
-    if (is_ours()) {
-        (void)raw4(SYS_rt_sigaction, forked.signal, &usual, NULL, sizeof(gencore_sigset));
-    }
+    gencore_give_signal_back(forked.signal, (void *)on_ask);
     forked.signal = 0;
 }
 
 int
 gencore_forked_signal(void)
 {
-    return is_ours() ? forked.signal : 0;
+    return gencore_has_signal(forked.signal, (void *)on_ask) ? forked.signal : 0;
 }

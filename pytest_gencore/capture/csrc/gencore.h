@@ -8,6 +8,7 @@
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file; runfiles.h
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children
+ *   signals.c    real-time signals that nobody uses
  *   threads.c    stop the other threads, save their registers, let them go on
  *   snapshot.c   life of the snapshot: serve memory, then crash or exit
  *   complaints.c what a handler says that could not capture
@@ -58,8 +59,7 @@ struct gencore_action {
     gencore_sigset mask;
 };
 
-/* What a thread has used since a deadline was set for it: nanoseconds of the processor, and of
- * time. */
+/* What a thread has used since a deadline was set for it, in nanoseconds. */
 struct gencore_usage {
     int64_t cpu_ns;
     int64_t wall_ns; /* 0: not known */
@@ -283,6 +283,18 @@ int gencore_launch(struct gencore_capture *capture);
  * copies of the three lowest. `left_out`: a descriptor of our own, or -1. The hand-over or -errno.
  */
 long gencore_describe_process(struct gencore_capture *capture, int left_out);
+
+/* ---- signals.c -------------------------------------------------------------------- */
+
+/* Handle a real-time signal that has the default action, *previous from now; -EAGAIN: none is left.
+ */
+int gencore_take_signal(const struct gencore_action *action, struct gencore_action *previous);
+
+/* Whether a signal (0: none) still has this handler. */
+int gencore_has_signal(int signal, const void *handler);
+
+/* Put the default action back, unless somebody else has put a handler there. */
+void gencore_give_signal_back(int signal, const void *handler);
 
 /* ---- threads.c -------------------------------------------------------------------- */
 

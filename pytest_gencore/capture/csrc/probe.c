@@ -22,9 +22,8 @@
 #include "signal_safe.h"
 
 #define STDERR_FD 2
-#define FRAME_GAP                                                                  \
-    16384 /* below the stack pointer: the red zone, and what the capture put there \
-           */
+/* Bytes below the stack pointer: the red zone, and what the capture put there. */
+#define FRAME_GAP 16384
 #define DEEP_RECURSION (1 << 20)
 #define DROP_REQUEST 1 /* _PY_GIL_DROP_REQUEST_BIT of 3.13 and later */
 #define EVAL_BREAKER 3 /* its word in PyThreadState of 3.13 and later */
@@ -107,7 +106,7 @@ find_drop_request(char *runtime, size_t size, const struct gil *gil)
     return NULL;
 }
 
-/* Whether CPython takes this thread for its main one; -1 with an exception set. */
+/* Whether CPython takes this thread for its main one. */
 static int
 is_main_thread(PyObject *signal_module)
 {
@@ -172,10 +171,6 @@ reset_gil(struct gil *gil, void *state)
     pthread_condattr_t attributes;
     int is_ours = gil->locked == 1 && gil->last_holder == state;
 
-    if (gil->locked == 1) {
-        gencore_mend_young_objects();
-    }
-
     say(is_ours            ? "{\"fact\": \"gil\", \"held_by\": \"own\"}\n"
         : gil->locked == 1 ? "{\"fact\": \"gil\", \"held_by\": \"other\"}\n"
                            : "{\"fact\": \"gil\", \"held_by\": null}\n");
@@ -214,6 +209,9 @@ run(void)
         *probe.main_thread = 0; /* a signal may have come: its handler is the test's code */
     }
     gencore_use_own_heap();
+    if (probe.gil->locked == 1) { /* somebody was in the middle of Python's work */
+        gencore_mend_young_objects();
+    }
     reset_gil(probe.gil, state);
     (void)PyGILState_Ensure();
     (void)PyGC_Disable();

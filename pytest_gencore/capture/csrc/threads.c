@@ -101,18 +101,12 @@ gencore_arm(struct gencore_threads *threads, struct gencore_action *previous)
         .mask = ~(gencore_sigset)0,
     };
 
-    threads->signal = 0;
-    for (int signal = GENCORE_SIGNAL_COUNT; signal > GENCORE_SIGNAL_COUNT / 2 + 2; signal--) {
-        if (raw4(SYS_rt_sigaction, signal, NULL, previous, sizeof(gencore_sigset)) == 0
-            && previous->handler == (void *)SIG_DFL) {
-            current = threads;
-            if (raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset)) == 0) {
-                threads->signal = signal;
-                return 0;
-            }
-        }
-    }
-    return -EAGAIN;
+    int signal;
+
+    current = threads;
+    signal = gencore_take_signal(&action, previous);
+    threads->signal = signal > 0 ? signal : 0;
+    return signal > 0 ? 0 : signal;
 }
 
 void
