@@ -17,7 +17,6 @@ from pytest_gencore.collector.diagnosis.system.records import known
 from pytest_gencore.collector.diagnosis.system.sockets import Address, read_tcp_inodes, read_unix_peers
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
-from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.folder import birth_of_run
 
 if TYPE_CHECKING:
@@ -117,10 +116,13 @@ def read_system(handover: Handover, snapshot: Snapshot) -> SystemFacts:
 
 
 def _guarded(read: Callable[[], T], otherwise: T) -> T:
-    """Return what was read: a capture does not fail because something of the system could not be."""
+    """Return what was read: a capture does not fail because something of the system could not be.
+
+    Raises ArchiveError if the snapshot is gone: that is the reason to tell, not what is missing then.
+    """
     try:
         return read()
-    except (ArchiveError, OSError, ValueError, LookupError, struct.error):
+    except (OSError, ValueError, LookupError, struct.error):
         return otherwise
 
 
