@@ -46,9 +46,9 @@ snapshot.end()
 
 
 _AS_NOBODY = """
-import ctypes
+import ctypes, os
 from subjects import give_up_privileges
-give_up_privileges()
+give_up_privileges(100_000 + os.getpid())  # a user of its own: others' processes could have its pipes, too
 ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: a process that gave up privileges is not
 """
 
