@@ -17,9 +17,10 @@ from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.debuggers import is_debugging
 from pytest_gencore.plugin.failures import MACHINERY, PASS_ON, name_type
 from pytest_gencore.plugin.raised import Raised, is_new
+from pytest_gencore.probe.facts import is_project_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import CodeType
 
     from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest
@@ -130,7 +131,7 @@ class Moment:
 
     def tell(self, capture: Capture, text: str) -> None:
         """Tell its collector how the failure reads; raises OSError."""
-        self._get_run().tell_failure(name_of(capture), text)
+        self._get_run().tell_failure(capture.name, text)
 
     def drop(self) -> None:
         """Drop the capture if no report has taken it: its exception was caught."""
@@ -139,7 +140,7 @@ class Moment:
             self._drop(raised.capture)
 
     def _drop(self, capture: Capture) -> None:
-        self._dropped = name_of(capture)
+        self._dropped = capture.name
         self._get_run().drop(self._dropped)
 
     def _begin(self, item: pytest.Item) -> None:
@@ -237,20 +238,11 @@ class Moment:
 
 def is_foreign(file: str) -> bool:
     """Return whether code is not the project's: installed, the standard library's, or without a file."""
-    installed = "/site-packages/" in file or "/dist-packages/" in file
-    return installed or file.startswith(_FOREIGN)
+    return not is_project_file(file) or file.startswith(_FOREIGN)
 
 
-def name_of(capture: Capture) -> str:
-    """Return the name by which the run knows a capture."""
-    return capture.archive.name.removesuffix(".tar.gz")
-
-
-def _find_library_folders() -> Iterator[str]:
-    yield os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120 - compared with co_filename
-    for name in ("stdlib", "platstdlib"):
-        yield os.path.join(sysconfig.get_path(name), "")  # noqa: PTH118
-
-
-_FOREIGN: Final = ("<", *MACHINERY, *_find_library_folders())
-"""How the names of files begin that are not the project's; code without a file has one in brackets."""
+_FOREIGN: Final = (
+    *MACHINERY,
+    *(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib")),  # noqa: PTH118
+)
+"""How the names of more files begin that are not the project's."""

@@ -8,7 +8,8 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import is_project, module_of
-from pytest_gencore.probe.reading import field, is_a, short, type_name
+from pytest_gencore.probe.queues import read_async_queue, read_memory_stream
+from pytest_gencore.probe.reading import field, fields_of, is_a, short, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +105,7 @@ def is_known_future(thing: object) -> bool:
 
 
 def _read_lock(frame: FrameType, me: Any, note: Note) -> Wait:
-    kind = "semaphore" if "_value" in field_names(me) else "lock"
+    kind = "semaphore" if "_value" in fields_of(me) else "lock"
     wait = {"kind": kind, "id": note(me), "type": type_name(me), "value": field(me, "_value")}
     if kind == "lock":
         wait["locked"] = bool(field(me, "_locked", True))
@@ -112,15 +113,6 @@ def _read_lock(frame: FrameType, me: Any, note: Note) -> Wait:
     if owner is not None:
         wait["owner_task"] = id(owner)
     return wait
-
-
-def field_names(thing: object) -> frozenset[str]:
-    """Return the names of what an instance holds in its dict."""
-    return (
-        frozenset(getattr(thing, "__dict__", ()))
-        if type(thing).__module__.startswith(("asyncio", "anyio"))
-        else frozenset()
-    )
 
 
 def _read_event(frame: FrameType, me: Any, note: Note) -> Wait:
@@ -131,19 +123,6 @@ def _read_event(frame: FrameType, me: Any, note: Note) -> Wait:
     elif kind == "barrier":
         wait.update(parties=field(me, "_parties"), count=field(me, "_count"))
     return wait
-
-
-def _read_queue(frame: FrameType, me: Any, note: Note) -> Wait:
-    items = field(me, "_queue")
-    return {
-        "kind": "queue",
-        "operation": frame.f_code.co_name,
-        "id": note(me),
-        "type": type_name(me),
-        "items": len(items) if type(items).__name__ in ("deque", "list") else None,
-        "maxsize": short(field(me, "_maxsize")),
-        "unfinished": field(me, "_unfinished_tasks"),
-    }
 
 
 def _read_sleep(frame: FrameType, me: Any, note: Note) -> Wait | None:
@@ -157,11 +136,7 @@ def _read_wait(frame: FrameType, me: Any, note: Note) -> Wait | None:
     if type(pending) not in (set, list, tuple, frozenset):
         return None
     tasks = _ids([thing for thing in pending if not is_done(thing)], note)
-    return {
-        "kind": "wait",
-        "tasks": tasks,
-        "timeout": frame.f_locals.get("timeout"),
-    }
+    return {"kind": "wait", "tasks": tasks, "timeout": frame.f_locals.get("timeout")}
 
 
 def _read_group(frame: FrameType, me: Any, note: Note) -> Wait | None:
@@ -205,22 +180,12 @@ def _read_call(frame: FrameType, me: Any, note: Note) -> Wait:
     return wait
 
 
-def _read_memory_stream(frame: FrameType, me: Any, note: Note) -> Wait:
-    return {
-        "kind": "queue",
-        "operation": frame.f_code.co_name,
-        "id": note(me),
-        "type": type_name(me),
-        "items": None,
-    }
-
-
 _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] = {
     ("asyncio.locks", "acquire"): _read_lock,
     ("asyncio.locks", "wait"): _read_event,
-    ("asyncio.queues", "get"): _read_queue,
-    ("asyncio.queues", "put"): _read_queue,
-    ("asyncio.queues", "join"): _read_queue,
+    ("asyncio.queues", "get"): read_async_queue,
+    ("asyncio.queues", "put"): read_async_queue,
+    ("asyncio.queues", "join"): read_async_queue,
     ("asyncio.tasks", "sleep"): _read_sleep,
     ("asyncio.tasks", "_wait"): _read_wait,
     ("asyncio.taskgroups", "__aexit__"): _read_group,
@@ -242,6 +207,6 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("anyio._backends._asyncio", "acquire"): _read_lock,
     ("anyio._core._synchronization", "acquire"): _read_lock,
     ("anyio._backends._asyncio", "__aexit__"): _read_group,
-    ("anyio.streams.memory", "receive"): _read_memory_stream,
-    ("anyio.streams.memory", "send"): _read_memory_stream,
+    ("anyio.streams.memory", "receive"): read_memory_stream,
+    ("anyio.streams.memory", "send"): read_memory_stream,
 }

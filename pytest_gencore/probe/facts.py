@@ -5,16 +5,18 @@ fact      other keys
 ========= ==============================================================================================
 gil       held_by: ``own`` (the thread that captured), ``other``, null (nobody); written by csrc/probe.c
 thread    id (``threading.get_ident``), native_id, name, is_own, place, project (places, or null), wait
-loop      id, type, thread (that runs it, or null), tasks (how many), ready, scheduled (callbacks), fds
-task      id, name, loop, is_current, place, coroutine, frames (places, outermost first), cancels, wait
+loop      id, type, thread (that runs it, or null), main (a task's id, or null), tasks (how many), ready and
+          scheduled (how many callbacks), due (names of some), fds
+task      id, name, loop, is_current, is_main, coroutine, frames (places, outermost first), wait; framework
+          and more where it is none of asyncio's
 same      of (a task's id), count: so many more tasks stand where that one does
 hold      resource, thread or task, place: where its ``with`` statement is, or null
 owner     resource, thread or task, count: the resource itself knows who has it
-completes resource (a future), thread or task: who is about to set its result, or tasks: any of them
+completes resource (a future), and who is about to set its result: thread, task, future, or threads (any)
 name      id, name, kind (``global``, ``attribute``, ``local``), of (module, class, function)
 problem   step (its number; ``wait``: of one thread), error: what went wrong there
 cut       what, count: how many were left out
-end       everything was said; written by csrc/probe.c
+end       everything was said; failed: an exception ended it; both written by csrc/probe.c
 ========= ==============================================================================================
 
 A place is ``[file, line, function]``. A wait has ``kind`` and, by kind: id and type of a resource; threads,
@@ -75,10 +77,13 @@ def place_of(frame: FrameType) -> list[Any]:
 
 def is_project(frame: FrameType) -> bool:
     """Whether a frame is neither of the standard library nor installed nor ours."""
-    file = frame.f_code.co_filename
-    if file.startswith(_STANDARD):
-        return False
-    return not (file.startswith((_OWN, "<")) or "/site-packages/" in file or "/dist-packages/" in file)
+    return is_project_file(frame.f_code.co_filename)
+
+
+def is_project_file(file: str) -> bool:
+    """Whether code is neither of the standard library nor installed nor ours, and has a file."""
+    is_installed = "/site-packages/" in file or "/dist-packages/" in file
+    return not (is_installed or file.startswith((_STANDARD, _OWN, "<")))
 
 
 def module_of(frame: FrameType) -> str:

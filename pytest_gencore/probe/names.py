@@ -7,7 +7,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import check_time, is_project, say
-from pytest_gencore.probe.reading import fields_of, type_name
+from pytest_gencore.probe.reading import fields_of, module_name, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,14 +97,14 @@ def _look_behind(wanted: dict[int, Any], found: dict[int, tuple[int, str, str, s
                 _look_in(owner, wanted, found, 0, "global", str(owner["__name__"]))
             else:
                 dicts.append(owner)
-        elif type.__dict__["__module__"].__get__(type(owner)) != "builtins":
+        elif module_name(owner) != "builtins":
             _look_at_instance(owner, fields_of(owner) or _slots_of(owner), wanted, found)
     dicts = [names for names in dicts if any(id(value) in wanted for value in list(names.values()))]
     if dicts:
         check_time()
         by_id = {id(names): names for names in dicts}
         for owner in gc.get_referrers(*dicts)[:_REFERRERS_LIMIT]:
-            if type.__dict__["__module__"].__get__(type(owner)) != "builtins":
+            if module_name(owner) != "builtins":
                 names = by_id.get(id(fields_of(owner)))
                 if names is not None:
                     _look_at_instance(owner, names, wanted, found)
@@ -113,13 +113,12 @@ def _look_behind(wanted: dict[int, Any], found: dict[int, tuple[int, str, str, s
 def _look_at_instance(
     owner: object, names: dict[str, Any], wanted: dict[int, Any], found: dict[int, tuple[int, str, str, str]]
 ) -> None:
-    module = type.__dict__["__module__"].__get__(type(owner))
-    is_library = type(module) is str and module.partition(".")[0] in _LIBRARY
-    if is_library:
+    module = module_name(owner)
+    if module.partition(".")[0] in _LIBRARY:
         return  # such a name says nothing
     for name, value in list(names.items()):
         if id(value) in wanted and type(name) is str:
-            _keep(found, id(value), 1, "attribute", f"{type_name(owner)}.{name}", str(module))
+            _keep(found, id(value), 1, "attribute", f"{type_name(owner)}.{name}", module)
 
 
 def _slots_of(thing: object) -> dict[str, Any]:

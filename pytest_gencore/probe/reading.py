@@ -54,6 +54,17 @@ def type_name(thing: object) -> str:
     return type.__dict__["__qualname__"].__get__(type(thing))  # type: ignore[no-any-return]
 
 
+def module_name(thing: object) -> str:
+    """Return the name of the module of an object's type; empty if that is no text."""
+    name = type.__dict__["__module__"].__get__(type(thing))
+    return name if type(name) is str else ""
+
+
+def length_of(thing: object) -> int | None:
+    """Return how much a deque or list holds; None for anything else."""
+    return len(thing) if type(thing).__name__ in ("deque", "list") else None  # type: ignore[arg-type]
+
+
 def function_name(function: object) -> str:
     """Return the qualified name of a function or method; empty if it has none."""
     if is_a(function, types.MethodType):

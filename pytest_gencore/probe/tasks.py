@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gencore.probe.awaits import await_of, is_done, is_known_future, source_of, task_types
 from pytest_gencore.probe.chains import chain_of
 from pytest_gencore.probe.facts import check_time, place_of, say
-from pytest_gencore.probe.reading import field, function_name, is_a, type_name
+from pytest_gencore.probe.reading import field, function_name, is_a, length_of, type_name
 from pytest_gencore.probe.values import held_by
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ class Tasks:
             thread=thread if type(thread) is int else None,
             main=self._main_tasks.get(number),
             tasks=sum(field(task, "_loop") is loop for task in self.tasks.values()),
-            ready=_length(ready),
+            ready=length_of(ready),
             due=due,
-            scheduled=_length(scheduled),
+            scheduled=length_of(scheduled),
             fds=sorted(watched)[:100] if type(watched) is dict else [],
         )
 
@@ -138,17 +138,13 @@ class Tasks:
             frames=[place_of(frame) for frame in (*frames[:2], *frames[2:][-_FRAMES_TOLD:])],
             wait=wait,
         )
-        self._tell_sources(wait)
+        if wait is not None and "owner_task" in wait:  # anyio's locks know who has them
+            say("hold", resource=wait["id"], task=wait["owner_task"], place=None)
 
     def _tell_holds(self, number: int, frames: list[FrameType]) -> None:
         for frame in frames:
             for held in held_by(frame):
                 self._threads.tell_hold(held.manager, frame, held.line, set(), task=number)
-
-    def _tell_sources(self, wait: dict[str, Any] | None) -> None:
-        """Say which task sets the result of another thread's future."""
-        if wait is not None and wait["kind"] == "lock" and "owner_task" in wait:
-            say("hold", resource=wait["id"], task=wait["owner_task"], place=None)
 
     def tell_futures(self) -> None:
         """Say which task or future each noted future takes its result from."""
@@ -222,10 +218,6 @@ def _is_current(task: object, loop: Any) -> bool:
         return sys.modules["asyncio"].current_task(loop) is task
     except Exception:  # of a loop that is none of asyncio's
         return False
-
-
-def _length(thing: object) -> int | None:
-    return len(thing) if type(thing).__name__ in ("deque", "list") else None  # type: ignore[arg-type]
 
 
 def _callback_name(handle: object) -> str:

@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import check_time, is_project, place_of, say
-from pytest_gencore.probe.reading import field, fields_of, is_a, type_name
+from pytest_gencore.probe.reading import field, fields_of, is_a, module_name, type_name
 from pytest_gencore.probe.values import held_by
 from pytest_gencore.probe.waits import inner_lock, lock_facts, wait_of
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _THREADS_LIMIT = 1000
 _HOLDS_LIMIT = 1000
 _STACK_LIMIT = 2000
-_OWN_FILES = (place_of(sys._getframe())[0],)
 
 
 class Threads:
@@ -158,9 +157,5 @@ def _waiting_conditions(stack: list[FrameType]) -> set[int]:
 
 
 def _is_async_lock(thing: object) -> bool:
-    module = type(thing).__module__
-    return (
-        type(module) is str
-        and module.partition(".")[0] in ("asyncio", "anyio", "trio")
-        and "_waiters" in fields_of(thing)
-    )
+    library = module_name(thing).partition(".")[0]
+    return library in ("asyncio", "anyio", "trio") and "_waiters" in fields_of(thing)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import is_project, module_of
 from pytest_gencore.probe.pools import read_pool
+from pytest_gencore.probe.queues import read_queue
 from pytest_gencore.probe.reading import field, function_name, is_a, short, type_name
 from pytest_gencore.probe.values import call_of
 
@@ -193,19 +194,6 @@ def _self_of(frame: FrameType) -> Any:
     return frame.f_locals.get("self") if code.co_argcount and code.co_varnames[0] == "self" else None
 
 
-def _read_queue(frame: FrameType, me: Any, note: Note) -> Wait:
-    items = field(me, "queue")
-    return {
-        "kind": "queue",
-        "operation": frame.f_code.co_name,
-        "id": note(me),
-        "type": type_name(me),
-        "items": len(items) if type(items).__name__ in ("deque", "list") else None,
-        "maxsize": short(field(me, "maxsize")),
-        "unfinished": field(me, "unfinished_tasks"),
-    }
-
-
 def _read_join(frame: FrameType, me: Any, note: Note) -> Wait | None:
     if not is_a(me, threading.Thread):
         return None
@@ -278,9 +266,9 @@ def _read_loop(frame: FrameType, me: Any, note: Note) -> Wait:
 
 
 _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] = {
-    ("queue", "get"): _read_queue,
-    ("queue", "put"): _read_queue,
-    ("queue", "join"): _read_queue,
+    ("queue", "get"): read_queue,
+    ("queue", "put"): read_queue,
+    ("queue", "join"): read_queue,
     ("threading", "join"): _read_join,
     ("threading", "_wait_for_tstate_lock"): _read_join,
     ("threading", "wait"): _read_event,
