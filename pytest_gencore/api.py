@@ -140,7 +140,7 @@ def _requests_to(directory: Path) -> _Requests:
 def _wait_for_result(requests: _Requests, capture: Capture, future: Future[Path]) -> None:
     try:
         try:
-            outcome = requests.wait_for(capture.archive.name.removesuffix(".tar.gz"))
+            outcome = requests.wait_for(capture.name)
         finally:
             requests.end()
     except Exception as error:  # noqa: BLE001 - whoever waits for the future must learn of it

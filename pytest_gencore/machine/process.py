@@ -39,6 +39,10 @@ def state_of(pid: int) -> str:
     return ""
 
 
-def _read_stat(pid: int) -> list[bytes]:
+def split_stat(stat: bytes) -> list[bytes]:
     """Return the fields of proc(5)'s ``stat`` behind the name, which may have blanks and brackets."""
-    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return stat.rpartition(b")")[2].split()
+
+
+def _read_stat(pid: int) -> list[bytes]:
+    return split_stat(Path(f"/proc/{pid}/stat").read_bytes())

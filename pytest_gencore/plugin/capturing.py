@@ -151,13 +151,12 @@ class Capturing:
 
         capture = engine.read_result(fired.request, fired.result)
         run = Run(self.capturer.settings.dir, self.capturer.get_run_id())
-        name = capture.archive.name.removesuffix(".tar.gz")
         if report.failed or fired.is_gencore:
             item.stash[TRIED_KEY] = True
-            run.acknowledge(name)
+            run.acknowledge(capture.name)
             self._attach(item, report, capture)
         else:
-            run.drop(name)  # it ended in the last moment, after all
+            run.drop(capture.name)  # it ended in the last moment, after all
 
     def _attach(self, item: pytest.Item, report: pytest.TestReport, capture: Capture) -> None:
         attachment = attach.Attachment(

@@ -66,3 +66,8 @@ class Capture:
     """The captured process."""
     trigger: Trigger
     method: Method
+
+    @property
+    def name(self) -> str:
+        """The archive's without ``.tar.gz``: by it the run knows the capture."""
+        return self.archive.name.removesuffix(".tar.gz")

@@ -125,8 +125,6 @@ class Facts:
     completes: dict[int, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
     """By future: (``thread``, ``task``, ``future`` or ``threads``, ids)."""
     names: dict[int, Name] = field(default_factory=dict)
-    alike: dict[int, int] = field(default_factory=dict)
-    """By task: how many more are like it."""
     gil: str | None = None
     """Who held it: ``own``, ``other``; None for nobody."""
     is_whole: bool = False

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
 
 _CHAIN_LIMIT: Final = 100
-_MAY_RUN: Final = frozenset(("call",))
-"""Waits that are none if the thread runs the code that was called."""
+_ENDS_LIMIT: Final = 10_000
 _ANY: Final = frozenset(("futures", "wait"))
 """Waits that may end with the first of those they wait for: nobody knows which of them is meant."""
 
@@ -109,11 +108,10 @@ def build_graph(facts: Facts, system: SystemFacts | None = None) -> Graph:
     """Return the graph of what the probe has read, and of what is known of system calls."""
     graph = Graph(facts, system)
     for thread in facts.threads.values():
-        wait = thread.wait
-        if wait is None or wait.kind in _MAY_RUN:
+        if thread.wait is None or thread.wait.kind == "call":
             _add_native(graph, thread, system)
         else:
-            _add(graph, Node("thread", thread.id), wait)
+            _add(graph, Node("thread", thread.id), thread.wait)
     for task in facts.tasks.values():
         node = Node("task", task.id)
         _add(graph, node, task.wait)
@@ -128,17 +126,16 @@ def _add_native(graph: Graph, thread: Thread, system: SystemFacts | None) -> Non
     tid = thread.native_id
     if system is None or tid is None or tid not in system.calls:
         return
-    wait = thread.wait or Wait("call")
+    node, wait = Node("thread", thread.id), thread.wait or Wait("call")
     owner = system.owner_for(tid)
     if owner is None:
-        graph.edges[Node("thread", thread.id)] = Edge(Node("thread", thread.id), wait)
+        graph.edges[node] = Edge(node, wait)
         return
     holder, is_sure = owner
     wait = replace(wait, kind="native_lock", details={**wait.details, "is_sure": is_sure})
     holders = tuple(
         Node("thread", other.id) for other in graph.facts.threads.values() if other.native_id == holder
     )
-    node = Node("thread", thread.id)
     graph.edges[node] = Edge(node, wait, holders, is_open=not is_sure)
 
 
@@ -179,9 +176,8 @@ def _find_ends(facts: Facts, ids: tuple[int, ...]) -> tuple[list[Node], Literal[
     needs: Literal["all", "any"] = "all"
     work = list(ids)
     seen: set[int] = set()
-    while work and len(seen) < 10_000:
-        number = work.pop(0)
-        if number in seen:
+    for number in work:  # which grows
+        if number in seen or len(seen) == _ENDS_LIMIT:
             continue
         seen.add(number)
         if number in facts.threads:

@@ -32,9 +32,6 @@ def parse_facts(data: bytes, tids: Mapping[int, int] | None = None) -> Facts:
     for number, tid in (tids or {}).items():
         if number in facts.threads:
             facts.threads[number] = replace(facts.threads[number], native_id=tid)
-    for number, count in facts.alike.items():
-        if number in facts.tasks:
-            facts.tasks[number] = replace(facts.tasks[number], alike=count)
     return facts
 
 
@@ -104,7 +101,9 @@ def _take_name(facts: Facts, fact: dict[str, Any]) -> None:
 
 
 def _take_same(facts: Facts, fact: dict[str, Any]) -> None:
-    facts.alike[_number(fact["of"])] = _number(fact["count"])
+    number, count = _number(fact["of"]), _number(fact["count"])
+    if number in facts.tasks:  # it comes after the task
+        facts.tasks[number] = replace(facts.tasks[number], alike=count)
 
 
 def _take_gil(facts: Facts, fact: dict[str, Any]) -> None:
@@ -112,7 +111,7 @@ def _take_gil(facts: Facts, fact: dict[str, Any]) -> None:
 
 
 def _take_end(facts: Facts, fact: dict[str, Any]) -> None:
-    facts.is_whole = "fact" in fact
+    facts.is_whole = True
 
 
 def _take_cut(facts: Facts, fact: dict[str, Any]) -> None:
@@ -120,7 +119,7 @@ def _take_cut(facts: Facts, fact: dict[str, Any]) -> None:
 
 
 def _take_problem(facts: Facts, fact: dict[str, Any]) -> None:
-    facts.problems += "fact" in fact
+    facts.problems += 1
 
 
 _TAKERS: Final[dict[str, Callable[[Facts, dict[str, Any]], None]]] = {

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.collector.source.installed import is_foreign
+
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Place, Task
 
 _DEFAULT_TASK: Final = re.compile(r"Task-\d+")
-_IS_PROJECT: Final = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<")
 
 
 def project_place(task: Task | None) -> Place | None:
     """Return the innermost frame of a task that is of the project; else the innermost."""
     if task is None or not task.frames:
         return None
-    own = [frame for frame in task.frames if not _IS_PROJECT.search(frame.file)]
+    own = [frame for frame in task.frames if not (is_foreign(frame.file) or frame.file.startswith("<"))]
     return (own or task.frames)[-1]
 
 

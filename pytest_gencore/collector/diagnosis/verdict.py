@@ -56,10 +56,9 @@ def tell_waits(graph: Graph, words: Words) -> str:
     head = f"{words.name(start, with_kind=True)} ({place})" if place else words.name(start, with_kind=True)
     if circle and is_own:
         return _with_doubt(graph, _tell_circle(words, circle))
-    edges = graph.chain(start)[0]
-    if edges:
-        text = f"{head} {_tell_chain(words, edges, with_subject=False)}{_tell_end(graph, words, edges[-1])}"
-        return _with_doubt(graph, text)
+    waits = _tell_from(graph, words, start, with_subject=False)
+    if waits:
+        return _with_doubt(graph, f"{head} {waits}")
     doing = words.doing(thread.wait) if thread.wait is not None else ""
     return f"{head} is in {doing}" if doing else f"{head} runs"
 
@@ -67,13 +66,22 @@ def tell_waits(graph: Graph, words: Words) -> str:
 def _find_own(graph: Graph, words: Words) -> Verdict | None:
     """Return what the test itself waits for."""
     start = graph.start()
-    edges, closing = graph.chain(start) if start is not None else ([], None)
-    if start is None or not edges:
+    if start is None:
         return None
+    is_task = start.kind == "task"
+    waits = _tell_from(graph, words, start, with_subject=is_task)
+    if not waits:
+        return None
+    return Verdict("asyncio", f"asyncio: {waits}") if is_task else Verdict("waits", waits)
+
+
+def _tell_from(graph: Graph, words: Words, start: Node, *, with_subject: bool) -> str:
+    """Return the chain of waits from a node, and what is known of its end; empty if it waits for nothing."""
+    edges, closing = graph.chain(start)
+    if not edges:
+        return ""
     end = "" if closing is not None else _tell_end(graph, words, edges[-1])
-    if start.kind == "task":
-        return Verdict("asyncio", f"asyncio: {_tell_chain(words, edges, with_subject=True)}{end}")
-    return Verdict("waits", f"{_tell_chain(words, edges, with_subject=False)}{end}")
+    return _tell_chain(words, edges, with_subject=with_subject) + end
 
 
 def _find_busy(graph: Graph, words: Words, busy: float | None) -> Verdict | None:

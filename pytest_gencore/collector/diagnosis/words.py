@@ -29,11 +29,7 @@ _NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
 class Words:
     """Says what the nodes and edges of one graph are."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        rootdir: str,
-    ) -> None:
+    def __init__(self, graph: Graph, rootdir: str) -> None:
         """``rootdir``: pytest's; files below it are named relative to it."""
         self.graph = graph
         self.facts: Facts = graph.facts
@@ -71,12 +67,9 @@ class Words:
             return printable(name, _NAME_LENGTH)
         if task is None:
             return f"{node.kind} {node.id:#x}"
-        name = task_name(task)
-        if with_kind:
-            return (
-                f"{'greenlet' if task.framework == 'greenlet' else 'task'} '{printable(name, _NAME_LENGTH)}'"
-            )
-        return printable(name, _NAME_LENGTH)
+        name = printable(task_name(task), _NAME_LENGTH)
+        kind = "greenlet" if task.framework == "greenlet" else "task"
+        return f"{kind} '{name}'" if with_kind else name
 
     def resource(self, number: int | None) -> str:
         """Return the name of a resource in quotes; empty if it has none that is known."""
@@ -117,9 +110,8 @@ class Words:
         return self._named("semaphore", wait) + ("" if value is None else f" ({value} left)")
 
     def _write_event(self, wait: Wait, edge: Edge | None) -> str:
-        state = (
-            "" if wait.details.get("is_set") is None else ", set" if wait.details["is_set"] else ", not set"
-        )
+        is_set = wait.details.get("is_set")
+        state = "" if is_set is None else ", set" if is_set else ", not set"
         return self._named("event", wait) + state
 
     def _write_condition(self, wait: Wait, edge: Edge | None) -> str:
@@ -248,9 +240,6 @@ class Words:
     def _tid(self, edge: Edge) -> int | None:
         thread = self.graph.thread(edge.waiter)
         return None if thread is None else thread.native_id
-
-    def _write_unknown(self, wait: Wait, edge: Edge | None) -> str:
-        return "something that could not be read"
 
     def _descriptor(self, number: int | None) -> str:
         return "" if number is None else describe_descriptor(self._system, number)

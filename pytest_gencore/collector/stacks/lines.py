@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.collector.source.installed import is_foreign
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _MACHINERY = re.compile(
     r"|/bin/(?P<program>pytest|py\.test)$|(?:^<frozen |/)(?P<start>runpy)(?:>|\.py$)"
 )
 _THREAD_START = ("_bootstrap", "_bootstrap_inner", "run")
-_FOREIGN = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3\.\d+[t/]|^<frozen ")
 
 
 def machinery_of(frame: Frame) -> str:
@@ -45,7 +45,7 @@ def machinery_of(frame: Frame) -> str:
 
 def is_project(frame: Frame, rootdir: str) -> bool:
     """Whether a frame is of the project or its tests: below ``rootdir``, or at least not installed."""
-    if frame.native or machinery_of(frame) or _FOREIGN.search(frame.file):
+    if frame.native or machinery_of(frame) or is_foreign(frame.file):
         return False
     return not rootdir or not frame.file.startswith("/") or _is_below(frame.file, rootdir)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.collector.source.installed import is_installed, is_standard
 from pytest_gencore.sandbox.sources import SOURCE_LIMIT, decode_source, read_regular_file
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 _PYTHON: Final = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
 _COMPILED: Final = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".rs", ".f90")
 _SUFFIXES: Final = frozenset((*_PYTHON, *_COMPILED))
-_INSTALLED = re.compile(r"/(?:site|dist)-packages/")
-_STANDARD = re.compile(r"/lib(?:64)?/python3\.\d+t?/")
 _TRACEBACK_FILE = re.compile(r'^(?:  File "(.+?)", line \d+|(\S[^\n:]*):\d+: )', re.MULTILINE)
 _NOTICES: Final = 20
 
@@ -137,8 +136,8 @@ def _absolute(name: str, rootdir: str) -> str | None:
 
 
 def _rank(path: str, rootdir: str) -> int:
-    if _INSTALLED.search(path):
+    if is_installed(path):
         return 2
-    if _STANDARD.search(path):
+    if is_standard(path):
         return 3
     return 0 if rootdir and path.startswith(f"{rootdir.rstrip('/')}/") else 1

@@ -17,7 +17,7 @@ from pytest_gencore.collector.diagnosis.system.living import (
     some_links_of,
 )
 from pytest_gencore.collector.diagnosis.system.records import Reader
-from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.machine.process import split_stat, start_ticks
 from pytest_gencore.protocol import CHILD, NOT_READ
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_duration
@@ -191,10 +191,10 @@ def _make(
     pid: int, texts: Mapping[str, bytes], links: list[tuple[int, str]], handover: Handover, machine: str
 ) -> Child | None:
     """Make it of the texts of ``/proc/PID``; None if it had ended."""
-    name, _, rest = os.fsdecode(texts["stat"]).partition("(")[2].rpartition(")")
-    fields = rest.split()
+    fields = split_stat(texts["stat"])
     if len(fields) < 20:
         return None
+    name = os.fsdecode(texts["stat"]).partition("(")[2].rpartition(")")[0]
     command = os.fsdecode(texts["cmdline"].rstrip(b"\0").replace(b"\0", b" ")) or f"[{name}]"
     began = int(fields[19])
     channel = os.fsdecode(texts["wchan"]).strip("\0\n")
@@ -204,7 +204,7 @@ def _make(
     return Child(
         pid=pid,
         command=command,
-        state=fields[0],
+        state=os.fsdecode(fields[0]),
         age=max(0.0, _boot_seconds(handover) - began / os.sysconf("SC_CLK_TCK")),
         began=began,
         channel="" if channel == "0" else channel,

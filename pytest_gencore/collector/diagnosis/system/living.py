@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.machine.process import split_stat
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,17 +32,13 @@ def descendants_of(captured: int, direct: set[int], *, include_direct: bool) -> 
 
 def parent_in(stat: bytes) -> int:
     """Return the parent in a text of ``/proc/PID/stat``, 0 if there is none."""
-    fields = _fields_of(stat)
+    fields = split_stat(stat)
     return int(fields[1]) if len(fields) > 1 else 0
 
 
 def fields_of_stat(pid: int | str) -> list[bytes]:
     """Return the fields of ``/proc/PID/stat`` from the state on; empty if it has ended."""
-    return _fields_of(read_start(f"/proc/{pid}/stat"))
-
-
-def _fields_of(stat: bytes) -> list[bytes]:
-    return stat.rpartition(b")")[2].split()
+    return split_stat(read_start(f"/proc/{pid}/stat"))
 
 
 def some_links_of(pid: int, more: int | None) -> list[tuple[int, str]]:

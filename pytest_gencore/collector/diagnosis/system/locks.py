@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,7 @@ def with_holder(lock: FileLock) -> FileLock:
     """Add the name of the process that took it."""
     if lock.is_own or lock.pid <= 0:
         return lock
-    return FileLock(lock.kind, lock.mode, lock.pid, lock.file, holder=name_of(lock.pid))
+    return replace(lock, holder=name_of(lock.pid))
 
 
 def read_mounts() -> dict[int, tuple[int, int]]:
