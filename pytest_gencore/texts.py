@@ -28,6 +28,11 @@ def printable(text: str, limit: int = _LINE_LENGTH) -> str:
     return escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
+def name_subject(nodeid: str | None, place: str, otherwise: str) -> str:
+    """Return what was captured, for people: test, and where in or outside of it; or else ``otherwise``."""
+    return ", ".join(filter(None, (nodeid, place))) or otherwise
+
+
 def is_plain_path(path: str) -> bool:
     """Tell whether a path in a command means itself to gdb and lldb.
 

@@ -144,6 +144,11 @@ class Manifest:
     )
     nodeid: str | None = item("Of the test; null for a request outside of the fixture gencore")
     phase: str | None = item("setup, call or teardown, when the snapshot was taken; null outside of a test")
+    place: str = item(
+        "Where in or outside of the test, in words, such as collection of test_a.py; empty if nodeid and "
+        "phase say it",
+        default="",
+    )
     attempt: int = item("1, one more for each rerun")
     worker_id: str | None = item("Of pytest-xdist; null without")
     pid: int = item("The captured process")

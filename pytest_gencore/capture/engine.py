@@ -17,7 +17,13 @@ from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
-from pytest_gencore.request.context import ContextWriter, RunContext, SessionContext, ThreadStack, encode_name
+from pytest_gencore.request.context import (
+    ContextWriter,
+    RunContext,
+    SessionContext,
+    ThreadStack,
+    encode_place,
+)
 from pytest_gencore.request.model import Capture, CaptureRequest
 from pytest_gencore.run.files import ANSWER, FULL, QUOTA
 from pytest_gencore.run.folder import run_folder_name
@@ -117,7 +123,7 @@ class CaptureEngine:
         result = self.native.capture(
             self.plan,
             self.writer.encode(request, stacks=_python_stacks()),
-            encode_name(request.nodeid),
+            encode_place(request.nodeid, request.place),
             request.core_filter,
             request.threads == "all",
             find_claim(request),

@@ -12,7 +12,7 @@ from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives, find_
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         "trigger": manifest.trigger.kind,
         "nodeid": manifest.nodeid,
         "phase": manifest.phase,
+        "place": manifest.place,
         "worker_id": manifest.worker_id,
         "pid": manifest.pid,
         "threads": len(manifest.threads),
@@ -82,14 +83,18 @@ def _find_under_way(directory: Path) -> Iterator[tuple[str, str]]:
     for file in found.at_work:
         archive = str(directory / f"{file.stem}.tar.gz")
         state = read_state(file)
-        about = (state.trigger or "", _name(state.nodeid, state.phase, state.captured_pid)) if state else ()
+        about = (
+            (state.trigger or "", _name(state.nodeid, state.place, state.phase, state.captured_pid))
+            if state
+            else ()
+        )
         yield archive, "  ".join(filter(None, (f"still being written: {archive}", *about)))
     for reason in found.closed:
         yield "", f"whether captures are finished is not known: {reason}"
 
 
-def _name(nodeid: str | None, phase: str | None, pid: int) -> str:
-    what = nodeid or (f"process {pid}" if pid else "")
+def _name(nodeid: str | None, place: str, phase: str | None, pid: int) -> str:
+    what = name_subject(nodeid, place, f"process {pid}" if pid else "")
     return f"{what} ({phase})" if phase else what
 
 
@@ -98,7 +103,7 @@ def _format(row: dict[str, Any]) -> str:
         return escape_unprintable(
             f"{row['path']}  {format_size(row['size'])}  CANNOT BE READ: {row['error']}"
         )
-    what = _name(row["nodeid"], row["phase"], row["pid"])
+    what = _name(row["nodeid"], row["place"], row["phase"], row["pid"])
     marks = [] if row["complete"] else ["not finished"]
     marks += ["truncated"] if row["truncated"] else []
     parts = (row["path"], format_size(row["size"]), row["trigger"], what, *marks)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.texts import name_subject
+
 if TYPE_CHECKING:
     from pytest_gencore.archive import Manifest
 
@@ -33,6 +35,6 @@ def arrange_threads(text: str, manifest: Manifest, stacks: str | None) -> str:
             blocks.append((number, before + block))
     if not blocks:
         return text
-    test = manifest.nodeid or "no test"
-    heading = f"{manifest.trigger.kind} of {test}, process {manifest.pid}\n"
+    subject = name_subject(manifest.nodeid, manifest.place, "no test")
+    heading = f"{manifest.trigger.kind} of {subject}, process {manifest.pid}\n"
     return "\n".join([heading, *(block for _, block in sorted(blocks, key=lambda item: item[0]))])

@@ -9,7 +9,7 @@ import click
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import echo_json, echo_text, list_said
-from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -100,12 +100,11 @@ def _pause(timings: Timings, pause_ms: float) -> str:
 
 
 def _test(manifest: Manifest) -> str:
-    if manifest.nodeid is None:
-        return "none"
+    subject = name_subject(manifest.nodeid, manifest.place, "none")
     details = [manifest.phase] if manifest.phase else []
     details += [f"attempt {manifest.attempt}"] if manifest.attempt > 1 else []
     details += [manifest.worker_id] if manifest.worker_id else []
-    return f"{manifest.nodeid} ({', '.join(details)})" if details else manifest.nodeid
+    return f"{subject} ({', '.join(details)})" if details else subject
 
 
 def _trigger(trigger: TriggerFacts) -> str:

@@ -57,6 +57,7 @@ def build_manifest(
         last_output=stacks.words.describe_output(),
         nodeid=request.nodeid,
         phase=handover.phase,
+        place=request.place,
         attempt=handover.attempt,
         worker_id=request.worker_id,
         pid=handover.pid,

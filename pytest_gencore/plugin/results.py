@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
-from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
 
@@ -35,9 +35,10 @@ class Subject:
 
     nodeid: str | None
     phase: str | None
+    place: str = ""
 
     def __str__(self) -> str:
-        name = self.nodeid or "(no test)"
+        name = name_subject(self.nodeid, self.place, "(no test)")
         return f"{name} ({self.phase})" if self.phase else name
 
 
@@ -167,7 +168,7 @@ class Results:
         return ", ".join(f"{count} {word}" for count, word in counts if count)
 
     def _add_outcome(self, outcome: Outcome) -> None:
-        subject = Subject(outcome.nodeid, outcome.phase)
+        subject = Subject(outcome.nodeid, outcome.phase, outcome.place)
         if outcome.state == "dropped":
             return
         if outcome.answer:

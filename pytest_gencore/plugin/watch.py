@@ -14,7 +14,7 @@ from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
-from pytest_gencore.request.context import NO_TEST, encode_name
+from pytest_gencore.request.context import NO_TEST, encode_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -174,7 +174,7 @@ class Watch:
             return
         self._item = item
         self._is_test_armed = settings.on_fail
-        self._set_test(encode_name(self._nodeid))
+        self._set_test(encode_place(self._nodeid))
         if settings.on_fail:
             self._handlers.install(self._prepare_crash(settings).standby)
         if settings.timeout is not None and not self._is_debugging():

@@ -14,7 +14,7 @@ _encode = json.JSONEncoder(ensure_ascii=True).encode
 _quote = json.encoder.encode_basestring_ascii
 """Made beforehand: a test may have patched ``json``."""
 NO_TEST: Final = "null"
-"""Where the name of a test stands otherwise."""
+"""Where the name of a test stands otherwise, see ``encode_place``."""
 
 
 class ThreadStack(NamedTuple):
@@ -86,7 +86,7 @@ class CaptureContext:
 class ContextWriter:
     """Encodes contexts of one run, without a call that a test could have patched.
 
-    Each text ends where ``encode_name`` of the test must follow; the extension adds that and the claim.
+    Each text ends where ``encode_place`` must follow; the extension adds that and the claim.
     """
 
     def __init__(self, run: RunContext) -> None:
@@ -106,12 +106,16 @@ class ContextWriter:
         fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks}
         parts = (f'"run": {self._run}', f'"request": {_encode(_describe_request(request))}')
         own = _encode(fields)[1:-1]
-        return f'{{{", ".join((*parts, own))}, "nodeid": '.encode("ascii")
+        return f'{{{", ".join((*parts, own))}, "at": '.encode("ascii")
 
 
-def encode_name(nodeid: str | None) -> str:
-    """Return which test it is, None: no test; made for each test."""
-    return NO_TEST if nodeid is None else _quote(nodeid)
+def encode_place(nodeid: str | None, place: str = "") -> str:
+    """Return which test it is, None: no test, and where in or outside of it; made for each test.
+
+    What has the same text has the same claim.
+    """
+    name = NO_TEST if nodeid is None else _quote(nodeid)
+    return f"[{name}, {_quote(place)}]" if place else name
 
 
 def decode_context(text: bytes) -> CaptureContext:
@@ -121,12 +125,14 @@ def decode_context(text: bytes) -> CaptureContext:
     directory = Path(os.fsdecode(run["directory"].encode("latin-1")))
     session = SessionContext(**run["session"])
     request: dict[str, Any] = data["request"]
+    at: str | list[Any] | None = data["at"]
+    nodeid, place = at if isinstance(at, list) else (at, "")
     frames = tuple(
         (str(file), int(line), str(function)) for file, line, function in request["failure_frames"]
     )
     return CaptureContext(
         run=RunContext(**{**run, "directory": directory, "session": session}),
-        request=CaptureRequest(**{**request, "failure_frames": frames, "nodeid": data["nodeid"]}),
+        request=CaptureRequest(**{**request, "failure_frames": frames, "nodeid": nodeid, "place": place}),
         by_handler=data["by_handler"],
         exits=data["exits"],
         stacks=[ThreadStack(*stack) for stack in data["stacks"]],

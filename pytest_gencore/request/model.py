@@ -31,6 +31,9 @@ class CaptureRequest:
     nodeid: str | None = None
     phase: str | None = None
     """``setup``, ``call`` or ``teardown``."""
+    place: str = ""
+    """Where in or outside of the test, in words: ``session fixture 'db' of conftest.py:3``, ``collection of
+    test_a.py``; empty if test and phase say it."""
     attempt: int = 1
     """1 for the first run of the test, one more for each rerun."""
     worker_id: str | None = None

@@ -43,5 +43,7 @@ class Outcome:
     """One line: what happened, and where."""
     deadline_source: str | None = None
     """Who set the deadline, for trigger ``timeout``."""
+    place: str = ""
+    """Where in or outside of the test, in words; empty if test and phase say it."""
     answer: str = ""
     """What happened and where every thread was, some lines for a log; empty as long as it is not known."""

@@ -262,6 +262,7 @@ class Run:
             reason=escape_unprintable(state.reason),
             nodeid=state.nodeid,
             phase=state.phase,
+            place=state.place,
             worker_id=state.worker_id,
             trigger=state.trigger,
             method=state.method,

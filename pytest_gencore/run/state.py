@@ -41,6 +41,8 @@ class CaptureState:
     nodeid: str | None = None
     phase: str | None = None
     """Of the test."""
+    place: str = ""
+    """Where in or outside of the test, in words; empty if test and phase say it."""
     attempt: int = 1
     worker_id: str | None = None
     signal: int | None = None

@@ -46,6 +46,7 @@ MANIFEST: dict[str, Any] = {
     "last_output": [],
     "nodeid": "test_three.py::test_one",
     "phase": "call",
+    "place": "",
     "attempt": 1,
     "worker_id": "gw0",
     "pid": 9520,

@@ -19,6 +19,17 @@ int native_bytes(PyObject *object, const char **data, uint64_t *size);
 /* Set OSError from a -errno; returns NULL. */
 PyObject *native_error(int error);
 
+/*
+ * A new reference to None. Not Py_RETURN_NONE: headers of 3.12 and later take None for immortal, so
+ * that an extension built with them takes references from None on 3.10 and 3.11 until it is freed.
+ */
+static inline PyObject *
+native_none(void)
+{
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 /* A new reference: the tuple that pytest_gencore.protocol.CaptureResult is made of. */
 PyObject *native_result(const struct gencore_result *result);
 

@@ -213,7 +213,7 @@ native_set_test_phase(PyObject *module, PyObject *args)
         return NULL;
     }
     gencore_set_test_phase((enum gencore_phase)phase, attempt);
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 /* Put the default action back; *handler becomes what was there, NULL if that was no function. 0 or
@@ -258,7 +258,7 @@ native_adopt_trace(PyObject *module, PyObject *args)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     if (!function) {
-        Py_RETURN_FALSE;
+        return PyBool_FromLong(0);
     }
     trace = (struct gencore_trace){
         .function = function,
@@ -266,7 +266,7 @@ native_adopt_trace(PyObject *module, PyObject *args)
         .own_thread_signal = own_function == function ? own_thread : 0,
     };
     gencore_set_trace(&trace);
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(1);
 }
 
 PyDoc_STRVAR(note_doc,
@@ -288,7 +288,7 @@ native_note(PyObject *module, PyObject *args)
     if (error < 0) {
         return native_error(error);
     }
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 static PyMethodDef methods[] = {

@@ -262,7 +262,7 @@ native_arm_probe(PyObject *module, PyObject *args)
         probe.drop_request = find_drop_request(runtime, size, probe.gil);
     }
     if (!probe.gil || (minor == 12 && !probe.drop_request)) {
-        Py_RETURN_FALSE;
+        return PyBool_FromLong(0);
     }
     gencore_find_allocator();
     gencore_find_young_objects();
@@ -270,7 +270,7 @@ native_arm_probe(PyObject *module, PyObject *args)
     Py_XDECREF(probe.function);
     probe.function = function;
     gencore_set_probe(probe_main);
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(1);
 }
 
 PyDoc_STRVAR(peek_doc, "peek(address, size, /)\n--\n\n"
@@ -290,7 +290,7 @@ native_peek(PyObject *module, PyObject *args)
         return NULL;
     }
     if (size <= 0 || size > GENCORE_PEEK_LIMIT) {
-        Py_RETURN_NONE;
+        return native_none();
     }
     bytes = PyBytes_FromStringAndSize(NULL, size);
     if (!bytes) {
@@ -299,7 +299,7 @@ native_peek(PyObject *module, PyObject *args)
     data = PyBytes_AsString(bytes);
     if (gencore_copy_memory(data, (const void *)(uintptr_t)address, (size_t)size) != (size_t)size) {
         Py_DECREF(bytes);
-        Py_RETURN_NONE;
+        return native_none();
     }
     return bytes;
 }

@@ -29,7 +29,7 @@ on_raise(PyObject *self, PyObject *const *args, Py_ssize_t count)
     PyObject *result;
 
     if (count != 3 || !is_wanted(PyTuple_GetItem(self, 0), args[2])) {
-        Py_RETURN_NONE;
+        return native_none();
     }
     result = PyObject_CallFunctionObjArgs(PyTuple_GetItem(self, 1), args[0], args[2], NULL);
     if (!result) {
@@ -38,10 +38,10 @@ on_raise(PyObject *self, PyObject *const *args, Py_ssize_t count)
             return NULL; /* of a signal handler, such as Ctrl-C */
         }
         PyErr_Clear(); /* it was not even called */
-        Py_RETURN_NONE;
+        return native_none();
     }
     Py_DECREF(result);
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 static PyMethodDef filter = {"on_raise", (PyCFunction)(void (*)(void))on_raise, METH_FASTCALL,

@@ -124,7 +124,7 @@ native_set_test(PyObject *module, PyObject *test)
         Py_XINCREF(test_name); /* a handler may be reading it: never freed */
     }
     hold(&test_name, test);
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 PyDoc_STRVAR(set_crash_standby_doc, "set_crash_standby(standby, /)\n--\n\n"
@@ -143,7 +143,7 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
         Py_XINCREF(crash_standby); /* a handler may be reading it: never freed */
     }
     hold(&crash_standby, capsule);
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 /* ---- crashes ---------------------------------------------------------------------- */
@@ -170,7 +170,7 @@ native_watch_crashes(PyObject *module, PyObject *unused)
         (void)module;                                                  \
         (void)unused;                                                  \
         gencore_##name();                                              \
-        Py_RETURN_NONE;                                                \
+        return native_none();                                          \
     }
 
 SIMPLE(unwatch_crashes, "Take our handlers out again.")
@@ -224,7 +224,7 @@ native_set_deadline(PyObject *module, PyObject *args)
     if (error < 0) {
         return native_error(error);
     }
-    Py_RETURN_NONE;
+    return native_none();
 }
 
 static PyObject *
@@ -233,7 +233,7 @@ make_fired(int fired, const struct gencore_result *result)
     PyObject *tuple, *made;
 
     if (fired == GENCORE_NOT_FIRED) {
-        Py_RETURN_NONE;
+        return native_none();
     }
     tuple = native_result(result);
     made = tuple ? Py_BuildValue("(NO)", PyBool_FromLong(fired == GENCORE_FIRED), tuple) : NULL;

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_gencore.texts import name_subject
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration
 
@@ -71,6 +72,8 @@ class Facts:
     nodeid: str | None = None
     phase: str | None = None
     """``setup``, ``call`` or ``teardown``."""
+    place: str = ""
+    """Where in or outside of the test, in words; empty if test and phase say it."""
     worker_id: str | None = None
     signal_number: int | None = None
     signal_code: int | None = None
@@ -96,8 +99,10 @@ class Facts:
 
 def describe_trigger(facts: Facts) -> str:
     """Return one line: what triggered the capture, and where."""
-    place = [facts.nodeid or "no test", facts.phase, facts.worker_id and f"worker {facts.worker_id}"]
-    where = ", ".join([part for part in place if part] + [f"process {facts.pid}"])
+    worker = f"worker {facts.worker_id}" if facts.worker_id else ""
+    subject = name_subject(facts.nodeid, facts.place, "no test")
+    parts = (subject, facts.phase, worker, f"process {facts.pid}")
+    where = ", ".join(filter(None, parts))
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
         return f"{facts.exception} raised in {where}"
