@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _AWAITED_LIMIT = 20_000
 """Tasks and futures that one awaits at once."""
 _clock = time.monotonic
+_known: dict[str, tuple[type, ...]] = {}
+"""Types by the module that they are of: each task is compared with them, many times."""
 
 
 def task_types() -> tuple[type, ...]:
@@ -29,8 +31,13 @@ def task_types() -> tuple[type, ...]:
 
 
 def _types(module: str, *names: str) -> tuple[type, ...]:
-    found = (getattr(sys.modules.get(module), name, None) for name in names)
-    return tuple(kind for kind in found if isinstance(kind, type))
+    if module not in _known:
+        found = (getattr(sys.modules.get(module), name, None) for name in names)
+        kinds = tuple(kind for kind in found if isinstance(kind, type))
+        if not kinds:
+            return ()  # it may yet be imported
+        _known[module] = kinds
+    return _known[module]
 
 
 def is_done(future: object) -> bool:

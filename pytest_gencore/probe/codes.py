@@ -72,6 +72,7 @@ class Code:
         self.depths: dict[int, int] = {}
         """Values on the stack before each instruction."""
         self._blocks: dict[int, tuple[With | None, ...]] = {}
+        self._withs: dict[int, list[With]] = {}
         self._follow(code)
 
     def at(self, lasti: int) -> int:
@@ -82,6 +83,11 @@ class Code:
 
     def withs(self, offset: int) -> list[With]:
         """Return the ``with`` statements around an instruction, innermost first."""
+        if offset not in self._withs:
+            self._withs[offset] = self._find_withs(offset)
+        return self._withs[offset]
+
+    def _find_withs(self, offset: int) -> list[With]:
         if not HAS_TABLE:
             return [block for block in reversed(self._blocks.get(offset, ())) if block is not None]
         found: list[With] = []

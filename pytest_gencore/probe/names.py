@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from pytest_gencore.probe.tasks import Tasks
     from pytest_gencore.probe.threads import Threads
 
+    Found = dict[int, tuple[int, str, str, str]]
+    """By the thing's id: a rank, the lowest is the best; kind, name, and what that is of."""
+
 _WANTED_LIMIT = 500
 _FRAMES_LIMIT = 2000
 _ITEMS_LIMIT = 1000
 _REFERRERS_LIMIT = 20_000
+_AT_ONCE = 50
+"""Things that one pass over the heap looks for: it compares each reference with all of them."""
+_DICTS_EACH = 3
+"""Dicts whose owners are looked for, for each thing: one name is enough."""
 _LIBRARY = (
     "threading",
     "queue",
@@ -37,15 +44,24 @@ def tell_names(threads: Threads, tasks: Tasks) -> None:
     if not wanted:
         return
     frames = [*_frames(threads.stacks.values()), *_frames(tasks.chains.values())][:_FRAMES_LIMIT]
-    found: dict[int, tuple[int, str, str, str]] = {}
+    found: Found = {}
     for frame in frames:
         check_time()
         _look_in(frame.f_globals, wanted, found, 0, "global", str(frame.f_globals.get("__name__")))
         _look_in(frame.f_locals, wanted, found, 2, "local", frame.f_code.co_name)
-    if any(found.get(number, (9,))[0] for number in wanted):
+    _say_names(found, found)  # before the search that may take too long
+    rest = [number for number in wanted if found.get(number, (9,))[0]]
+    for start in range(0, len(rest), _AT_ONCE):
         check_time()
-        _look_behind(wanted, found)
-    for number, (_, kind, name, owner) in found.items():
+        part = rest[start : start + _AT_ONCE]
+        before = {number: found.get(number) for number in part}
+        _look_behind({number: wanted[number] for number in part}, found)
+        _say_names(found, [number for number in part if found.get(number) != before[number]])
+
+
+def _say_names(found: Found, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        _, kind, name, owner = found[number]
         say("name", id=number, name=name, kind=kind, of=owner)
 
 
@@ -57,7 +73,7 @@ def _frames(stacks: Iterable[list[FrameType]]) -> Iterator[FrameType]:
 def _look_in(
     names: Any,
     wanted: dict[int, Any],
-    found: dict[int, tuple[int, str, str, str]],
+    found: Found,
     rank: int,
     kind: str,
     owner: str,
@@ -78,20 +94,19 @@ def _look_in(
                     _keep(found, id(item), rank + 1, kind, f"{name}[{key!r}]", owner)
 
 
-def _keep(
-    found: dict[int, tuple[int, str, str, str]], number: int, rank: int, kind: str, name: str, owner: str
-) -> None:
+def _keep(found: Found, number: int, rank: int, kind: str, name: str, owner: str) -> None:
     if number not in found or found[number][0] > rank:
         found[number] = (rank, kind, name, owner)
 
 
-def _look_behind(wanted: dict[int, Any], found: dict[int, tuple[int, str, str, str]]) -> None:
+def _look_behind(wanted: dict[int, Any], found: Found) -> None:
     """Take attributes: in one pass over the heap, and a second one for dicts that belong to instances.
 
     Never ``gc.get_objects``: it would change every reference count, and so copy every page of the heap.
     """
     dicts: list[dict[Any, Any]] = []
-    for owner in gc.get_referrers(*wanted.values())[:_REFERRERS_LIMIT]:
+    referrers = gc.get_referrers(*wanted.values())[:_REFERRERS_LIMIT]
+    for owner in referrers:
         if type(owner) is dict:
             if "__name__" in owner and "__builtins__" in owner:
                 _look_in(owner, wanted, found, 0, "global", str(owner["__name__"]))
@@ -99,20 +114,33 @@ def _look_behind(wanted: dict[int, Any], found: dict[int, tuple[int, str, str, s
                 dicts.append(owner)
         elif module_name(owner) != "builtins":
             _look_at_instance(owner, fields_of(owner) or _slots_of(owner), wanted, found)
-    dicts = [names for names in dicts if any(id(value) in wanted for value in list(names.values()))]
-    if dicts:
+    by_id = _choose(dicts, referrers, wanted)
+    if by_id:
         check_time()
-        by_id = {id(names): names for names in dicts}
-        for owner in gc.get_referrers(*dicts)[:_REFERRERS_LIMIT]:
+        for owner in gc.get_referrers(*by_id.values())[:_REFERRERS_LIMIT]:
             if module_name(owner) != "builtins":
                 names = by_id.get(id(fields_of(owner)))
                 if names is not None:
                     _look_at_instance(owner, names, wanted, found)
 
 
-def _look_at_instance(
-    owner: object, names: dict[str, Any], wanted: dict[int, Any], found: dict[int, tuple[int, str, str, str]]
-) -> None:
+def _choose(
+    dicts: list[dict[Any, Any]], referrers: list[Any], wanted: dict[int, Any]
+) -> dict[int, dict[Any, Any]]:
+    """Return, by id, a few dicts for each thing; none of those that were made for ``f_locals``."""
+    locals_of_frames = {id(owner.f_locals) for owner in referrers if type(owner) is types.FrameType}
+    counts = dict.fromkeys(wanted, 0)
+    chosen = {}
+    for names in dicts:
+        inside = [id(value) for value in list(names.values()) if id(value) in counts]
+        if id(names) not in locals_of_frames and any(counts[number] < _DICTS_EACH for number in inside):
+            chosen[id(names)] = names
+            for number in inside:
+                counts[number] += 1
+    return chosen
+
+
+def _look_at_instance(owner: object, names: dict[str, Any], wanted: dict[int, Any], found: Found) -> None:
     module = module_name(owner)
     if module.partition(".")[0] in _LIBRARY:
         return  # such a name says nothing

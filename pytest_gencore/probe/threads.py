@@ -26,17 +26,10 @@ class Threads:
     """All Python threads of the process."""
 
     def __init__(self) -> None:
-        """Take their stacks; nothing is said yet."""
+        """Look for nothing yet."""
         self.own: int = _thread.get_ident()
-        frames = sys._current_frames()
-        frames[self.own] = _below_the_probe()
-        known = {**threading._active}  # type: ignore[attr-defined] # enumerate() takes a lock
-        self.names = {ident: str(field(thread, "_name", "")) for ident, thread in known.items()}
-        self.native_ids = {ident: field(thread, "_native_id") for ident, thread in known.items()}
-        idents = sorted(frames, key=lambda ident: ident != self.own)[:_THREADS_LIMIT]
-        self.stacks = {ident: _stack_of(frames[ident]) for ident in idents}
-        if len(frames) > len(idents):
-            say("cut", what="threads", count=len(frames) - len(idents))
+        self.stacks: dict[int, list[FrameType]] = {}
+        """Innermost frame first; of those that were told."""
         self.things: dict[int, Any] = {}
         """Resources that are to be named, by id."""
         self._holds = 0
@@ -47,25 +40,35 @@ class Threads:
         return id(thing)
 
     def tell(self) -> None:
-        """Say each thread with what it waits for."""
-        for ident, stack in self.stacks.items():
+        """Say each thread with what it waits for, before the next is read: that may be the last thing."""
+        self._tell_thread(self.own, _below_the_probe())
+        frames = sys._current_frames()
+        others = [ident for ident in frames if ident != self.own]
+        for ident in others[: _THREADS_LIMIT - 1]:
             check_time()
-            try:
-                wait = wait_of(stack, self.note)
-            except Exception as error:  # memory seen in the middle of a change
-                wait = None
-                say("problem", step="wait", error=type(error).__name__)
-            project = next((frame for frame in stack if is_project(frame)), None)
-            say(
-                "thread",
-                id=ident,
-                native_id=self.native_ids.get(ident),
-                name=self.names.get(ident),
-                is_own=ident == self.own,
-                place=place_of(stack[0]) if stack else None,
-                project=None if project is None else place_of(project),
-                wait=wait,
-            )
+            self._tell_thread(ident, frames[ident])
+        if len(frames) > _THREADS_LIMIT:
+            say("cut", what="threads", count=len(frames) - _THREADS_LIMIT)
+
+    def _tell_thread(self, ident: int, frame: FrameType | None) -> None:
+        thread = threading._active.get(ident)  # type: ignore[attr-defined] # enumerate() takes a lock
+        stack = self.stacks[ident] = _stack_of(frame)
+        try:
+            wait = wait_of(stack, self.note)
+        except Exception as error:  # memory seen in the middle of a change
+            wait = None
+            say("problem", step="wait", error=type(error).__name__)
+        project = next((frame for frame in stack if is_project(frame)), None)
+        say(
+            "thread",
+            id=ident,
+            native_id=field(thread, "_native_id"),
+            name=None if thread is None else str(field(thread, "_name", "")),
+            is_own=ident == self.own,
+            place=place_of(stack[0]) if stack else None,
+            project=None if project is None else place_of(project),
+            wait=wait,
+        )
 
     def tell_holds(self) -> None:
         """Say what the ``with`` statements of each thread hold, and what owners locks know."""

@@ -29,6 +29,8 @@ _EXITS = ("__exit__", "__aexit__")
 _CALLS = ("CALL", "PRECALL")
 
 _layout = {"locals": -1}
+_classes: dict[int, bool] = {}
+"""Whether there is a class, by addresses that were looked at: in a copy nothing comes or goes."""
 
 
 class _Sentinel:
@@ -114,6 +116,12 @@ def _object(word: int) -> tuple[Any, bool]:
 
 def _is_class(address: int) -> bool:
     """Whether there is a class: its type is ``type``, or a class that derives from that."""
+    if address not in _classes:
+        _classes[address] = _find_class(address)
+    return _classes[address]
+
+
+def _find_class(address: int) -> bool:
     head = peek(address, _HEAD.size)
     kind = _HEAD.unpack(head)[1] if head is not None else 0
     if kind == id(type):

@@ -22,10 +22,15 @@ PROGRAM = Path(__file__).parent / "programs" / "many_tasks.py"
 
 
 def facts_of(kind: str) -> Facts:
+    return run(kind)[0]
+
+
+def run(kind: str) -> tuple[Facts, str]:
+    """Return what the probe said of a program, and what the program printed."""
     done = subprocess.run([sys.executable, PROGRAM, kind], capture_output=True, timeout=60, check=True)
     facts = parse_facts(done.stderr)
     assert facts.problems == 0, done.stderr.decode()
-    return facts
+    return facts, done.stdout.decode()
 
 
 @pytest.mark.parametrize(
@@ -59,10 +64,25 @@ def test_the_task_is_told(kind: str, task: str) -> None:
 
 def test_ten_thousand_tasks() -> None:
     started = time.monotonic()
-    facts = facts_of("many")
+    facts, counted = run("many")
     graph = build_graph(facts)
     lines = make_lines(graph, Words(graph, ""), LOG_LINES)
     assert time.monotonic() - started < 20, "with the start of the interpreter"
     assert len(lines) <= LOG_LINES
     assert not facts.cuts
     assert sum(1 + task.alike for task in facts.tasks.values()) == 10_001
+    assert [name.text for name in facts.names.values()] == ["event"]
+    assert int(counted) <= 200, "one pass compares each reference on the heap with so many things"
+
+
+def test_nested_loops() -> None:
+    """A loop runs inside of a task of itself, and inside of that another loop."""
+    facts = facts_of("nested")
+
+    waits = {task.name: task.wait.kind if task.wait else None for task in facts.tasks.values()}
+    assert waits == {"Task-1": None, "inner": None, "beside": "event", "deepest": "event"}
+    assert {task.name for task in facts.tasks.values() if task.is_current} == {"Task-1", "inner"}
+    assert {facts.tasks[loop.main or 0].name for loop in facts.loops.values()} == {"inner", "deepest"}
+    own = facts.own
+    assert own is not None
+    assert {loop.thread for loop in facts.loops.values()} == {own.id}

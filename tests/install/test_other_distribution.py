@@ -66,6 +66,22 @@ def test_three_threads():
         ready.wait()
     subject_extension.call(fails)
 """
+DEADLOCK = """
+import threading
+
+accounts, ledger = threading.Lock(), threading.RLock()
+both_hold_one = threading.Barrier(2)
+
+def take(first, second):
+    with first:
+        both_hold_one.wait()
+        with second:
+            pass
+
+def test_deadlock():
+    threading.Thread(target=take, args=(ledger, accounts), name="rival", daemon=True).start()
+    take(accounts, ledger)
+"""
 PYTHON_FUNCTIONS = {"waits_for_a_lock", "sleeps", "is_called_from_c", "waits_for_an_event"}
 NATIVE_FUNCTIONS = {"call_inner", "call_outer"}
 
@@ -221,3 +237,27 @@ def test_source_lines_are_those_of_the_archive(
     for output in outputs:
         assert "with lock:" in output
         assert "changed_line" not in output
+
+
+@needs("root")
+def test_same_diagnosis(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
+    """What everything waits for is read at the capture; elsewhere nothing of that machine is needed."""
+    (tmp_path / "test_sample.py").write_text(DEADLOCK)
+    options = ["--gencore-on-fail", "--gencore-timeout=2", "-o", "gencore_exit_on_timeout=true"]
+    log = subprocess.run(
+        [environment / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", *options],
+        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=clean_environment(),
+    ).stderr
+    (archive,) = (tmp_path / "gencore-artifacts").iterdir()
+
+    there = other_root.run("gencore", "stacks", other_root.put(archive))
+
+    verdict = next(line for line in log.splitlines() if line.startswith("gencore: deadlock: "))
+    waits = [line for line in log.splitlines() if " waits for lock " in line and line.startswith("  ")]
+    assert len(waits) == 2
+    assert {verdict.removeprefix("gencore: "), *waits} <= {*there.splitlines()}

@@ -134,3 +134,12 @@ def test_names_cannot_forge_lines() -> None:
 def test_busy_needs_the_kernel() -> None:
     """Without the system calls nobody knows whether a thread runs."""
     assert judge(thread(1, "main", None, is_own=True), busy=0.9) is None
+
+
+def test_nobody_holds_a_lock_only_if_everything_was_read() -> None:
+    main = thread(1, "main", lock(10), is_own=True)
+    nobody = "waits for a lock, which is locked, but no thread's or task's `with` holds it"
+    not_known = "waits for a lock, which is locked, its holder is not known"
+    assert text_of(main, {"fact": "end"}) == nobody
+    assert text_of(main) == not_known
+    assert text_of(main, {"fact": "cut", "what": "time"}, {"fact": "end"}) == not_known

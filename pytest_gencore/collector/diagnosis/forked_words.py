@@ -33,7 +33,7 @@ class ForkedWords(Words):
         if edge.wait.kind != "lock" or edge.wait.details.get("locked") is False:
             return super().holder(edge)
         known = [node for node in edge.holders if self.graph.thread(node) or self.graph.task(node)]
-        if known:
+        if known or not (edge.holders or self.facts.is_complete):
             return super().holder(edge)
         if edge.holders:
             thread = self._parent.graph.thread(edge.holders[0])

@@ -214,16 +214,22 @@ def _find_deadlocked(edges: dict[Node, Edge]) -> frozenset[Node]:
         for holder in edges[node].holders:
             waiters.setdefault(holder, []).append(node)
 
-    def may_go_on(edge: Edge) -> bool:
-        free = [holder not in stuck for holder in edge.holders]
-        return any(free) if edge.needs == "any" else all(free)
+    left = {node: sum(holder in stuck for holder in edges[node].holders) for node in stuck}
 
-    work = [node for node in stuck if may_go_on(edges[node])]
+    def may_go_on(node: Node) -> bool:
+        edge = edges[node]
+        return left[node] < len(edge.holders) if edge.needs == "any" else not left[node]
+
+    work = [node for node in stuck if may_go_on(node)]
     while work:
         gone = work.pop()
-        if gone in stuck:
-            stuck.remove(gone)
-            work += [node for node in waiters.get(gone, ()) if node in stuck and may_go_on(edges[node])]
+        if gone not in stuck:
+            continue
+        stuck.remove(gone)
+        for node in waiters.get(gone, ()):
+            left[node] -= 1  # all are counted, not looked through again: there may be thousands
+            if node in stuck and may_go_on(node):
+                work.append(node)
     return frozenset(stuck)
 
 

@@ -171,7 +171,7 @@ def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
         task = facts.tasks[number]
         by = list(dict.fromkeys(awaited.get(number, [])[:3]))
         tail = f"; awaited by {', '.join(by)}" if by else ""
-        if not by and not task.is_main and task.framework == "asyncio":
+        if not by and not task.is_main and task.framework == "asyncio" and facts.is_complete:
             tail = "; awaited by no task"
         line = _describe_task(graph, words, number, tail)
         counts[line] = counts.get(line, 0) + 1 + task.alike

@@ -24,6 +24,7 @@ _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
 _NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
+_NOT_KNOWN: Final = "which is locked, its holder is not known"
 
 
 class Words:
@@ -263,7 +264,9 @@ class Words:
         if edge.wait.kind != "lock":
             return ""
         if not edge.holders:
-            return "" if edge.wait.details.get("locked") is False else _NOBODY
+            if edge.wait.details.get("locked") is False:
+                return ""
+            return _NOBODY if self.facts.is_complete else _NOT_KNOWN
         return " and ".join(
             self.held_by(node, hold, edge.waiter)
             for node, hold in zip(edge.holders, edge.holds, strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -35,10 +36,21 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 async def many():
+    """Also print how many things one pass over the heap has looked for, at most."""
     event = asyncio.Event()
+    find, counts = gc.get_referrers, [0]
+
+    def find_and_count(*things):
+        counts.append(len(things))
+        return find(*things)
+
+    gc.get_referrers = find_and_count
     tasks = [asyncio.ensure_future(wait(event)) for _ in range(10_000)]
     await asyncio.sleep(0)
-    look()
+    probe.arm()
+    probe.run()
+    print(max(counts), flush=True)
+    os._exit(0)
     await asyncio.wait(tasks)
 
 
@@ -93,6 +105,37 @@ async def closed():
     await task
 
 
+def nested():
+    """Let a loop run inside of a task of itself, as nest_asyncio does; and inside of that a second loop."""
+
+    async def outer():
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_task(wait(asyncio.Event()), name="beside")
+        task = loop.create_task(inner(), name="inner")
+        run_again(loop, task)
+        await waiting
+
+    async def inner():
+        other = asyncio.new_event_loop()
+        deepest = other.create_task(wait(asyncio.Event()), name="deepest")
+        other.call_later(0.01, look)
+        run_again(other, deepest)
+
+    def run_again(loop, task):
+        running, current = asyncio._get_running_loop(), asyncio.current_task()
+        asyncio.tasks._leave_task(running, current)
+        asyncio._set_running_loop(None)
+        thread, loop._thread_id = loop._thread_id, None
+        try:
+            loop.run_until_complete(task)
+        finally:
+            loop._thread_id = thread
+            asyncio._set_running_loop(running)
+            asyncio.tasks._enter_task(running, current)
+
+    asyncio.run(outer())
+
+
 def subclass():
     loop = Loop()
     task = loop.create_task(wait(asyncio.Event()), name="inside")
@@ -101,4 +144,4 @@ def subclass():
 
 
 name = sys.argv[1]
-subclass() if name == "subclass" else asyncio.run(globals()[name]())
+globals()[name]() if name in ("subclass", "nested") else asyncio.run(globals()[name]())
