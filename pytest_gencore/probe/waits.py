@@ -10,7 +10,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import is_project, module_of
-from pytest_gencore.probe.pools import read_pool
+from pytest_gencore.probe.pools import of_executor, read_executor_keeper, read_pool, read_pool_keeper
 from pytest_gencore.probe.queues import read_queue
 from pytest_gencore.probe.reading import field, function_name, is_a, short, type_name
 from pytest_gencore.probe.values import call_of
@@ -231,6 +231,9 @@ def _read_barrier(frame: FrameType, me: Any, note: Note) -> Wait:
 
 
 def _read_future(frame: FrameType, me: Any, note: Note) -> Wait:
+    pool = of_executor([me])
+    if pool is not None:
+        return {**pool, "id": note(me)}
     return {"kind": "future", "id": note(me), "type": type_name(me), "state": short(field(me, "_state"))}
 
 
@@ -239,7 +242,11 @@ def _read_futures(frame: FrameType, me: Any, note: Note) -> Wait | None:
     pending: Any = frame.f_locals.get("not_done", frame.f_locals.get("pending", frame.f_locals.get("fs")))
     if type(pending) not in (set, list, tuple, frozenset):
         return None
-    return {"kind": "futures", "futures": [note(future) for future in list(pending)[:100]]}
+    futures = list(pending)
+    pool = of_executor(futures)
+    if pool is not None:
+        return {**pool, "count": len(futures)}
+    return {"kind": "futures", "futures": [note(future) for future in futures[:100]]}
 
 
 def _read_child(frame: FrameType, me: Any, note: Note) -> Wait | None:
@@ -282,10 +289,13 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("subprocess", "_wait"): _read_child,
     ("subprocess", "communicate"): _read_child,
     ("multiprocessing.pool", "wait"): read_pool,
+    ("multiprocessing.pool", "next"): read_pool,
+    ("multiprocessing.pool", "_handle_workers"): read_pool_keeper,
+    ("concurrent.futures.process", "wait_result_broken_or_wakeup"): read_executor_keeper,
     ("multiprocessing.popen_fork", "wait"): _read_child,
     ("multiprocessing.popen_fork", "poll"): _read_child,
     ("importlib._bootstrap", "acquire"): _read_import,
     ("_frozen_importlib", "acquire"): _read_import,
     ("asyncio.base_events", "run_forever"): _read_loop,
 }
-_WITHOUT_SELF = (_read_futures,)
+_WITHOUT_SELF = (_read_futures, read_pool_keeper)
