@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.chains import chain_of
 from pytest_gencore.probe.facts import check_time, place_of, say
-from pytest_gencore.probe.reading import field, is_a, type_name
+from pytest_gencore.probe.reading import field, instances_of, type_name
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -81,7 +80,7 @@ def _tell_greenlets(threads: Threads) -> None:
     if type(kind) is not type:
         return
     told = 0
-    for thing in _instances(kind):
+    for thing in instances_of(kind):
         frame = thing.gr_frame
         if frame is None or told >= _TOLD_LIMIT:
             continue
@@ -101,12 +100,3 @@ def _tell_greenlets(threads: Threads) -> None:
             frames=[place_of(frame) for frame in reversed(frames[:_FRAMES_TOLD])],
             wait=None,
         )
-
-
-def _instances(kind: type) -> list[Any]:
-    """Return all instances of a type and of those that derive from it; by who refers to the types."""
-    kinds: list[type] = [kind]
-    for cls in kinds:
-        found: list[type] = type.__subclasses__(cls)
-        kinds += [sub for sub in found if sub not in kinds]
-    return [thing for thing in gc.get_referrers(*kinds) if is_a(thing, kind)]

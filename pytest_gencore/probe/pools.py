@@ -1,11 +1,11 @@
-"""Results of pools of processes: which children may have the work."""
+"""Futures, and results of pools of processes: which children may have the work."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.probe.reading import field
+from pytest_gencore.probe.reading import field, short, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,27 @@ def read_executor_keeper(frame: FrameType, me: Any, note: Note) -> Wait | None:
     return _wait_for_executor(me) if field(me, "pending_work_items") else None
 
 
-def of_executor(futures: list[Any]) -> Wait | None:
+def read_future(frame: FrameType, me: Any, note: Note) -> Wait:
+    """Return the wait for the result of a future."""
+    pool = _of_executor([me])
+    if pool is not None:
+        return {**pool, "id": note(me)}
+    return {"kind": "future", "id": note(me), "type": type_name(me), "state": short(field(me, "_state"))}
+
+
+def read_futures(frame: FrameType, me: Any, note: Note) -> Wait | None:
+    """Return that of ``concurrent.futures.wait`` and ``as_completed``."""
+    pending: Any = frame.f_locals.get("not_done", frame.f_locals.get("pending", frame.f_locals.get("fs")))
+    if type(pending) not in (set, list, tuple, frozenset):
+        return None
+    futures = list(pending)
+    pool = _of_executor(futures)
+    if pool is not None:
+        return {**pool, "count": len(futures)}
+    return {"kind": "futures", "futures": [note(future) for future in futures[:100]]}
+
+
+def _of_executor(futures: list[Any]) -> Wait | None:
     """Return the wait for futures that a ``ProcessPoolExecutor`` has; None if there is none that has them."""
     module = sys.modules.get("concurrent.futures.process")
     keepers = getattr(getattr(module, "_threads_wakeups", None), "data", None)  # of a WeakKeyDictionary
