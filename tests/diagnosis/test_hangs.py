@@ -29,6 +29,8 @@ VERDICTS = {
     r"which waits for sleep\(1000\)",
     "test_lock_behind_a_generator": rf"waits for lock 'lock' held by holder \({FILE}\), "
     r"which waits for sleep\(1000\)",
+    "test_lock_in_an_exit_stack": rf"waits for lock 'lock' held by holder \({FILE}\), "
+    r"which waits for sleep\(1000\)",
     "test_lock_without_with": r"waits for lock 'lock', which no `with` of a thread or task holds: "
     r"who has it is not known",
     "test_join": r"waits for the end of thread 'worker', which waits for event 'never', not set",
