@@ -20,13 +20,16 @@ _FRAMES_TOLD = 12
 
 def tell_frameworks(threads: Threads) -> None:
     """Say what is there of each."""
+    runners: dict[int, tuple[Any, int]] = {}
     for ident, stack in threads.stacks.items():
         for frame in stack:
-            if (
-                frame.f_globals.get("__name__") == "trio._core._run"
-                and frame.f_code.co_name == "unrolled_run"
-            ):
-                _tell_trio(frame.f_locals.get("runner"), ident)
+            # The second one is a generator: it is not on the stack while trio waits for events.
+            is_trio = frame.f_globals.get("__name__") == "trio._core._run"
+            if is_trio and frame.f_code.co_name in ("run", "unrolled_run"):
+                runner = frame.f_locals.get("runner")
+                runners[id(runner)] = runner, ident
+    for runner, ident in runners.values():
+        _tell_trio(runner, ident)
     if "greenlet" in sys.modules:
         _tell_greenlets(threads)
 
