@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.chains import chain_of
 from pytest_gencore.probe.facts import check_time, place_of, say
-from pytest_gencore.probe.reading import field, is_a, type_name
+from pytest_gencore.probe.reading import field, instances_of, type_name
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -21,13 +20,16 @@ _FRAMES_TOLD = 12
 
 def tell_frameworks(threads: Threads) -> None:
     """Say what is there of each."""
+    runners: dict[int, tuple[Any, int]] = {}
     for ident, stack in threads.stacks.items():
         for frame in stack:
-            if (
-                frame.f_globals.get("__name__") == "trio._core._run"
-                and frame.f_code.co_name == "unrolled_run"
-            ):
-                _tell_trio(frame.f_locals.get("runner"), ident)
+            # The second one is a generator: it is not on the stack while trio waits for events.
+            is_trio = frame.f_globals.get("__name__") == "trio._core._run"
+            if is_trio and frame.f_code.co_name in ("run", "unrolled_run"):
+                runner = frame.f_locals.get("runner")
+                runners[id(runner)] = runner, ident
+    for runner, ident in runners.values():
+        _tell_trio(runner, ident)
     if "greenlet" in sys.modules:
         _tell_greenlets(threads)
 
@@ -81,7 +83,7 @@ def _tell_greenlets(threads: Threads) -> None:
     if type(kind) is not type:
         return
     told = 0
-    for thing in _instances(kind):
+    for thing in instances_of(kind):
         frame = thing.gr_frame
         if frame is None or told >= _TOLD_LIMIT:
             continue
@@ -101,12 +103,3 @@ def _tell_greenlets(threads: Threads) -> None:
             frames=[place_of(frame) for frame in reversed(frames[:_FRAMES_TOLD])],
             wait=None,
         )
-
-
-def _instances(kind: type) -> list[Any]:
-    """Return all instances of a type and of those that derive from it; by who refers to the types."""
-    kinds: list[type] = [kind]
-    for cls in kinds:
-        found: list[type] = type.__subclasses__(cls)
-        kinds += [sub for sub in found if sub not in kinds]
-    return [thing for thing in gc.get_referrers(*kinds) if is_a(thing, kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import types
 from typing import Any
 
@@ -100,3 +101,12 @@ def short(value: object) -> str:
         text = repr(value)
         return text if len(text) <= 2 * _TEXT_LENGTH else f"{text[: 2 * _TEXT_LENGTH]}..."
     return f"<{type_name(value)}>"
+
+
+def instances_of(kind: type) -> list[Any]:
+    """Return all instances of a type and of those that derive from it; by who refers to the types."""
+    kinds: list[type] = [kind]
+    for cls in kinds:
+        found: list[type] = type.__subclasses__(cls)
+        kinds += [sub for sub in found if sub not in kinds]
+    return [thing for thing in gc.get_referrers(*kinds) if is_a(thing, kind)]

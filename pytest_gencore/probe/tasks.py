@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gencore.probe.awaits import await_of, is_done, is_known_future, source_of, task_types
 from pytest_gencore.probe.chains import chain_of
 from pytest_gencore.probe.facts import check_time, place_of, say
-from pytest_gencore.probe.reading import field, function_name, is_a, length_of, type_name
+from pytest_gencore.probe.reading import field, function_name, instances_of, is_a, length_of, type_name
 from pytest_gencore.probe.values import held_by
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _TOLD_LIMIT = 500
 """Tasks that are told one by one; of the others, those that stand alike are counted."""
 _FRAMES_TOLD = 12
 _CALLBACKS_TOLD = 5
+_BLOCKS_LIMIT = 3_000_000
+"""So many blocks of memory are searched for loops in a fraction of the probe's time."""
 
 
 class Tasks:
@@ -185,12 +187,20 @@ def _all_tasks(asyncio: Any, loops: list[Any]) -> list[Any]:
             task = entry() if references is not None else entry
             if task is not None:
                 found[id(task)] = task
-    for loop in loops:
+    for loop in (*loops, *_other_loops(asyncio, loops)):
         try:  # 3.14 keeps them in lists of its own
             found.update((id(task), task) for task in asyncio.all_tasks(loop))
         except Exception:  # noqa: S112 - of a loop that is none of asyncio's
             continue
     return list(found.values())
+
+
+def _other_loops(asyncio: Any, known: list[Any]) -> list[Any]:
+    """Return the loops that no thread runs, where only they know their tasks."""
+    if sys.version_info < (3, 14) or sys.getallocatedblocks() > _BLOCKS_LIMIT:
+        return []
+    numbers = {id(loop) for loop in known}
+    return [loop for loop in instances_of(asyncio.AbstractEventLoop) if id(loop) not in numbers]
 
 
 def _name_of(task: object) -> str | None:

@@ -263,5 +263,5 @@ def _unwrap(manager: Any, line: int | None, depth: int) -> Iterator[Held]:
     for entry in (
         list(callbacks)[:100] if callbacks is not None and type(callbacks).__name__ == "deque" else ()
     ):
-        if type(entry) is tuple and len(entry) == 2 and is_a(entry[1], types.MethodType):
+        if type(entry) is tuple and len(entry) == 2 and is_a(entry[1], _METHODS):
             yield from _unwrap(entry[1].__self__, line, depth - 1)

@@ -10,7 +10,13 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.facts import is_project, module_of
-from pytest_gencore.probe.pools import read_pool
+from pytest_gencore.probe.pools import (
+    read_executor_keeper,
+    read_future,
+    read_futures,
+    read_pool,
+    read_pool_keeper,
+)
 from pytest_gencore.probe.queues import read_queue
 from pytest_gencore.probe.reading import field, function_name, is_a, short, type_name
 from pytest_gencore.probe.values import call_of
@@ -230,18 +236,6 @@ def _read_barrier(frame: FrameType, me: Any, note: Note) -> Wait:
     }
 
 
-def _read_future(frame: FrameType, me: Any, note: Note) -> Wait:
-    return {"kind": "future", "id": note(me), "type": type_name(me), "state": short(field(me, "_state"))}
-
-
-def _read_futures(frame: FrameType, me: Any, note: Note) -> Wait | None:
-    """Of ``concurrent.futures.wait`` and ``as_completed``."""
-    pending: Any = frame.f_locals.get("not_done", frame.f_locals.get("pending", frame.f_locals.get("fs")))
-    if type(pending) not in (set, list, tuple, frozenset):
-        return None
-    return {"kind": "futures", "futures": [note(future) for future in list(pending)[:100]]}
-
-
 def _read_child(frame: FrameType, me: Any, note: Note) -> Wait | None:
     pid = field(me, "pid")
     if type(pid) is not int:
@@ -274,18 +268,21 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("threading", "wait"): _read_event,
     ("threading", "_wait"): _read_event,
     ("threading", "acquire"): _read_semaphore,
-    ("concurrent.futures._base", "result"): _read_future,
-    ("concurrent.futures._base", "exception"): _read_future,
-    ("concurrent.futures._base", "wait"): _read_futures,
-    ("concurrent.futures._base", "as_completed"): _read_futures,
+    ("concurrent.futures._base", "result"): read_future,
+    ("concurrent.futures._base", "exception"): read_future,
+    ("concurrent.futures._base", "wait"): read_futures,
+    ("concurrent.futures._base", "as_completed"): read_futures,
     ("subprocess", "wait"): _read_child,
     ("subprocess", "_wait"): _read_child,
     ("subprocess", "communicate"): _read_child,
     ("multiprocessing.pool", "wait"): read_pool,
+    ("multiprocessing.pool", "next"): read_pool,
+    ("multiprocessing.pool", "_handle_workers"): read_pool_keeper,
+    ("concurrent.futures.process", "wait_result_broken_or_wakeup"): read_executor_keeper,
     ("multiprocessing.popen_fork", "wait"): _read_child,
     ("multiprocessing.popen_fork", "poll"): _read_child,
     ("importlib._bootstrap", "acquire"): _read_import,
     ("_frozen_importlib", "acquire"): _read_import,
     ("asyncio.base_events", "run_forever"): _read_loop,
 }
-_WITHOUT_SELF = (_read_futures,)
+_WITHOUT_SELF = (read_futures, read_pool_keeper)

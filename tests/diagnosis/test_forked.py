@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ADVICE = "the classical deadlock after fork; use spawn or forkserver, or fork before threads start"
+ADVICE = "the classical deadlock after fork (use spawn or forkserver, or fork before threads start)"
 LOGGING = """
     import logging, multiprocessing, threading
     inside = threading.Event()
@@ -171,7 +171,7 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
 
     assert verdict_of(diagnosis) == (
         "waits for child N (forked): MainThread (test_a.py:9) waits for lock 'AuditHandler.audit', which no "
-        f"`with` of the child holds, in the parent it is held by chatter (test_a.py:9): probably {ADVICE}"
+        f"`with` of the child holds; in the parent it is held by chatter (test_a.py:9): probably {ADVICE}"
     )
     (child,) = diagnosis["forked"]
     (wait,) = [thread["wait"] for thread in child["threads"]]
@@ -185,7 +185,7 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
         ("test_owner", "lock 'rlock' held by keeper, a thread of the parent that was not copied: {advice}"),
         (
             "test_given_back",
-            "which no `with` of the child holds, probably it was locked at the fork: {advice}",
+            "which no `with` of the child holds: probably it was locked at the fork, {advice}",
         ),
         ("test_own_deadlock", "child N (forked): deadlock: MainThread waits for lock 'second' held by rival"),
         ("test_grandchild", "child N (forked): MainThread (test_a.py:9) waits for lock 'lock', which"),
@@ -225,7 +225,7 @@ def test_children_are_not_harmed(project: Project) -> None:
     ("test", "told"),
     [
         ("test_pool", "child N (forked): MainThread (test_a.py:9) waits for lock 'lock', which no `with`"),
-        ("test_pool_that_lost_its_work", "all of them wait for work, probably the one that had it has ended"),
+        ("test_pool_that_lost_its_work", "all of them wait for work; probably the one that had it has ended"),
     ],
 )
 def test_pool_of_processes(project: Project, test: str, told: str) -> None:

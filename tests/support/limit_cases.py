@@ -59,6 +59,7 @@ TRUE_IF: Final = {
     r"the collector ended without a word, as after SIGKILL$": {"kill collector"},
     r"the collector was killed while it started": {"kill collector"},
     r"the snapshot has not moved for \d+ s: it is stopped$": {"stop snapshot"},
+    r"the process whose core the kernel writes has not moved for \d+ s": {"stop snapshot"},
     r"the snapshot ended before it was read \(signal 9\)$": {"kill snapshot"},
     r"the snapshot was ended by signal 9 before its core was written": {"kill snapshot"},
     r"the kernel's core cannot be read: the file ends within": {"fsize", "disk"},

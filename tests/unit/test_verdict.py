@@ -94,7 +94,7 @@ def test_timeout_in_a_circle() -> None:
         hold(11, 2),
     )
     assert text_of(*facts) == (
-        "deadlock: main waits for a lock, at most 5 s held by a (a.py:9), which waits for a lock "
+        "deadlock: main waits at most 5 s for a lock held by a (a.py:9), which waits for a lock "
         "held by main (a.py:9) (at least one of these waits has a timeout)"
     )
 
@@ -102,7 +102,7 @@ def test_timeout_in_a_circle() -> None:
 def test_the_gil_was_held() -> None:
     main = thread(1, "main", {"kind": "event", "id": 5, "is_set": False}, is_own=True)
     gil = {"fact": "gil", "held_by": "other"}
-    assert text_of(gil, main) == "waits for an event, not set (as far as known: the GIL was held)"
+    assert text_of(gil, main) == "waits for an event, not set (as far as known: another thread held the GIL)"
 
 
 def test_a_lock_that_is_free_by_now() -> None:
@@ -138,8 +138,8 @@ def test_busy_needs_the_kernel() -> None:
 
 def test_nobody_holds_a_lock_only_if_everything_was_read() -> None:
     main = thread(1, "main", lock(10), is_own=True)
-    nobody = "waits for a lock, which is locked, but no thread's or task's `with` holds it"
-    not_known = "waits for a lock, which is locked, its holder is not known"
+    nobody = "waits for a lock, which no `with` of a thread or task holds: who has it is not known"
+    not_known = "waits for a lock, whose holder is not known"
     assert text_of(main, {"fact": "end"}) == nobody
     assert text_of(main) == not_known
     assert text_of(main, {"fact": "cut", "what": "time"}, {"fact": "end"}) == not_known

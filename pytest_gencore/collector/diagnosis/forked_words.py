@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph
 
-_ADVICE: Final = "the classical deadlock after fork; use spawn or forkserver, or fork before threads start"
+_ADVICE: Final = "the classical deadlock after fork (use spawn or forkserver, or fork before threads start)"
 _NOT_IN_CHILD: Final = "which no `with` of the child holds"
 
 
@@ -43,8 +43,8 @@ class ForkedWords(Words):
             return f"held by {name}, a thread of the parent that was not copied: {_ADVICE}"
         who = self._held_in_parent(edge)
         if who:
-            return f"{_NOT_IN_CHILD}, in the parent it is {who}: probably {_ADVICE}"
-        return f"{_NOT_IN_CHILD}, probably it was locked at the fork: {_ADVICE}"
+            return f"{_NOT_IN_CHILD}; in the parent it is {who}: probably {_ADVICE}"
+        return f"{_NOT_IN_CHILD}: probably it was locked at the fork, {_ADVICE}"
 
     def _held_in_parent(self, edge: Edge) -> str:
         """Return who has the lock at the same address there."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
 
 _COMMAND_LENGTH: Final = 100
+_CHILDREN_SHOWN: Final = 4
 
 
 def describe_descriptor(system: SystemFacts | None, number: int) -> str:
@@ -46,13 +47,16 @@ def describe_child(system: SystemFacts | None, child: Child) -> str:
 
 
 def describe_pool(wait: Wait) -> str:
-    """Return whose result is awaited."""
-    count = len(_pids_of(wait))
-    return f"a result of a pool of {count} child process{'es' if count != 1 else ''}"
+    """Return whose results are awaited."""
+    children, results = len(_pids_of(wait)), wait.number("count")
+    of = f"of a pool of {children} child process{'es' if children != 1 else ''}"
+    return f"a result {of}" if results in (None, 1) else f"{results} results {of}"
 
 
-def told_by_pool(wait: Wait, forked: Mapping[int, str], idle: AbstractSet[int]) -> str:
-    """Return what the first child of a pool waits for that does not wait for work; empty if none has told it.
+def told_by_pool(
+    wait: Wait, system: SystemFacts | None, forked: Mapping[int, str], idle: AbstractSet[int]
+) -> str:
+    """Return what the children of a pool do: the one that has told what it waits for, or all of them.
 
     ``forked``: what children have told; ``idle``: those of them that wait inside of multiprocessing.
     """
@@ -60,8 +64,24 @@ def told_by_pool(wait: Wait, forked: Mapping[int, str], idle: AbstractSet[int]) 
     busy = next((pid for pid in pids if pid in forked and pid not in idle), None)
     if busy is not None:
         return f"child {busy} (forked): {forked[busy]}"
-    is_idle = bool(pids) and idle >= {*pids}
-    return "all of them wait for work, probably the one that had it has ended" if is_idle else ""
+    if pids and idle >= {*pids}:
+        return "all of them wait for work; probably the one that had it has ended"
+    if system is None:
+        return ""
+    known = {child.pid: child for child in system.children}
+    found = [_in_pool(system, known[pid], wait) for pid in pids if pid in known]
+    more = len(found) - _CHILDREN_SHOWN
+    return ", ".join(found[:_CHILDREN_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _in_pool(system: SystemFacts, child: Child, wait: Wait) -> str:
+    """Return what one child does: it waits for work if it reads what the pool has to do."""
+    jobs = system.descriptors.get(wait.number("jobs") or -1)
+    pipe = child.pipe
+    if jobs is not None and pipe is not None and not pipe.writes and pipe.is_sure and pipe.link == jobs.link:
+        return f"child {child.pid} waits for work"
+    where = child.call or child.channel
+    return f"child {child.pid} is {child.state_text}" + (f" in {where}" if where else "")
 
 
 def _pids_of(wait: Wait) -> list[int]:

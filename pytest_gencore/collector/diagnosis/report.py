@@ -124,7 +124,7 @@ def _thread_lines(graph: Graph, words: Words, *, is_short: bool) -> Iterator[str
         groups.setdefault(_tail(words, edge), []).append(_head(words, edge.waiter))
     for tail, names in groups.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        yield f"  {shown} {'waits' if len(names) == 1 else 'wait'} for {tail}"
+        yield f"  {shown} {'waits' if len(names) == 1 else 'wait'} {tail}"
 
 
 def _child_lines(child: Child, forked: Sequence[ForkedChild]) -> Iterator[str]:
@@ -141,10 +141,7 @@ def _head(words: Words, node: Node) -> str:
 
 
 def _tail(words: Words, edge: Edge) -> str:
-    text = words.what(edge)
-    holder = words.holder(edge)
-    if holder:
-        text += f", {holder}"
+    text = words.whole(edge)
     if edge.holders and edge.holds and edge.holds[0].times > 1:
         text += f", taken {edge.holds[0].times} times"
     return text
@@ -162,7 +159,8 @@ def _task_lines(graph: Graph, words: Words) -> Iterator[str]:
             continue
         thread = words.name(Node("thread", loop.thread)) if loop.thread in facts.threads else ""
         title = f"{loop.type} of {thread}" if thread else loop.type
-        due = f", {loop.ready} callbacks due ({', '.join(loop.due)})" if loop.ready else ""
+        callbacks = "callback" if loop.ready == 1 else "callbacks"
+        due = f", {loop.ready} {callbacks} due ({', '.join(loop.due)})" if loop.ready else ""
         yield f"  {title}: {loop.tasks} task{'s' if loop.tasks != 1 else ''}{due}"
     order = [edge.waiter.id for edge in waits_in_order(graph) if edge.waiter.kind == "task"]
     numbers = dict.fromkeys([number for number in order if number in facts.tasks])
@@ -186,9 +184,7 @@ def _describe_task(graph: Graph, words: Words, number: int, tail: str) -> tuple[
     edge = graph.edges.get(node)
     place = words.place(project_place(task))
     title = words.name(node, with_kind=True) + (f" ({place})" if place else "")
-    does = (
-        f"waits for {_tail(words, edge)}" if edge is not None else _state_of(task.is_current, task.framework)
-    )
+    does = f"waits {_tail(words, edge)}" if edge is not None else _state_of(task.is_current, task.framework)
     return title, does + tail
 
 

@@ -104,24 +104,19 @@ def _tell_circle(words: Words, circle: list[Edge]) -> str:
 
 
 def _with_doubt(graph: Graph, text: str) -> str:
-    return f"{text} (as far as known: the GIL was held)" if graph.facts.gil == "other" else text
+    return f"{text} (as far as known: another thread held the GIL)" if graph.facts.gil == "other" else text
 
 
 def _tell_chain(words: Words, edges: list[Edge], *, with_subject: bool) -> str:
     """Return ``MainThread waits for lock 'a' held by T (f.py:3), which waits for ...``."""
     parts = []
     for number, edge in enumerate(edges[:_LINKS_LIMIT]):
-        what = words.what(edge)
-        holder = words.holder(edge)
-        if holder.startswith("which"):
-            holder = f", {holder}"
-        elif holder:
-            holder = f" {holder}"
+        part = f"waits {words.whole(edge)}"
         is_last = number == len(edges[:_LINKS_LIMIT]) - 1
-        if not holder and edge.holders and not is_last:
+        if edge.holders and not words.holder(edge) and not is_last:
             where = words.place_of(edges[number + 1].waiter)
-            holder = f" ({where})" if where else ""
-        parts.append(f"waits for {what}{holder}")
+            part += f" ({where})" if where else ""
+        parts.append(part)
     text = ", which ".join(parts)
     if len(edges) > _LINKS_LIMIT:
         text += ", and so on"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
 _INSTALLED: Final = re.compile(r"^.*/(?:(?:site|dist)-packages|python3\.\d+t?)/")
-_NOBODY: Final = "which is locked, but no thread's or task's `with` holds it"
-_NOT_KNOWN: Final = "which is locked, its holder is not known"
+_NOBODY: Final = "which no `with` of a thread or task holds: who has it is not known"
+_NOT_KNOWN: Final = "whose holder is not known"
 
 
 class Words:
@@ -83,16 +83,22 @@ class Words:
         """Return what a node waits for, without who has it."""
         return self._of_wait(edge.wait, edge)
 
+    def whole(self, edge: Edge) -> str:
+        """Return how long a node waits if that is limited, for what, and who has it: it follows ``waits``."""
+        holder = self.holder(edge)
+        comma = "," if holder.startswith("which") else ""
+        text = f"for {self.what(edge)}" + (f"{comma} {holder}" if holder else "")
+        limit = _limit_of(edge.wait)
+        return f"{limit} {text}" if limit else text
+
     def doing(self, wait: Wait) -> str:
         """Return what a call that may block is: of a thread that is not known to wait."""
-        return self._of_wait(wait, None)
+        text, limit = self._of_wait(wait, None), _limit_of(wait)
+        return f"{text}, {limit}" if limit else text
 
     def _of_wait(self, wait: Wait, edge: Edge | None) -> str:
         writer = getattr(self, f"_write_{wait.kind}", None)
-        text = writer(wait, edge) if writer is not None else wait.kind.replace("_", " ")
-        if wait.timeout is not None and wait.kind != "sleep":
-            text += f", at most {format_duration(wait.timeout)}"
-        return str(text)
+        return str(writer(wait, edge)) if writer is not None else wait.kind.replace("_", " ")
 
     def _named(self, noun: str, wait: Wait) -> str:
         name = self.resource(wait.resource)
@@ -197,7 +203,7 @@ class Words:
     def told_by_child(self, edge: Edge) -> str:
         """Return what the child whose end is awaited waits for itself; empty if it has not said it."""
         if edge.wait.kind == "pool":
-            return told_by_pool(edge.wait, self.forked, self.idle)
+            return told_by_pool(edge.wait, self._system, self.forked, self.idle)
         return self.forked.get(self._find_child(edge.wait, edge)[0] or 0, "")
 
     def _write_pool(self, wait: Wait, edge: Edge | None) -> str:
@@ -258,7 +264,7 @@ class Words:
         """Return who has a lock, or that nobody is known: ``held by rival-thread (test_deadlock.py:23)``."""
         if edge.wait.kind == "native_lock":
             probably = "" if edge.wait.details.get("is_sure") else "probably "
-            who = self.name(edge.holders[0]) if edge.holders else "a thread that is none of Python's"
+            who = self.name(edge.holders[0]) if edge.holders else "a thread that Python does not know"
             who = "itself" if edge.waiter in edge.holders else who
             return f"{probably}held by {who}"
         if edge.wait.kind != "lock":
@@ -277,11 +283,16 @@ class Words:
         if node == waiter:
             who = "itself"
         elif self.graph.thread(node) is None and self.graph.task(node) is None:
-            who = f"a {node.kind} that does not exist"
+            who = f"a {node.kind} that no longer exists"
         else:
             who = self.name(node, with_kind=node.kind == "task")
         where = self.place(hold.place)
         return f"held by {who}" + (f" ({where})" if where else "")
+
+
+def _limit_of(wait: Wait) -> str:
+    limited = wait.timeout is not None and wait.kind != "sleep"
+    return f"at most {format_duration(wait.timeout or 0)}" if limited else ""
 
 
 def _article(noun: str) -> str:

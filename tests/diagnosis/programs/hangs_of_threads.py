@@ -85,6 +85,21 @@ def test_lock_behind_a_generator():
     lock.acquire()
 
 
+def test_lock_in_an_exit_stack():
+    lock, taken = threading.Lock(), threading.Event()
+
+    def hold():
+        with contextlib.ExitStack() as stack:
+            lock.acquire()
+            stack.push(lock.__exit__)  # as enter_context does from 3.15 on
+            taken.set()
+            time.sleep(1000)
+
+    start(hold, "holder")
+    taken.wait()
+    lock.acquire()
+
+
 def test_lock_without_with():
     lock = threading.Lock()
     lock.acquire()

@@ -106,7 +106,8 @@ def change_the_list():
     """Stand, with the GIL, where the last object of the collector's list is not known."""
     filled, empty = SOCKETS
     empty.send(bytes(8))
-    LIBC.recv(filled.fileno(), ctypes.c_void_p(find_young() + 8), 16, socket.MSG_WAITALL)
+    received = LIBC.recv(filled.fileno(), ctypes.c_void_p(find_young() + 8), 16, socket.MSG_WAITALL)
+    assert received == 8, "it was not interrupted: no such address"
 
 
 SOCKETS = socket.socketpair()
