@@ -139,7 +139,7 @@ def test_busy_needs_the_kernel() -> None:
 def test_nobody_holds_a_lock_only_if_everything_was_read() -> None:
     main = thread(1, "main", lock(10), is_own=True)
     nobody = "waits for a lock, which no `with` of a thread or task holds: who has it is not known"
-    not_known = "waits for a lock, whose holder is not known"
+    not_known = "waits for a lock whose holder is not known"
     assert text_of(main, {"fact": "end"}) == nobody
     assert text_of(main) == not_known
     assert text_of(main, {"fact": "cut", "what": "time"}, {"fact": "end"}) == not_known
