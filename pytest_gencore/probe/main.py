@@ -11,6 +11,7 @@ from pytest_gencore.probe.frameworks import tell_frameworks
 from pytest_gencore.probe.names import tell_names
 from pytest_gencore.probe.tasks import Tasks
 from pytest_gencore.probe.threads import Threads
+from pytest_gencore.probe.twisted import tell_twisted
 from pytest_gencore.probe.values import find_layout
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def run() -> None:
         tasks.tell_futures,
         lambda: tell_names(threads, tasks),
         lambda: tell_frameworks(threads),
+        tell_twisted,
     ]
     for number, step in enumerate(steps):
         try:

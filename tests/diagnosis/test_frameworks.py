@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from gencore_archives import read_member
@@ -32,19 +32,53 @@ TRIO = """
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("trio") is None, reason="trio is not installed")
-def test_tasks_of_trio(tmp_path: Path) -> None:
+def tasks_of(tmp_path: Path, source: str) -> list[dict[str, Any]]:
+    """Return what is told of the tasks of a test that hangs."""
     project = Project(tmp_path)
-    project.write(test_a=TRIO)
+    project.write(test_a=source)
     running = project.start(*QUICK, "--gencore-timeout=1")
     try:
         (archive,) = project.wait_for_archives()
     finally:
         running.kill()
     project.close()
-    tasks = json.loads(read_member(archive, "diagnosis.json"))["tasks"]
+    tasks: list[dict[str, Any]] = json.loads(read_member(archive, "diagnosis.json"))["tasks"]
+    return tasks
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trio") is None, reason="trio is not installed")
+def test_tasks_of_trio(tmp_path: Path) -> None:
+    tasks = tasks_of(tmp_path, TRIO)
     waits = {task["name"]: task["wait"] and task["wait"]["text"] for task in tasks}
     assert {task["framework"] for task in tasks} == {"trio"}
     assert waits["eater"] == "trio Event.wait()"
     assert waits["taker"] == "trio Lock.__aenter__()"
     assert waits["sleeper"] == "trio.sleep()"
+
+
+TWISTED = """
+    from twisted.internet import defer, reactor
+    @defer.inlineCallbacks
+    def old_style(never):
+        yield never
+    async def new_style(never):
+        await never
+    def remind():
+        pass
+    def test_a():
+        reactor.callLater(1000, remind)
+        old_style(defer.Deferred())
+        defer.ensureDeferred(new_style(defer.Deferred()))
+        reactor.run(installSignalHandlers=False)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("twisted") is None, reason="Twisted is not installed")
+def test_deferreds_and_delayed_calls_of_twisted(tmp_path: Path) -> None:
+    tasks = tasks_of(tmp_path, TWISTED)
+    waits = {task["coroutine"]: task["wait"]["text"] for task in tasks}
+    assert {task["framework"] for task in tasks} == {"twisted"}
+    assert waits["old_style"] == waits["new_style"] == "the result of a future"
+    assert waits["remind"].startswith("its time, 99")
+    places = {task["coroutine"]: task["place"] for task in tasks}
+    assert places["new_style"][1:] == [7, "new_style"]

@@ -190,7 +190,8 @@ class Words:
     def _write_sleep(self, wait: Wait, edge: Edge | None) -> str:
         left = wait.details.get("left")
         remains = f", {left} s left" if isinstance(left, (int, float)) else ""
-        return f"sleep({printable(str(wait.details.get('seconds')))}){remains}"
+        seconds = wait.details.get("seconds")
+        return ("its time" if seconds is None else f"sleep({printable(str(seconds))})") + remains
 
     def _write_child(self, wait: Wait, edge: Edge | None) -> str:
         pid, child = self._find_child(wait, edge)
