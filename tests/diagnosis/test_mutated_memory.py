@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).parent / "programs" / "mutated_memory.py"
 SEED = int(os.environ.get("GENCORE_SEED", "1"))
-BATCHES = count(4, thorough=20)
+BATCHES = count(4, thorough=8)
 SEEDS_IN_BATCH = 10
 LIMIT_SECONDS = 4 + 4 + 1.5 + 20
 """For faulthandler's text, twice; for the probe; for the archive, on a loaded machine."""
