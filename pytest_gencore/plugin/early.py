@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.roles import make_run_id_getter
 from pytest_gencore.plugin.settings import Settings, resolve_settings
+from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,12 @@ def watch_imports(config: pytest.Config) -> Iterator[None]:
             with contextlib.suppress(Exception):
                 get_run_id, settings = make_run_id_getter(), resolve_early(config)
                 capturer = Capturer(
-                    config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False
+                    config,
+                    settings,
+                    get_run_id=get_run_id,
+                    worker_id=None,
+                    once_a_worker=False,
+                    place=encode_place(None, "import of conftest.py files"),
                 )
                 stack.callback(capturer.close)
                 capturer.arm()

@@ -14,7 +14,7 @@ from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.protocol import Phase
-from pytest_gencore.request.context import NO_TEST, encode_place
+from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
+SESSION_START, SESSION_END, BETWEEN_TESTS = (
+    encode_place(None, place) for place in ("session start", "session end", "between tests")
+)
 AWAIT_SECONDS = 300.0
 """How long a process that nobody survives waits for its archive before it dies."""
 
@@ -39,8 +42,12 @@ class Watch:
         settings_for: Callable[[pytest.Item], Settings],
         make_request: Callable[..., CaptureRequest],
         local: bool,
+        place: str = SESSION_START,
     ) -> None:
-        """Install the crash handlers, if the ``settings`` of the run ask for that."""
+        """Install the crash handlers, if the ``settings`` of the run ask for that.
+
+        ``place`` is where the process is until the first collector, as ``encode_place`` says it.
+        """
         self._settings_for = settings_for
         self._make_request = make_request
         self._engine = engine
@@ -64,6 +71,7 @@ class Watch:
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
         # Once: whoever attaches later is noticed by the timers' handler.
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
+        self._enter_place(place)
         if self._on_fail:
             self._handlers.install(self._no_test)
 
@@ -72,6 +80,17 @@ class Watch:
         if self._handlers.is_owner:
             self._native.release_deadlines()
         self._handlers.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        """Record what is collected: modules are imported then."""
+        of_what = f" of {collector.nodeid}" if collector.nodeid else ""
+        self._enter_place(encode_place(None, f"collection{of_what}"))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self) -> None:
+        """Record that nothing is collected any more."""
+        self._enter_place(BETWEEN_TESTS)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -134,6 +153,7 @@ class Watch:
     def pytest_sessionfinish(self) -> None:
         """Disarm if the run was interrupted in a test."""
         self._end()
+        self._enter_place(SESSION_END)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
@@ -187,12 +207,16 @@ class Watch:
             return
         self._item = None
         self.deadlines.clear()
-        self._set_test(NO_TEST)
+        self._enter_place(BETWEEN_TESTS)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
         elif self._is_test_armed:
             self._handlers.uninstall()
         self._is_test_armed = False
+
+    def _enter_place(self, place: str) -> None:
+        if self._handlers.is_owner:
+            self._set_test(place)
 
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:

@@ -190,7 +190,7 @@ def test_module_that_crashes_every_worker(project: Project) -> None:
     assert ended.status != 0
     assert len(project.find_archives()) == 1
     assert "ctypes.string_at(8)" in ended.out
-    assert ended.out.count("(no test)") == 1
+    assert ended.out.count("MiB  collection of test_a.py") == 1
 
 
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
@@ -201,7 +201,7 @@ def test_conftest_that_crashes(project: Project, workers: list[str]) -> None:
     ended = project.run(*workers, *QUICK)
 
     assert ended.status == -signal.SIGSEGV
-    assert "in no test" in ended.err
+    assert "in import of conftest.py files, process" in ended.err
     assert "ctypes.string_at(8)" in ended.err
     assert ended.announced() == [str(project.only_archive())]
 

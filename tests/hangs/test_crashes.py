@@ -169,19 +169,21 @@ def test_crash_outside_of_a_test(project: Project, moment: str, workers: list[st
 
     ended = project.run(*QUICK, *workers, *(["--max-worker-restart=0"] if workers else []))
 
+    place = "collection of test_b.py" if moment == "collection" else "session end"
     archives = project.find_archives()
     assert archives
     for archive in archives:
         manifest = read_manifest(archive)
         assert (manifest["trigger"]["kind"], manifest["nodeid"], manifest["phase"]) == ("crash", None, None)
+        assert manifest["place"] == place
         assert ", in __del__\n" in read_member(archive, "stacks.txt").decode() or moment == "collection"
     if workers:
         assert re.search(rf"^{len(archives)} captured", ended.out, re.MULTILINE)
-        assert "(no test)" in ended.out
+        assert f"MiB  {place}" in ended.out
     else:
         assert ended.status == -SEGV
         assert ended.announced() == [str(archives[0])]
-        assert "at address 0x8 in no test, process" in ended.err
+        assert f"at address 0x8 in {place}, process" in ended.err
 
 
 # ---- what must stay as it was --------------------------------------------------------------------------
