@@ -77,6 +77,8 @@ class Deadline(IntEnum):
 
     GENCORE = 0
     PYTEST_TIMEOUT = 1
+    SESSION = 2
+    """Passes when the run makes no progress."""
 
 
 class Command(IntEnum):

@@ -45,7 +45,10 @@ class TriggerFacts:
         default=None,
     )
     deadline_s: float | None = item("Seconds that the test was allowed to take", default=None)
-    deadline_source: str | None = item("Who set that deadline: gencore or pytest-timeout", default=None)
+    deadline_source: str | None = item(
+        "Who set that deadline: gencore, pytest-timeout, or gencore-session for a run without progress",
+        default=None,
+    )
     exception: str | None = item("Type of the exception of a failure, such as AssertionError", default=None)
 
 

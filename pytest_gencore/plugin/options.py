@@ -51,6 +51,12 @@ TABLE = (
         "Capture a test that takes longer, such as 90s or 5m; it is not ended, see gencore_exit_on_timeout",
     ),
     Option(
+        "session_timeout",
+        None,
+        "TIME",
+        "Capture a run that makes no progress for that long, such as 10m; see gencore_exit_on_timeout",
+    ),
+    Option(
         "moment",
         "report",
         "{report,raise}",
@@ -85,7 +91,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("gencore_on_fail", on_fail_help, type="bool", default=None)
     parser.addini(
         "gencore_exit_on_timeout",
-        "End the process after the capture of a test that takes longer than gencore_timeout",
+        "End the process after the capture at gencore_timeout or gencore_session_timeout",
         type="bool",
         default=False,
     )

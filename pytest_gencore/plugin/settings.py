@@ -25,6 +25,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "threads": values.parse_threads,
     "filter": values.parse_core_filter,
     "timeout": values.parse_timeout,
+    "session_timeout": values.parse_timeout,
     "moment": values.parse_moment,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
@@ -43,6 +44,7 @@ class Settings:
     threads: Threads
     filter: int
     timeout: float | None
+    session_timeout: float | None
     moment: Moment
     max_cores: int
     max_size: int

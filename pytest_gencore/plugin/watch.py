@@ -6,6 +6,7 @@ So the hooks here are plain: they run before the others and have returned when a
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
-from pytest_gencore.protocol import Phase
+from pytest_gencore.protocol import Deadline, Phase
 from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture, Trigger
     from pytest_gencore.plugin.settings import Settings
+    from pytest_gencore.request.model import DeadlineSource
 
 NAME = "gencore-watch"
 SESSION_START, SESSION_END, BETWEEN_TESTS = (
@@ -71,7 +73,13 @@ class Watch:
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
         # Once: whoever attaches later is noticed by the timers' handler.
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
+        self._session_timeout = settings.session_timeout
+        if self._session_timeout is not None:
+            self._session_standby = self._prepare_timeout(
+                settings, self._session_timeout, "gencore-session"
+            ).standby
         self._enter_place(place)
+        self._watch_session()
         if self._on_fail:
             self._handlers.install(self._no_test)
 
@@ -91,6 +99,8 @@ class Watch:
     def pytest_collection_finish(self) -> None:
         """Record that nothing is collected any more."""
         self._enter_place(BETWEEN_TESTS)
+        if not self._local:
+            self._unwatch_session()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -154,6 +164,7 @@ class Watch:
         """Disarm if the run was interrupted in a test."""
         self._end()
         self._enter_place(SESSION_END)
+        self._unwatch_session()  # from here on archives are waited for, however long that takes
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
@@ -181,6 +192,7 @@ class Watch:
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
+        self._unwatch_session()
         if self._item is not None:
             self.deadlines.give_up()
 
@@ -189,6 +201,8 @@ class Watch:
             self._end()
         self._running = item
         self._nodeid = item.nodeid
+        if not self._local:
+            self._watch_session()
         settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
@@ -203,6 +217,8 @@ class Watch:
 
     def _end(self) -> None:
         self._running = self._nodeid = None
+        if not self._local:
+            self._unwatch_session()  # it waits for the other workers
         if self._item is None:
             return
         self._item = None
@@ -213,6 +229,17 @@ class Watch:
         elif self._is_test_armed:
             self._handlers.uninstall()
         self._is_test_armed = False
+
+    def _watch_session(self) -> None:
+        if self._session_timeout is not None and self._handlers.is_owner and not self._is_debugging():
+            with contextlib.suppress(OSError):  # no signal is free
+                self._native.set_deadline(
+                    Deadline.SESSION, self._session_timeout, self._session_standby, self._exits
+                )
+
+    def _unwatch_session(self) -> None:
+        if self._session_timeout is not None and self._handlers.is_owner:
+            self._native.cancel_deadline(Deadline.SESSION)
 
     def _enter_place(self, place: str) -> None:
         if self._handlers.is_owner:
@@ -228,13 +255,13 @@ class Watch:
         key = ("crash", settings.method, settings.threads)
         return self._prepared.get(key) or self._prepare(key, "crash", settings, ends_alone=self._local)
 
-    def _prepare_timeout(self, settings: Settings, seconds: float, source: str) -> PreparedCapture:
+    def _prepare_timeout(self, settings: Settings, seconds: float, source: DeadlineSource) -> PreparedCapture:
         key = (source, settings.method, settings.threads, seconds)
         return self._prepared.get(key) or self._prepare(
             key,
             "timeout",
             settings,
-            ends_alone=source == "gencore" and self._local and self._exits,
+            ends_alone=source != "pytest-timeout" and self._local and self._exits,
             deadline_seconds=seconds,
             deadline_source=source,
         )

@@ -15,6 +15,9 @@ Threads = Literal["all", "calling"]
 Moment = Literal["report", "raise"]
 """When a failure is captured."""
 
+DeadlineSource = Literal["gencore", "pytest-timeout", "gencore-session"]
+"""Who set a deadline; ``gencore-session``: it is one without progress of the run."""
+
 CORE_FILTER_DEFAULT = 0xFF
 """``coredump_filter`` bits of core(5): everything that can be dumped except DAX."""
 
@@ -42,7 +45,7 @@ class CaptureRequest:
     """Whether the test may be captured once by each worker (``--dist each``), not once in all."""
     deadline_seconds: float | None = None
     """How long the test was allowed to take, for trigger ``timeout``."""
-    deadline_source: Literal["gencore", "pytest-timeout"] | None = None
+    deadline_source: DeadlineSource | None = None
     """Who set it."""
     exception: str | None = None
     """Type of the failure: ``AssertionError``, ``package.module.Error``."""

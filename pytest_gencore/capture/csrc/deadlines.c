@@ -28,10 +28,48 @@ static struct {
         int32_t thread; /* that the timer signals */
         int32_t timer_signal;
         int32_t exits;
-        int32_t fired; /* enum gencore_fired */
-        int signal;    /* 0: none chosen yet */
+        int32_t fired;  /* enum gencore_fired */
+        int signal;     /* 0: none chosen yet */
+        int64_t length; /* nanoseconds */
     } all[GENCORE_DEADLINES];
+    int64_t progress_at; /* CLOCK_MONOTONIC */
 } deadlines;
+
+static const char *const ended[GENCORE_DEADLINES] = {
+    [GENCORE_DEADLINE_GENCORE] = "gencore: the test took too long, the process ends: "
+                                 "gencore_exit_on_timeout\n",
+    [GENCORE_DEADLINE_SESSION] =
+        "gencore: the run made no progress for too long, the process ends: "
+        "gencore_exit_on_timeout\n",
+};
+
+static long set_timer(const struct deadline *deadline, int64_t nanoseconds);
+
+void
+gencore_note_progress(void)
+{
+    if (__atomic_load_n(&deadlines.all[GENCORE_DEADLINE_SESSION].standby, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&deadlines.progress_at, safe_now(CLOCK_MONOTONIC), __ATOMIC_RELEASE);
+    }
+}
+
+/* Whether the run has made progress since the timer was set: then it is set anew, for the rest. */
+static int
+has_moved(struct deadline *deadline, unsigned int which)
+{
+    int64_t now = safe_now(CLOCK_MONOTONIC), left;
+
+    if (which != GENCORE_DEADLINE_SESSION) {
+        return 0;
+    }
+    left = __atomic_load_n(&deadlines.progress_at, __ATOMIC_ACQUIRE) + deadline->length - now;
+    if (left <= 0) {
+        return 0;
+    }
+    deadline->set_at = now;
+    deadline->cpu_then = safe_now(CLOCK_THREAD_CPUTIME_ID);
+    return set_timer(deadline, left) == 0;
+}
 
 static int
 has_tracer(void)
@@ -55,7 +93,8 @@ on_deadline(int signal, siginfo_t *info, void *context)
         return;
     }
     deadline = &deadlines.all[info->si_value.sival_int];
-    if (!deadline->standby || deadline->fired || deadline->owner != raw0(SYS_getpid)) {
+    if (!deadline->standby || deadline->fired || deadline->owner != raw0(SYS_getpid)
+        || has_moved(deadline, (unsigned int)info->si_value.sival_int)) {
         return;
     }
     if (has_tracer()) {
@@ -76,11 +115,10 @@ on_deadline(int signal, siginfo_t *info, void *context)
                                &deadline->result);
     deadline->fired = GENCORE_FIRED;
     if (deadline->exits) {
-        static const char text[] = "gencore: the test took too long, the process ends: "
-                                   "gencore_exit_on_timeout\n";
+        const char *text = ended[info->si_value.sival_int];
 
-        if (deadline->standby->plan->stderr_fd >= 0) {
-            (void)safe_write_all(deadline->standby->plan->stderr_fd, text, sizeof(text) - 1);
+        if (text && deadline->standby->plan->stderr_fd >= 0) {
+            (void)safe_write_all(deadline->standby->plan->stderr_fd, text, safe_length(text));
         }
         (void)raw1(SYS_exit_group, 1);
     }
@@ -172,10 +210,12 @@ gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct genco
         return (int)error;
     }
     deadline->exits = exits;
+    deadline->length = nanoseconds;
     deadline->set_at = safe_now(CLOCK_MONOTONIC);
     deadline->cpu_then = safe_now(CLOCK_THREAD_CPUTIME_ID);
     deadline->fired = GENCORE_NOT_FIRED;
     deadline->standby = standby;
+    gencore_note_progress();
     return (int)set_timer(deadline, nanoseconds > 0 ? nanoseconds : 1);
 }
 

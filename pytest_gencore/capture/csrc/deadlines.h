@@ -17,6 +17,12 @@ enum gencore_fired {
 int gencore_set_deadline(unsigned int which, int64_t nanoseconds,
                          const struct gencore_standby *standby, int exits);
 
+/*
+ * The run goes on: the deadline of the session is that far away again. Signal safe, from any
+ * thread; costs nothing without that deadline.
+ */
+void gencore_note_progress(void);
+
 /* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired.
  */
 int gencore_cancel_deadline(unsigned int which, struct gencore_result *result);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "deadlines.h"
 #include "gencore.h"
 #include "signal_safe.h"
 
@@ -315,6 +316,7 @@ gencore_set_test_phase(enum gencore_phase phase, int32_t attempt)
 {
     __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase,
                      __ATOMIC_RELEASE);
+    gencore_note_progress();
 }
 
 int

@@ -77,8 +77,9 @@ enum gencore_phase {
 enum gencore_deadline {
     GENCORE_DEADLINE_GENCORE = 0,        /* ours */
     GENCORE_DEADLINE_PYTEST_TIMEOUT = 1, /* its alarm follows; interrupts system calls */
+    GENCORE_DEADLINE_SESSION = 2,        /* ours, of a run without progress */
 };
-#define GENCORE_DEADLINES 2
+#define GENCORE_DEADLINES 3
 
 /* First in the hand-over. */
 struct gencore_record {

@@ -151,5 +151,7 @@ def _find_code(number: int, code: int) -> tuple[str, str] | None:
 
 
 def _describe_deadline(seconds: float | None, source: str | None) -> str:
+    if source == "gencore-session":
+        return f"no progress for {format_duration(seconds or 0)} (session timeout of gencore)"
     took = "took too long" if seconds is None else f"took longer than {format_duration(seconds)}"
     return f"{took} (timeout of {source})" if source else took

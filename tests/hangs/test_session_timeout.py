@@ -1,0 +1,94 @@
+"""The deadline of a run that makes no progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from gencore_archives import read_manifest
+from projects import QUICK, Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKERS = pytest.mark.parametrize("workers", [[], ["-n2", "--max-worker-restart=0"]], ids=["local", "xdist"])
+EXITS = ("-o", "gencore_exit_on_timeout=true")
+NO_PROGRESS = "no progress for 1.5 s (session timeout of gencore): "
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@WORKERS
+@pytest.mark.parametrize("exits", [True, False], ids=["exits", "goes_on"])
+def test_import_that_hangs(project: Project, workers: list[str], exits: bool) -> None:
+    wait = "wait()" if exits else "wait(5)"
+    project.write(test_a=f"import threading\nthreading.Event().{wait}\ndef test_x(): pass\n")
+
+    ended = project.run(*QUICK, *workers, "--gencore-session-timeout=1.5s", *(EXITS if exits else ()))
+
+    manifest = read_manifest(project.only_archive())
+    assert (manifest["nodeid"], manifest["place"]) == (None, "collection of test_a.py")
+    assert manifest["trigger"]["deadline_source"] == "gencore-session"
+    assert f"{NO_PROGRESS}collection of test_a.py, " in ended.out + ended.err
+    assert 'test_a.py", line 2, in <module>' in ended.out + ended.err
+    if exits:
+        assert ended.status != 0
+        assert "gencore: the run made no progress for too long, the process ends" in ended.err
+    else:
+        assert ended.counts() == {"passed": 1}
+
+
+@WORKERS
+def test_session_fixture_that_hangs(project: Project, workers: list[str]) -> None:
+    """In the name of the test that waits for it."""
+    project.write(
+        test_a="""
+        import pytest, threading
+        @pytest.fixture(scope="session")
+        def server():
+            threading.Event().wait()
+        def test_x(server): pass
+        """
+    )
+
+    ended = project.run(*QUICK, *workers, "--gencore-session-timeout=1.5s", *EXITS)
+
+    manifest = read_manifest(project.only_archive())
+    assert (manifest["nodeid"], manifest["phase"]) == ("test_a.py::test_x", "setup")
+    assert f"{NO_PROGRESS}test_a.py::test_x, setup, " in ended.out + ended.err
+    assert ", in server" in ended.out + ended.err
+    assert ended.status == 1
+
+
+@WORKERS
+def test_progress(project: Project, workers: list[str]) -> None:
+    """Longer than the limit in all, with a worker that has nothing to do; and each test has a bit of time."""
+    project.write(
+        test_a="""
+        import pytest, threading
+        @pytest.mark.parametrize("number", range(6))
+        def test_x(number):
+            threading.Event().wait(0.4)
+        """,
+        test_b="def test_y(): pass\n",
+    )
+
+    ended = project.run(*QUICK, *workers, "--dist=loadfile", "--gencore-session-timeout=1.5s", *EXITS)
+
+    assert ended.counts() == {"passed": 7}
+    assert project.find_archives() == []
+
+
+def test_session_end_is_not_watched(project: Project) -> None:
+    project.write(
+        conftest="import threading\ndef pytest_sessionfinish(): threading.Event().wait(2.5)\n",
+        test_a="def test_x(): pass\n",
+    )
+
+    ended = project.run(*QUICK, "--gencore-session-timeout=1.5s", *EXITS)
+
+    assert ended.counts() == {"passed": 1}
+    assert project.find_archives() == []
