@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
+from pytest_gencore.plugin.places import SESSION_START
 from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Capturer:
             settings_for=self.settings_for,
             make_request=self.make_request,
             local=self._is_local,
-            place=watch.SESSION_START if self._place is None else self._place,
+            place=SESSION_START if self._place is None else self._place,
         )
         deadlines = self._watch.deadlines
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired

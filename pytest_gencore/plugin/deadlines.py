@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,26 @@ class DeadlineClock:
         self._is_over = True
 
 
+class SessionDeadline:
+    """That of a run without progress; the extension takes notice of progress."""
+
+    def __init__(self, native: Any, seconds: float, standby: object, *, exits: bool) -> None:
+        """Prepare; the clock does not run yet."""
+        self._native = native
+        self._seconds = seconds
+        self._standby = standby
+        self._exits = exits
+
+    def start(self) -> None:
+        """Let the clock run."""
+        with contextlib.suppress(OSError):  # no signal is free: a run without it
+            self._native.set_deadline(Deadline.SESSION, self._seconds, self._standby, self._exits)
+
+    def stop(self) -> None:
+        """Stop the clock; what it did tells its collector."""
+        self._native.cancel_deadline(Deadline.SESSION)
+
+
 class Deadlines:
     """Both deadlines of the running test, and what their handlers did."""
 
@@ -74,6 +95,9 @@ class Deadlines:
         self._native: Any = engine.native
         self.clock: DeadlineClock | None = None
         """Of our own deadline, None for a test without one."""
+        self._make_clock: Callable[[], DeadlineClock] | None = None
+        self._wide_clock: DeadlineClock | None = None
+        """Of the fixture of a wider scope that is set up or torn down; the test's own stands still then."""
         self._own_request: CaptureRequest | None = None
         self._other_request: CaptureRequest | None = None
         self._is_other_set = False
@@ -88,7 +112,7 @@ class Deadlines:
         if self.clock is not None:
             if phase == "teardown":
                 self.stop()
-            elif self.clock.has_fired():
+            elif any(clock.has_fired() for clock in self._clocks()):
                 return True
         if self._fired:
             return True
@@ -100,7 +124,8 @@ class Deadlines:
     def set_own(self, seconds: float, prepared: PreparedCapture, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
         self._own_request = prepared.request
-        self.clock = DeadlineClock(self._native, seconds, prepared.standby, exits=exits)
+        self._make_clock = lambda: DeadlineClock(self._native, seconds, prepared.standby, exits=exits)
+        self.clock = self._make_clock()
 
     def set_pytest_timeout(self, seconds: float, prepared: PreparedCapture) -> None:
         """Capture a little before pytest-timeout ends the test or the process."""
@@ -131,27 +156,38 @@ class Deadlines:
             self._note_other(self._cancel_other())
 
     def start(self) -> None:
-        """Let the clock run."""
+        """Let the clock of the test run."""
         if self.clock is not None:
+            if self._wide_clock is not None:
+                self.stop()
             self.clock.start()
 
+    def start_wide(self) -> None:
+        """Let the test's clock stand still, and one run for a fixture of a wider scope, as long."""
+        if self._make_clock is not None:
+            self.stop()
+            self._wide_clock = self._make_clock()
+            self._wide_clock.start()
+
     def stop(self) -> None:
-        """Let the clock stand still."""
-        if self.clock is not None:
-            fired = self.clock.stop()
+        """Let the clocks stand still."""
+        for clock in self._clocks():
+            fired = clock.stop()
             if fired is not None and self._own_request is not None:
                 self._note(self._own_request, fired)
+        self._wide_clock = None
 
     def give_up(self) -> None:
         """Let no deadline of this test pass any more: somebody debugs it."""
         self.stop()
+        self._make_clock = None
         if self.clock is not None:
             self.clock.give_up()
         self._cancel_other()
 
     def take_fired(self) -> list[Fired]:
         """Return what the deadlines of the running test did since the last call."""
-        if self.clock is not None and self.clock.has_fired():
+        if any(clock.has_fired() for clock in self._clocks()):
             self.stop()
         if self._other_request is not None:
             self._note_other(self._native.deadline_fired(Deadline.PYTEST_TIMEOUT))
@@ -161,11 +197,14 @@ class Deadlines:
     def clear(self) -> None:
         """Take back what the test has set; what has fired and was not taken is forgotten."""
         self.stop()
-        self.clock = self._own_request = None
+        self.clock = self._own_request = self._make_clock = None
         if self._other_request is not None:
             self._cancel_other()
             self._other_request = None
         self._fired = []
+
+    def _clocks(self) -> list[DeadlineClock]:
+        return [clock for clock in (self.clock, self._wide_clock) if clock is not None]
 
     def _note_other(self, fired: tuple[bool, Any] | None) -> None:
         if fired is not None and self._other_request is not None:

@@ -6,15 +6,15 @@ So the hooks here are plain: they run before the others and have returned when a
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.plugin.deadlines import Deadlines
+from pytest_gencore.plugin import places
+from pytest_gencore.plugin.deadlines import Deadlines, SessionDeadline
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
-from pytest_gencore.protocol import Deadline, Phase
+from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from pytest_gencore.request.model import DeadlineSource
 
 NAME = "gencore-watch"
-SESSION_START, SESSION_END, BETWEEN_TESTS = (
-    encode_place(None, place) for place in ("session start", "session end", "between tests")
-)
 AWAIT_SECONDS = 300.0
 """How long a process that nobody survives waits for its archive before it dies."""
 
@@ -44,7 +41,7 @@ class Watch:
         settings_for: Callable[[pytest.Item], Settings],
         make_request: Callable[..., CaptureRequest],
         local: bool,
-        place: str = SESSION_START,
+        place: str = places.SESSION_START,
     ) -> None:
         """Install the crash handlers, if the ``settings`` of the run ask for that.
 
@@ -71,15 +68,12 @@ class Watch:
         self._is_test_armed = False
         self._has_own_fixtures = False
         """Whether the setup of the running test has come to fixtures that are made for it alone."""
+        self._wide = places.WideFixture(self._native)
+        self._root = config.rootpath
         # Once: whoever attaches later is noticed by the timers' handler.
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
-        self._session_timeout = settings.session_timeout
-        if self._session_timeout is not None:
-            self._session_standby = self._prepare_timeout(
-                settings, self._session_timeout, "gencore-session"
-            ).standby
         self._enter_place(place)
-        self._watch_session()
+        self._session = self._start_session_deadline(settings)
         if self._on_fail:
             self._handlers.install(self._no_test)
 
@@ -92,15 +86,13 @@ class Watch:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
         """Record what is collected: modules are imported then."""
-        of_what = f" of {collector.nodeid}" if collector.nodeid else ""
-        self._enter_place(encode_place(None, f"collection{of_what}"))
+        self._enter_place(places.collection_of(collector.nodeid))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
         """Record that nothing is collected any more."""
-        self._enter_place(BETWEEN_TESTS)
-        if not self._local:
-            self._unwatch_session()
+        self._enter_place(places.BETWEEN_TESTS)
+        self._stop_session(unless_local=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -119,39 +111,46 @@ class Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Let the clock stand still for fixtures that are not made for this test alone.
+        """Name a fixture that is not made for this test alone, and give it a time of its own.
 
-        pytest sets them up first. One that a test or its own fixture asks for later counts: nothing tells
-        when its setup ends.
+        pytest sets them up first. One that a test or its own fixture asks for later counts as the test's:
+        nothing tells when its setup ends.
         """
-        if self.deadlines.clock is None or self._has_own_fixtures:
+        if self._has_own_fixtures or self._item is None:
             return
         if fixturedef.scope == "function":
             self._has_own_fixtures = True
+            self._wide.leave(self._nodeid, Phase.SETUP, self._attempt)
             self.deadlines.start()
         else:
-            self.deadlines.stop()
+            place = places.describe_fixture(fixturedef, self._root)
+            self._wide.enter(self._nodeid, place, Phase.SETUP, self._attempt)
+            self.deadlines.start_wide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
         """Record the phase; the clock runs, whatever fixtures there were."""
         self._has_own_fixtures = True
+        self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
         self._enter(item, Phase.CALL)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
         parent = item.parent
-        if (
-            self.deadlines.clock is not None
-            and parent is not None
-            and (nextitem is None or nextitem.parent is not parent)
-        ):
-            try:
-                parent.addfinalizer(self.deadlines.stop)
-            except AssertionError:  # its setup never came that far
-                self.deadlines.stop()
+        self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
         self._enter(item, Phase.TEARDOWN)
+        if item is self._item and parent is not None and (nextitem is None or nextitem.parent is not parent):
+            try:
+                parent.addfinalizer(self._begin_wide_teardown)
+            except AssertionError:  # its setup never came that far
+                self._begin_wide_teardown()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_post_finalizer(self) -> None:
+        """Give each fixture of a wider scope a time of its own."""
+        if self._wide.is_inside and self._has_own_fixtures:
+            self.deadlines.start_wide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -163,8 +162,8 @@ class Watch:
     def pytest_sessionfinish(self) -> None:
         """Disarm if the run was interrupted in a test."""
         self._end()
-        self._enter_place(SESSION_END)
-        self._unwatch_session()  # from here on archives are waited for, however long that takes
+        self._enter_place(places.SESSION_END)
+        self._stop_session()  # from here on archives are waited for, however long that takes
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
@@ -192,7 +191,7 @@ class Watch:
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test."""
-        self._unwatch_session()
+        self._stop_session()
         if self._item is not None:
             self.deadlines.give_up()
 
@@ -201,8 +200,8 @@ class Watch:
             self._end()
         self._running = item
         self._nodeid = item.nodeid
-        if not self._local:
-            self._watch_session()
+        if self._session is not None and not self._local:
+            self._session.start()
         settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
@@ -217,39 +216,47 @@ class Watch:
 
     def _end(self) -> None:
         self._running = self._nodeid = None
-        if not self._local:
-            self._unwatch_session()  # it waits for the other workers
+        self._stop_session(unless_local=True)
         if self._item is None:
             return
         self._item = None
+        self._wide.is_inside = False
         self.deadlines.clear()
-        self._enter_place(BETWEEN_TESTS)
+        self._enter_place(places.BETWEEN_TESTS)
         if self._on_fail:
             self._handlers.set_request(self._no_test)
         elif self._is_test_armed:
             self._handlers.uninstall()
         self._is_test_armed = False
 
-    def _watch_session(self) -> None:
-        if self._session_timeout is not None and self._handlers.is_owner and not self._is_debugging():
-            with contextlib.suppress(OSError):  # no signal is free
-                self._native.set_deadline(
-                    Deadline.SESSION, self._session_timeout, self._session_standby, self._exits
-                )
+    def _start_session_deadline(self, settings: Settings) -> SessionDeadline | None:
+        seconds = settings.session_timeout
+        if seconds is None or not self._handlers.is_owner or self._is_debugging():
+            return None
+        prepared = self._prepare_timeout(settings, seconds, "gencore-session")
+        session = SessionDeadline(self._native, seconds, prepared.standby, exits=self._exits)
+        session.start()
+        return session
 
-    def _unwatch_session(self) -> None:
-        if self._session_timeout is not None and self._handlers.is_owner:
-            self._native.cancel_deadline(Deadline.SESSION)
+    def _stop_session(self, *, unless_local: bool = False) -> None:
+        """Stop its clock; ``unless_local``: only in a worker, which waits for others between its tests."""
+        if self._session is not None and not (unless_local and self._local):
+            self._session.stop()
 
     def _enter_place(self, place: str) -> None:
         if self._handlers.is_owner:
             self._set_test(place)
 
+    def _begin_wide_teardown(self) -> None:
+        if self._item is not None:
+            self._has_own_fixtures = True
+            self._wide.enter(self._nodeid, "fixtures of a wider scope", Phase.TEARDOWN, self._attempt)
+            self.deadlines.start_wide()
+
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, self._attempt)
-            if self.deadlines.clock is not None:
-                self.deadlines.clock.start()
+            self.deadlines.start()
 
     def _prepare_crash(self, settings: Settings) -> PreparedCapture:
         key = ("crash", settings.method, settings.threads)

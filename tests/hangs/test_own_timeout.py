@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from gencore_archives import read_manifest
 from junit_file import read_junit
 from projects import EXITS, QUICK
 
@@ -55,20 +56,25 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
 
 
 def test_only_the_time_of_the_test_counts(project: Project) -> None:
-    """Our own clock stands still while fixtures of wider scopes are set up and torn down."""
+    """A fixture of a wider scope has as much time for itself, when it is set up and when it is torn down."""
     project.write(
         test_a="""
         import threading, pytest
         WAIT = 1.75
-        @pytest.fixture(scope="module")
-        def slow_module():
-            threading.Event().wait(WAIT)
+        @pytest.fixture(scope="session")
+        def slow_session():
+            threading.Event().wait(0.6)
             yield
-            threading.Event().wait(WAIT)
+            threading.Event().wait(0.6)
+        @pytest.fixture(scope="module")
+        def slow_module(slow_session):
+            threading.Event().wait(0.6)
+            yield
+            threading.Event().wait(0.6)
         @pytest.fixture
         def slow_function():
             threading.Event().wait(WAIT)
-        def test_module(slow_module): pass
+        def test_module(slow_module): threading.Event().wait(0.6)
         """,
         test_b="""
         from test_a import slow_function
@@ -89,6 +95,43 @@ def test_only_the_time_of_the_test_counts(project: Project) -> None:
 
     assert ended.counts() == {"passed": 3}
     assert sorted(project.archives()) == ["test_b.py::test_function setup", "test_c.py::test_end teardown"]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
+def test_fixtures_of_a_wider_scope(project: Project, workers: list[str]) -> None:
+    """They are named beside the test that waits for them."""
+    project.write(
+        conftest="""
+        import threading, pytest
+        @pytest.fixture(scope="session")
+        def server():
+            threading.Event().wait(1.75)
+        """,
+        test_a="""
+        import threading, pytest
+        @pytest.fixture(scope="class")
+        def client():
+            yield
+            threading.Event().wait(1.75)
+        def test_server(server): pass
+        class TestClient:
+            def test_client(self, client): pass
+        """,
+    )
+
+    ended = project.run(*QUICK, *workers, "--gencore-timeout=1")
+
+    assert ended.counts() == {"passed": 2}
+    archives = project.archives()
+    places = {name: read_manifest(archive)["place"] for name, archive in archives.items()}
+    assert places == {
+        "test_a.py::test_server setup": "session fixture 'server' of conftest.py:3",
+        "test_a.py::TestClient::test_client teardown": "fixtures of a wider scope",
+    }
+    assert (
+        "took longer than 1 s (timeout of gencore): test_a.py::test_server, setup, session fixture"
+        in ended.out
+    )
 
 
 def test_exit_on_timeout_without_a_capture(project: Project) -> None:

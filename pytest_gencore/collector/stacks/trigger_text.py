@@ -6,7 +6,6 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_gencore.texts import name_subject
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration
 
@@ -100,8 +99,8 @@ class Facts:
 def describe_trigger(facts: Facts) -> str:
     """Return one line: what triggered the capture, and where."""
     worker = f"worker {facts.worker_id}" if facts.worker_id else ""
-    subject = name_subject(facts.nodeid, facts.place, "no test")
-    parts = (subject, facts.phase, worker, f"process {facts.pid}")
+    test = facts.nodeid or ("" if facts.place else "no test")
+    parts = (test, facts.phase, facts.place, worker, f"process {facts.pid}")
     where = ", ".join(filter(None, parts))
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
