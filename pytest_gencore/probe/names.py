@@ -132,7 +132,10 @@ def _choose(
     counts = dict.fromkeys(wanted, 0)
     chosen = {}
     for names in dicts:
-        inside = [id(value) for value in list(names.values()) if id(value) in counts]
+        # Not the probe's own dicts, whose keys are numbers: attributes have texts.
+        inside = [
+            id(value) for name, value in list(names.items()) if type(name) is str and id(value) in counts
+        ]
         if id(names) not in locals_of_frames and any(counts[number] < _DICTS_EACH for number in inside):
             chosen[id(names)] = names
             for number in inside:
