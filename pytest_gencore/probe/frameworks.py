@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.probe.threads import Threads
 
-_TOLD_LIMIT = 500
+TOLD_LIMIT = 500
 _FRAMES_TOLD = 12
 
 
@@ -34,11 +34,34 @@ def tell_frameworks(threads: Threads) -> None:
         _tell_greenlets(threads)
 
 
+def say_task(
+    thing: object,
+    framework: str,
+    frames: list[FrameType],
+    *,
+    name: str | None = None,
+    coroutine: str | None = None,
+    wait: dict[str, Any] | None = None,
+    **details: Any,
+) -> None:
+    """Say one task; ``frames``: its stack, the innermost last, of which the end is told."""
+    say(
+        "task",
+        id=id(thing),
+        name=name,
+        framework=framework,
+        coroutine=coroutine,
+        frames=[place_of(frame) for frame in frames[-_FRAMES_TOLD:]],
+        wait=wait,
+        **details,
+    )
+
+
 def _tell_trio(runner: object, thread: int) -> None:
     root = field(runner, "init_task")
     work: list[tuple[Any, int | None]] = [(root, None)]
     told = 0
-    while work and told < _TOLD_LIMIT:
+    while work and told < TOLD_LIMIT:
         check_time()
         task, parent = work.pop()
         if task is None:
@@ -46,15 +69,14 @@ def _tell_trio(runner: object, thread: int) -> None:
         told += 1
         frames, _ = chain_of(field(task, "coro"))
         name = field(task, "name")
-        say(
-            "task",
-            id=id(task),
+        say_task(
+            task,
+            "trio",
+            frames,
             name=name if type(name) is str else None,
-            framework="trio",
             thread=thread,
             parent=parent,
             coroutine=place_of(frames[0])[2] if frames else None,
-            frames=[place_of(frame) for frame in frames[-_FRAMES_TOLD:]],
             wait=_trio_wait(frames),
         )
         for nursery in list(field(task, "_child_nurseries") or ()):
@@ -85,7 +107,7 @@ def _tell_greenlets(threads: Threads) -> None:
     told = 0
     for thing in instances_of(kind):
         frame = thing.gr_frame
-        if frame is None or told >= _TOLD_LIMIT:
+        if frame is None or told >= TOLD_LIMIT:
             continue
         check_time()
         told += 1
@@ -93,13 +115,4 @@ def _tell_greenlets(threads: Threads) -> None:
         while frame is not None and len(frames) < 1000:
             frames.append(frame)
             frame = frame.f_back
-        say(
-            "task",
-            id=id(thing),
-            name=None,
-            framework="greenlet",
-            type=type_name(thing),
-            coroutine=None,
-            frames=[place_of(frame) for frame in reversed(frames[:_FRAMES_TOLD])],
-            wait=None,
-        )
+        say_task(thing, "greenlet", frames[::-1], type=type_name(thing))

@@ -8,14 +8,13 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.probe.chains import chain_of
-from pytest_gencore.probe.facts import check_time, place_of, say
+from pytest_gencore.probe.facts import check_time
+from pytest_gencore.probe.frameworks import TOLD_LIMIT, say_task
 from pytest_gencore.probe.reading import field, function_name, instances_of, is_a
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TOLD_LIMIT = 500
-_FRAMES_TOLD = 12
 _STEPS = (types.GeneratorType, types.CoroutineType)
 
 
@@ -29,26 +28,23 @@ def tell_twisted() -> None:
         return
     told = 0
     for deferred in instances_of(kind):
-        for step in _waiting(deferred) if told < _TOLD_LIMIT and not field(deferred, "called") else ():
+        for step in _waiting(deferred) if told < TOLD_LIMIT and not field(deferred, "called") else ():
             check_time()
             told += 1
             frames, _ = chain_of(step)
-            _say(
-                step,
-                frames[0].f_code.co_name if frames else None,
-                frames,
-                {"kind": "future", "id": id(deferred)},
-            )
+            name = frames[0].f_code.co_name if frames else None
+            wait: dict[str, Any] = {"kind": "future", "id": id(deferred)}
+            say_task(step, "twisted", frames, coroutine=name, wait=wait)
     reactor = sys.modules.get("twisted.internet.reactor")
     now = time.time()
     for name in ("_pendingTimedCalls", "_newTimedCalls"):
         calls = field(reactor, name)
-        for call in calls[:_TOLD_LIMIT] if type(calls) is list else ():
+        for call in calls[:TOLD_LIMIT] if type(calls) is list else ():
             check_time()
             due = field(call, "time")
             if not field(call, "cancelled") and not field(call, "called") and type(due) is float:
                 wait = {"kind": "sleep", "left": round(max(0.0, due - now), 1)}
-                _say(call, function_name(field(call, "func")), [], wait)
+                say_task(call, "twisted", [], coroutine=function_name(field(call, "func")), wait=wait)
 
 
 def _waiting(deferred: object) -> Iterator[Any]:
@@ -58,8 +54,3 @@ def _waiting(deferred: object) -> Iterator[Any]:
         for argument in entry[0][1] or ():
             if type(argument) in _STEPS:
                 yield argument
-
-
-def _say(thing: object, name: str | None, frames: list[Any], wait: dict[str, Any]) -> None:
-    places = [place_of(frame) for frame in frames[-_FRAMES_TOLD:]]
-    say("task", id=id(thing), name=None, framework="twisted", coroutine=name, frames=places, wait=wait)

@@ -17,6 +17,7 @@ import pytest
 from capabilities import needs
 from gencore_archives import read_manifest
 from kernel import settings_lock
+from projects import EXITS
 from wheels import clean_environment, run
 
 if TYPE_CHECKING:
@@ -93,19 +94,23 @@ _PYSTACK_FRAME = re.compile(r'^    \((?:C|Python)\) File ".*", line \d+, in (\S+
 Stacks = list[tuple[int, list[str]]]
 
 
+def run_sample(environment: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    fixed = ("-p", "no:cacheprovider", "--gencore-on-fail", "test_sample.py")
+    return subprocess.run(
+        [environment / "bin" / "python", "-m", "pytest", *fixed, *options],
+        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=clean_environment(),
+    )
+
+
 def capture(environment: Path, folder: Path, method: str) -> Path:
     (folder / "test_sample.py").write_text(SAMPLE)
-    options = ["-p", "no:cacheprovider", "--gencore-on-fail", f"--gencore-method={method}"]
     with settings_lock(exclusive=False):
-        result = subprocess.run(
-            [environment / "bin" / "python", "-m", "pytest", *options, "test_sample.py"],
-            timeout=120,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env=clean_environment(),
-        )
+        result = run_sample(environment, folder, f"--gencore-method={method}")
     assert result.returncode == 1, result.stdout + result.stderr
     (archive,) = (folder / "gencore-artifacts").iterdir()
     return archive
@@ -243,16 +248,7 @@ def test_source_lines_are_those_of_the_archive(
 def test_same_diagnosis(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
     """What everything waits for is read at the capture; elsewhere nothing of that machine is needed."""
     (tmp_path / "test_sample.py").write_text(DEADLOCK)
-    options = ["--gencore-on-fail", "--gencore-timeout=2", "-o", "gencore_exit_on_timeout=true"]
-    log = subprocess.run(
-        [environment / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", *options],
-        timeout=120,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=clean_environment(),
-    ).stderr
+    log = run_sample(environment, tmp_path, "--gencore-timeout=2", *EXITS).stderr
     (archive,) = (tmp_path / "gencore-artifacts").iterdir()
 
     there = other_root.run("gencore", "stacks", other_root.put(archive))
