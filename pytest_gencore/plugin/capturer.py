@@ -33,9 +33,9 @@ class Capturer:
         get_run_id: Callable[[], str],
         worker_id: str | None,
         once_a_worker: bool,
-        place: str | None = None,
+        place: str = SESSION_START,
     ) -> None:
-        """``place`` is where it is armed, as ``encode_place`` says it; None: at the start of the session."""
+        """``place`` is where it is armed, as ``encode_place`` says it."""
         self._place = place
         self.settings = settings
         self.get_run_id = get_run_id
@@ -182,7 +182,7 @@ class Capturer:
             settings_for=self.settings_for,
             make_request=self.make_request,
             local=self._is_local,
-            place=SESSION_START if self._place is None else self._place,
+            place=self._place,
         )
         deadlines = self._watch.deadlines
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired

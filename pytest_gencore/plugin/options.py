@@ -112,9 +112,15 @@ def resolve_on_fail(config: pytest.Config) -> bool:
 
 
 def is_armed_early(config: pytest.Config) -> bool:
-    """Return the same before pytest is configured, when errors are nobody's yet."""
+    """Return whether captures are made before pytest is configured, when errors are nobody's yet."""
     try:
-        return bool(config.known_args_namespace.gencore_on_fail or read_ini(config, "gencore_on_fail"))
+        known = config.known_args_namespace
+        return bool(
+            known.gencore_on_fail
+            or read_ini(config, "gencore_on_fail")
+            or known.gencore_session_timeout
+            or read_ini(config, "gencore_session_timeout")
+        )
     except pytest.UsageError:
         return False
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 SESSION_START, SESSION_END, BETWEEN_TESTS = (
     encode_place(None, place) for place in ("session start", "session end", "between tests")
 )
+COLLECTION = encode_place(None, "collection")
 
 
 def collection_of(nodeid: str) -> str:
     """Return the place where a collector is collected; empty: that of the session."""
-    return encode_place(None, f"collection of {nodeid}" if nodeid else "collection")
+    return encode_place(None, f"collection of {nodeid}") if nodeid else COLLECTION
 
 
 class WideFixture:
@@ -29,10 +30,26 @@ class WideFixture:
         self._set_test = native.set_test
         self._set_phase = native.set_test_phase
         self.is_inside = False
+        self._fixture: pytest.FixtureDef[Any] | None = None
 
-    def enter(self, nodeid: str | None, place: str, phase: Phase, attempt: int) -> None:
-        """Name the fixture beside the test that waits for it."""
+    def is_in_setup(self) -> bool:
+        """Return whether the fixture that is named is not set up yet: another one may be a part of it.
+
+        Nothing tells when that ends, so it would be named while the first one goes on.
+        """
+        return self.is_inside and self._fixture is not None and self._fixture.cached_result is None
+
+    def enter(
+        self,
+        nodeid: str | None,
+        place: str,
+        phase: Phase,
+        attempt: int,
+        fixture: pytest.FixtureDef[Any] | None = None,
+    ) -> None:
+        """Name the fixture beside the test that waits for it; ``fixture``: it is set up now."""
         self.is_inside = True
+        self._fixture = fixture
         self._set_test(encode_place(nodeid, place))
         self._set_phase(phase, attempt)
 

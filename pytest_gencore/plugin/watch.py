@@ -41,7 +41,7 @@ class Watch:
         settings_for: Callable[[pytest.Item], Settings],
         make_request: Callable[..., CaptureRequest],
         local: bool,
-        place: str = places.SESSION_START,
+        place: str,
     ) -> None:
         """Install the crash handlers, if the ``settings`` of the run ask for that.
 
@@ -89,6 +89,11 @@ class Watch:
         self._enter_place(places.collection_of(collector.nodeid))
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_collectreport(self) -> None:
+        """Record that this is collected."""
+        self._enter_place(places.COLLECTION)
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
         """Record that nothing is collected any more."""
         self._enter_place(places.BETWEEN_TESTS)
@@ -113,7 +118,7 @@ class Watch:
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Name a fixture that is not made for this test alone, and give it a time of its own.
 
-        pytest sets them up first. One that a test or its own fixture asks for later counts as the test's:
+        pytest sets them up first. One that a test or a fixture asks for while it runs counts as theirs:
         nothing tells when its setup ends.
         """
         if self._has_own_fixtures or self._item is None:
@@ -122,9 +127,9 @@ class Watch:
             self._has_own_fixtures = True
             self._wide.leave(self._nodeid, Phase.SETUP, self._attempt)
             self.deadlines.start()
-        else:
+        elif not self._wide.is_in_setup():
             place = places.describe_fixture(fixturedef, self._root)
-            self._wide.enter(self._nodeid, place, Phase.SETUP, self._attempt)
+            self._wide.enter(self._nodeid, place, Phase.SETUP, self._attempt, fixturedef)
             self.deadlines.start_wide()
 
     @pytest.hookimpl(tryfirst=True)

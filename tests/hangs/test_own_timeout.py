@@ -134,6 +134,29 @@ def test_fixtures_of_a_wider_scope(project: Project, workers: list[str]) -> None
     )
 
 
+def test_fixture_within_a_fixture(project: Project) -> None:
+    """The outer one hangs, after the inner one was set up: it is the one that is named."""
+    project.write(
+        test_a="""
+        import threading, pytest
+        @pytest.fixture(scope="session")
+        def before(): pass
+        @pytest.fixture(scope="session")
+        def inner(): pass
+        @pytest.fixture(scope="session")
+        def outer(before, request):
+            request.getfixturevalue("inner")
+            threading.Event().wait(1.75)
+        def test_x(outer): pass
+        """
+    )
+
+    ended = project.run(*QUICK, "--gencore-timeout=1")
+
+    assert ended.counts() == {"passed": 1}
+    assert read_manifest(project.only_archive())["place"] == "session fixture 'outer' of test_a.py:7"
+
+
 def test_exit_on_timeout_without_a_capture(project: Project) -> None:
     """The process ends, also if there can be no archive: else the run would hang."""
     project.write(

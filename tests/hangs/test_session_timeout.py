@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest
-from projects import QUICK, Project
+from projects import EXITS, QUICK, Project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WORKERS = pytest.mark.parametrize("workers", [[], ["-n2", "--max-worker-restart=0"]], ids=["local", "xdist"])
-EXITS = ("-o", "gencore_exit_on_timeout=true")
 NO_PROGRESS = "no progress for 1.5 s (session timeout of gencore): "
 
 
@@ -39,6 +38,33 @@ def test_import_that_hangs(project: Project, workers: list[str], exits: bool) ->
         assert "gencore: the run made no progress for too long, the process ends" in ended.err
     else:
         assert ended.counts() == {"passed": 1}
+
+
+@pytest.mark.parametrize("on_fail", [True, False], ids=["on_fail", "alone"])
+def test_conftest_that_hangs(project: Project, on_fail: bool) -> None:
+    """Before pytest is configured."""
+    project.write(conftest="import threading\nthreading.Event().wait()\n", test_a="def test_x(): pass\n")
+    options = QUICK if on_fail else ("--gencore-method=memory",)
+
+    ended = project.run(*options, "--gencore-session-timeout=1.5s", *EXITS)
+
+    assert ended.status == 1
+    assert f"{NO_PROGRESS}import of conftest.py files, " in ended.err
+    assert 'conftest.py", line 2, in <module>' in ended.err
+    assert ended.announced() == [str(project.only_archive())]
+
+
+def test_hook_that_hangs_after_the_collection(project: Project) -> None:
+    """Nothing is collected then: no module is named."""
+    project.write(
+        conftest="import threading\ndef pytest_collection_modifyitems(): threading.Event().wait()\n",
+        test_a="def test_x(): pass\n",
+    )
+
+    ended = project.run(*QUICK, "--gencore-session-timeout=1.5s", *EXITS)
+
+    assert ended.status == 1
+    assert read_manifest(project.only_archive())["place"] == "collection"
 
 
 @WORKERS
