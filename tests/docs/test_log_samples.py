@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.xdist_group("log samples")  # all are made once
+
 PAGE = ROOT / "docs/explanation/what-the-log-says.md"
 PICTURE = ROOT / "docs/images/hang.svg"
 TOGETHER = f"pytest -n 2 --gencore-on-fail {TIMEOUT}"
