@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import both_methods, needs
+from kernel import wait_until
 from limit_cases import Case, Injector
 from pids_cgroup import pids_cgroup
 from process_state import processes_in
@@ -141,7 +142,9 @@ def test_a_crash_ends_a_collector_that_is_stopped(tmp_path: Path) -> None:
     with Injector(stop, tmp_path) as injector:
         ended = project.run(*ON_FAIL, timeout=100)
         assert injector.victims
-        assert not processes_in(tmp_path)
+        wait_until(
+            lambda: not processes_in(tmp_path), "the collector has ended while the stop lasts", timeout=10
+        )
     assert ended.status == -11
     assert "Fatal Python error" in ended.err
     assert not ended.announced(), "it was stopped"
