@@ -167,6 +167,8 @@ RECORD: Final = Layout(
     ("ident_offset", "q"),
     ("cpu_ns", "q"),
     ("wall_ns", "q"),
+    ("place_ns", "q"),
+    ("place_tid", "q"),
     ("journal_address", "Q"),
     ("journal_size", "Q"),
     ("children_size", "Q"),

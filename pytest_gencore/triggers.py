@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Trigger = Literal["failure", "timeout", "crash", "request"]
+Trigger = Literal["failure", "timeout", "crash", "request", "cancel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class TriggerKind:
     """One of them."""
 
     summary: str
-    """First line of the diagnosis; ``{where}``, ``{signal}`` and ``{deadline}`` are filled in."""
+    """First line of the diagnosis; ``{where}``, ``{signal}``, ``{deadline}``, ``{cancel}`` are filled in."""
     did: str
     """What the capturing thread did."""
     claim: str | None
@@ -22,6 +22,12 @@ class TriggerKind:
     """Whether a signal handler captures: the process may end without a report."""
     is_fatal: bool = False
     """Whether the process ends."""
+    is_hang: bool = False
+    """Whether the test had not come to its end: what it waits for is the question."""
+    is_told_at_once: bool = False
+    """Whether the collector tells what it knows as soon as it knows it: nobody else may come to that."""
+    has_signal: bool = False
+    """Whether the signal behind it says something."""
     may_go_on: bool = False
     """Whether a test may go on after it, so that no report names the archive."""
     with_pystack: bool = True
@@ -32,10 +38,30 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
     "failure": TriggerKind(summary="failed: {where}", did="ran the test", claim=""),
     # A hang or a crash after a failure of the same test says more: it is captured, too.
     "timeout": TriggerKind(
-        summary="{deadline}: {where}", did="ran the test", claim="hang ", by_handler=True, may_go_on=True
+        summary="{deadline}: {where}",
+        did="ran the test",
+        claim="hang ",
+        by_handler=True,
+        is_hang=True,
+        may_go_on=True,
     ),
     "crash": TriggerKind(
-        summary="{signal} in {where}", did="crashed", claim="crash ", by_handler=True, is_fatal=True
+        summary="{signal} in {where}",
+        did="crashed",
+        claim="crash ",
+        by_handler=True,
+        is_fatal=True,
+        is_told_at_once=True,
+        has_signal=True,
+    ),
+    "cancel": TriggerKind(
+        summary="cancelled by {cancel}: {where}",
+        did="ran the test",
+        claim="cancel ",
+        by_handler=True,
+        is_hang=True,
+        is_told_at_once=True,
+        has_signal=True,
     ),
     "request": TriggerKind(
         summary="capture requested: {where}", did="asked for this", claim=None, with_pystack=False

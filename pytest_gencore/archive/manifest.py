@@ -29,11 +29,20 @@ def item(description: str, pattern: str = "", *, lowest: int = 0, **options: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SenderFacts:
+    """A process that sent a signal."""
+
+    pid: int = item("Its process id; 0 for one outside of the PID namespace")
+    uid: int = item("Its user")
+    command: str | None = item("Its command line, cut; null if it had ended")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerFacts:
     """Why the capture was made; null for what does not apply to the kind."""
 
     kind: Trigger = item("What led to the capture")
-    signal: str | None = item("Name of the signal of a crash, such as SIGSEGV", default=None)
+    signal: str | None = item("Name of the signal of a crash or a cancel, such as SIGSEGV", default=None)
     signal_number: int | None = item("Number of that signal", default=None)
     code: int | None = item(
         "si_code of sigaction(2); negative if a process sent the signal", lowest=-(1 << 31), default=None
@@ -49,6 +58,7 @@ class TriggerFacts:
         "Who set that deadline: gencore, pytest-timeout, or gencore-session for a run without progress",
         default=None,
     )
+    sender: SenderFacts | None = item("Which process cancelled the run; null if the kernel did", default=None)
     exception: str | None = item("Type of the exception of a failure, such as AssertionError", default=None)
 
 

@@ -170,20 +170,24 @@ class CaptureEngine:
             message += f": {errno.errorcode.get(result.error, result.error)} {os.strerror(result.error)}"
         raise CaptureError(message, help_text=find_help(stage, result.error))
 
-    def prepare_capture(self, request: CaptureRequest, *, await_seconds: float = 0) -> PreparedCapture:
-        """Prepare a capture by a signal handler: of a crash, or at a deadline.
+    def prepare_capture(
+        self, request: CaptureRequest, *, await_seconds: float = 0, exits: bool = False
+    ) -> PreparedCapture:
+        """Prepare a capture by a signal handler: of a crash, at a deadline, or of a run that is cancelled.
 
-        ``await_seconds``: the process is about to end then, and waits for its collector that long at most,
-        which tells what it found on the plan's ``stderr_fd``. Test, phase and attempt of the request do not
-        count: they are those of ``set_test`` and ``set_test_phase``.
+        ``await_seconds``: the process is about to end then (``exits``: in any case), and waits for its
+        collector that long at most, which tells what it found on the plan's ``stderr_fd``. Test, phase and
+        attempt of the request do not count: they are those of ``set_test`` and ``set_test_phase``.
         """
+        exits |= await_seconds > 0
+        kind = TRIGGERS[request.trigger]
         standby = self.native.prepare_standby(
             self.plan,
-            self.writer.prepare(request, exits=await_seconds > 0),
+            self.writer.prepare(request, exits=exits),
             request.core_filter,
             request.threads == "all",
             find_claim(request),
-            await_seconds > 0 or TRIGGERS[request.trigger].may_go_on,
+            exits or kind.is_told_at_once or kind.may_go_on,
             await_seconds,
         )
         return PreparedCapture(request, standby)

@@ -25,6 +25,10 @@ class CaptureDropped(CaptureAborted):
     """Nobody wants the archive any more."""
 
 
+class OnlyTold(CaptureAborted):
+    """The answer is all there shall be."""
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
     """Raise CaptureAborted in the main thread for SIGTERM, and when the deadline has passed; inside only.

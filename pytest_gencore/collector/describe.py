@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.collector.cancelled import read_cancel
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_trigger
 from pytest_gencore.run.state import CaptureState
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def describe_capture(handover: Handover) -> Facts:
     """Return what a reader must know to understand the stacks."""
     request, signal = handover.context.request, handover.signal
+    cancel = read_cancel(handover)
     return Facts(
         trigger=request.trigger,
         pid=handover.pid,
@@ -26,16 +28,28 @@ def describe_capture(handover: Handover) -> Facts:
         fault_address=signal.address if signal else None,
         deadline_seconds=request.deadline_seconds,
         deadline_source=request.deadline_source,
+        cancel=str(cancel or ""),
+        place_seconds=handover.place_ns / 1e9 if cancel else None,
         exception=request.exception,
         is_raising=request.moment == "raise",
-        native_id=handover.tid if handover.context.by_handler else None,
+        native_id=_find_subject(handover),
         rootdir=handover.context.run.session.rootdir,
     )
 
 
+def _find_subject(handover: Handover) -> int | None:
+    """Return the thread that the capture is about; None: the one that made it.
+
+    Of a signal to the process the kernel chooses the thread.
+    """
+    if not handover.context.by_handler:
+        return None
+    return handover.place_tid if handover.context.request.trigger == "cancel" else handover.tid
+
+
 def describe_state(handover: Handover) -> CaptureState:
     """Return what the state file tells from the start."""
-    request, signal = handover.context.request, handover.signal
+    request, signal, cancel = handover.context.request, handover.signal, read_cancel(handover)
     return CaptureState(
         captured_pid=handover.pid,
         trigger=request.trigger,
@@ -45,7 +59,7 @@ def describe_state(handover: Handover) -> CaptureState:
         place=request.place,
         attempt=handover.attempt,
         worker_id=request.worker_id,
-        signal=signal.number if signal else None,
+        signal=cancel.number if cancel else signal.number if signal else None,
         deadline_source=request.deadline_source,
         summary=describe_trigger(describe_capture(handover)),
         slot=handover.slot,

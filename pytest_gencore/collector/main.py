@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector import abort
-from pytest_gencore.collector.abort import CaptureDropped
+from pytest_gencore.collector.abort import CaptureDropped, OnlyTold
 from pytest_gencore.collector.assemble import collect
 from pytest_gencore.collector.awaited import await_failure
+from pytest_gencore.collector.cancelled import wants_archive
 from pytest_gencore.collector.core.core_source import read_core_source
 from pytest_gencore.collector.describe import describe_state
 from pytest_gencore.collector.outcome.earlier import describe_failures
@@ -34,6 +35,7 @@ from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
+    from pytest_gencore.collector.outcome.workers import Workers
     from pytest_gencore.junit.journal import Journal
 
 _OOM_SCORE = "900"
@@ -63,13 +65,23 @@ class _Collector:
             stacks = Stacks(handover, snapshot)
             self._publish_answer(stacks)
             finisher.journal = _read_journal(handover, snapshot)
+            titles = 1 + len(stacks.diagnosis.verdict_lines)
+            finisher.workers = find_busy_workers(handover, finisher.journal)
+            if finisher.workers is not None:
+                finisher.answer = [finisher.summary, *finisher.workers.describe()]
+                titles = 1
+            has_archive = finisher.workers is None and wants_archive(handover)
             self.messenger.prepare(
                 finisher.answer,
                 describe_failures(finisher.journal, handover.context.request.nodeid),
-                titles=1 + len(stacks.diagnosis.verdict_lines),
+                titles=titles,
+                archive=has_archive,
             )
             finisher.write_junit_early()
+            if not has_archive:
+                raise OnlyTold("interrupted")
             progress.add_check(finisher.check)
+            progress.add_check(self.messenger.check_grace)
             if handover.context.request.moment == "raise":
                 state.queue()
                 handover = await_failure(handover, self.process, progress.check)
@@ -113,6 +125,8 @@ def main() -> None:
         finisher.publish(artifact)
     except CaptureDropped:
         finisher.drop()
+    except OnlyTold:
+        finisher.end_told()
     except GencoreError as error:
         finisher.abort(str(error))
     except OSError as error:
@@ -125,6 +139,18 @@ def main() -> None:
     finally:
         finisher.clean_up()
         collector.process.close()
+
+
+def find_busy_workers(handover: Handover, journal: Journal | None) -> Workers | None:
+    """Return the workers of a controller whose run is cancelled; None if none of them was in a test."""
+    is_cancelled = handover.context.request.trigger == "cancel"
+    if not (is_cancelled and handover.context.run.session.is_controller and journal and journal.workers):
+        return None
+    from pytest_gencore.collector.outcome.workers import Workers  # few captures need it
+
+    workers = Workers(handover, journal.workers)
+    workers.wait_for_answers()
+    return workers if workers.is_any_busy else None
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

@@ -11,16 +11,19 @@ from pytest_gencore.archive.manifest import (
     Library,
     Manifest,
     PythonVersion,
+    SenderFacts,
     Thread,
     Timings,
     TriggerFacts,
     Versions,
 )
+from pytest_gencore.collector.cancelled import read_cancel
 from pytest_gencore.collector.stacks.trigger_text import find_address, name_code, name_signal
 from pytest_gencore.protocol import ThreadState
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
+    from pytest_gencore.collector.cancelled import Sender
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
     from pytest_gencore.collector.source.handover import Handover, ThreadRecord
@@ -106,21 +109,28 @@ def _pause_ms(handover: Handover, *, is_finished: bool) -> float | None:
 
 def _describe_trigger(handover: Handover, abort_message: str | None) -> TriggerFacts:
     request, signal = handover.context.request, handover.signal
-    if not TRIGGERS[request.trigger].is_fatal:
+    if not TRIGGERS[request.trigger].has_signal:
         signal = None  # that of a timer is no news
+    cancel = read_cancel(handover)
+    number = cancel.number if cancel else signal.number if signal else None
     address = find_address(signal.number, signal.code, signal.address) if signal else None
     return TriggerFacts(
         kind=request.trigger,
-        signal=name_signal(signal.number) if signal else None,
-        signal_number=signal.number if signal else None,
+        signal=None if number is None else name_signal(number),
+        signal_number=number,
         code=signal.code if signal else None,
         code_name=name_code(signal.number, signal.code) if signal else None,
         address=None if address is None else f"{address:#x}",
         abort_message=abort_message,
         deadline_s=request.deadline_seconds,
         deadline_source=request.deadline_source,
+        sender=_describe_sender(cancel.sender) if cancel and cancel.sender else None,
         exception=request.exception,
     )
+
+
+def _describe_sender(sender: Sender) -> SenderFacts:
+    return SenderFacts(pid=sender.pid, uid=sender.uid, command=sender.command)
 
 
 def _describe_thread(thread: ThreadRecord) -> Thread:

@@ -19,9 +19,20 @@ from pytest_gencore.junit import PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file, shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 IN_TEXT = re.compile(r"^gencore: core archive: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A test that ran when the run was cancelled: pytest does not tell of it."""
+
+    classname: str
+    name: str
+    summary: str
+    text: str
+    archive: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,7 @@ class Archives:
     failed: frozenset[str]
     answers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What the log says about each: trigger and stacks."""
+    cancelled: Sequence[Cancelled] = ()
 
 
 def find_junit_path(option: str | None) -> Path | None:
@@ -52,13 +64,37 @@ def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) 
         return [f"junit: {path} is not a regular file: no attachments in it"]
     root = ET.parse(path).getroot()  # noqa: S314 - pytest wrote it in this run
     problems: list[str] = []
+    suite = root.find("testsuite")
     changed = False
+    if suite is not None and archives.cancelled:
+        changed = True
+        for cancelled in archives.cancelled:
+            add_cancelled(suite, cancelled)
     for case in root.iter("testcase"):
         changed |= attach_to_case(case, archives, path, environ, problems)
     if changed:
         head = '<?xml version="1.0" encoding="utf-8"?>'
         replace_file(path, (head, ET.tostring(root, encoding="unicode")))
     return list(dict.fromkeys(problems))
+
+
+def add_cancelled(suite: ET.Element, cancelled: Cancelled) -> None:
+    """Add a test as an error, with what is known of it.
+
+    pytest counts only tests that ended; of one whose setup ended it writes a test case without a name.
+    """
+    case = next((case for case in suite.iter("testcase") if "name" not in case.attrib), None)
+    if case is None:
+        case = ET.SubElement(suite, "testcase", {"time": "0.000"})
+    case.attrib.update(classname=escape(cancelled.classname), name=escape(cancelled.name))
+    for number in ("tests", "errors"):
+        suite.set(number, str(int(suite.get(number, "0")) + 1))
+    if cancelled.archive is not None:
+        properties = ET.Element("properties")
+        ET.SubElement(properties, "property", name=PROPERTY, value=escape(str(cancelled.archive)))
+        case.insert(0, properties)
+    error = ET.SubElement(case, "error", {"message": escape(cancelled.summary)})
+    error.text = escape(cancelled.text)
 
 
 def attach_to_case(

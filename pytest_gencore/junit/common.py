@@ -19,6 +19,14 @@ _UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _MODE: Final = 0o644
 
 
+def name_case(nodeid: str) -> tuple[str, str]:
+    """Return class name and name of a test, as pytest's junit file has them but for the prefix."""
+    base, bracket, parameters = nodeid.partition("[")
+    path, *names = base.split("::")
+    module = path.replace("/", ".").removesuffix(".py")
+    return ".".join([module, *names[:-1]]), (names[-1] if names else module) + bracket + parameters
+
+
 def escape(text: str) -> str:
     """Show what XML cannot hold as ``#x07``, as pytest does."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,13 @@ class Failure:
     case: Case
 
 
+class Worker(NamedTuple):
+    """A worker of pytest-xdist on this machine."""
+
+    name: str
+    pid: int
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """The notes, read anew by each pass: they may be long."""
@@ -60,7 +67,10 @@ class Journal:
     data: bytes
     suite: Suite | None = None
     """None if pytest writes no junit file."""
-    running: Case | None = None
+    running: tuple[Case, ...] = ()
+    """Tests that have begun and not ended; a controller has one for each worker."""
+    workers: tuple[Worker, ...] = ()
+    """Of a controller: those that are there."""
     is_finished: bool = False
     """Whether pytest has written the file itself."""
 
@@ -79,25 +89,36 @@ class Journal:
 
 
 def parse_journal(data: bytes) -> Journal:
-    """Find the suite, the running test and the end.
+    """Find the suite, the running tests, the workers and the end.
 
     Lines that are no notes are passed over.
     """
     suite: Suite | None = None
-    running: Case | None = None
+    running: dict[tuple[str, str], Case] = {}
+    workers: dict[str, Worker] = {}
     is_finished = False
     for note in _notes(data):
         if isinstance(note.get("junit"), dict):
             suite = _suite(note["junit"])
         elif isinstance(note.get("started"), dict):
-            running = _case(note["started"])
+            started = _case(note["started"])
+            running[started.classname, started.name] = started
+        elif isinstance(note.get("worker"), dict):
+            _note_worker(note["worker"], workers)
         elif note.get("finished") is True:
             is_finished = True
-        elif is_case(note) and running is not None:
+        elif is_case(note):
             ended = _case(note)
-            if (ended.classname, ended.name) == (running.classname, running.name):
-                running = None
-    return Journal(data, suite, running, is_finished)
+            running.pop((ended.classname, ended.name), None)
+    return Journal(data, suite, tuple(running.values()), tuple(workers.values()), is_finished)
+
+
+def _note_worker(facts: dict[str, Any], workers: dict[str, Worker]) -> None:
+    name, pid = _text(facts.get("name")), facts.get("pid")
+    if isinstance(pid, int) and pid > 0:
+        workers[name] = Worker(name, pid)
+    else:
+        workers.pop(name, None)
 
 
 def is_case(note: dict[str, Any]) -> bool:

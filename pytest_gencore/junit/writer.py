@@ -6,6 +6,7 @@ The structure is that of pytest's own ``_pytest/junitxml.py``, so that consumers
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import json
@@ -14,7 +15,7 @@ import stat
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file
@@ -23,9 +24,17 @@ from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import JUNIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _RESULTS: Final = {"failed": "failure", "error": "error", "skipped": "skipped"}
+
+
+class WorkerVerdict(NamedTuple):
+    """What a worker said of its test."""
+
+    summary: str
+    text: str
+    archive: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,10 @@ class Verdict:
     """Wall clock time of the capture."""
     base: str | None = None
     """Folder to which the consumer of the file wants paths relative; None: absolute."""
+    workers: Mapping[tuple[str, str], WorkerVerdict] = dataclasses.field(default_factory=dict)
+    """Of a controller: what is to be said of the tests of its workers, by class name and name."""
+    have_all_answered: bool = False
+    """Of a controller: whether no other test ran; what it knows of them can be a little old."""
 
 
 def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict) -> bool:
@@ -97,10 +110,11 @@ def make_junit(journal: Journal, suite: Suite, verdict: Verdict) -> Iterator[str
 
     A captured test that had failed before has two entries, as in pytest's own file.
     """
-    is_running = journal.running is not None
+    is_running = bool(journal.running)
+    captured = _find_captured(journal, verdict)
     failures = [f.case for f in journal.failures() if is_running and f.nodeid == verdict.nodeid]
     counts = dict.fromkeys(("error", "failed", "skipped"), 0)
-    tests = 1
+    tests = len(captured)
     for case in itertools.chain(journal.finished_cases(), failures):
         tests += 1
         if case.outcome in counts:
@@ -109,7 +123,7 @@ def make_junit(journal: Journal, suite: Suite, verdict: Verdict) -> Iterator[str
         "testsuite",
         {
             "name": escape(suite.name),
-            "errors": str(counts["error"] + 1),
+            "errors": str(counts["error"] + len(captured)),
             "failures": str(counts["failed"]),
             "skipped": str(counts["skipped"]),
             "tests": str(tests),
@@ -122,8 +136,18 @@ def make_junit(journal: Journal, suite: Suite, verdict: Verdict) -> Iterator[str
     yield f'<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests">{head}>'
     for case in itertools.chain(journal.finished_cases(), failures):
         yield ET.tostring(_make_case(case, suite), encoding="unicode")
-    yield ET.tostring(_make_captured(journal, suite, verdict), encoding="unicode")
+    for case in captured:
+        yield ET.tostring(_make_captured(case, suite, verdict), encoding="unicode")
     yield f"<{tail}</testsuites>"
+
+
+def _find_captured(journal: Journal, verdict: Verdict) -> list[Case]:
+    """Return the tests that were running; without one the run itself, as pytest names internal errors."""
+    known = {(case.classname, case.name): case for case in journal.running}
+    running = [known.pop(names, Case(*names)) for names in verdict.workers]
+    if not verdict.have_all_answered:
+        running += known.values()
+    return running or [Case(classname="pytest", name="internal")]
 
 
 def _make_case(case: Case, suite: Suite) -> ET.Element:
@@ -138,15 +162,14 @@ def _make_case(case: Case, suite: Suite) -> ET.Element:
     return element
 
 
-def _make_captured(journal: Journal, suite: Suite, verdict: Verdict) -> ET.Element:
-    """Return the test that was running; without one the run itself, as pytest names internal errors."""
-    running = journal.running or Case(classname="pytest", name="internal")
+def _make_captured(running: Case, suite: Suite, verdict: Verdict) -> ET.Element:
     element = _new_case(running, suite)
-    archive = verdict.archive
+    usual = WorkerVerdict(verdict.summary, verdict.text, verdict.archive)
+    summary, text, archive = verdict.workers.get((running.classname, running.name), usual)
     shown = str(archive) if archive is not None else ""
     _add_properties(element, [*running.properties, *([(PROPERTY, shown)] if shown else [])])
-    error = ET.SubElement(element, "error", {"message": escape(verdict.summary)})
-    error.text = escape(verdict.text)
+    error = ET.SubElement(element, "error", {"message": escape(summary)})
+    error.text = escape(text)
     if archive is not None:
         tag = make_tag(archive, verdict.base)
         if tag is not None:

@@ -34,8 +34,10 @@ class Capturer:
         worker_id: str | None,
         once_a_worker: bool,
         place: str = SESSION_START,
+        is_controller: bool = False,
     ) -> None:
         """``place`` is where it is armed, as ``encode_place`` says it."""
+        self._is_controller = is_controller
         self._place = place
         self.settings = settings
         self.get_run_id = get_run_id
@@ -67,7 +69,7 @@ class Capturer:
         if self.is_armed:
             return
         try:
-            if self._is_local:
+            if self._is_local and not self._is_controller:
                 from pytest_gencore.plugin import reserve
 
                 self._reserve = reserve.Reserve()
@@ -109,6 +111,11 @@ class Capturer:
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
+
+    def ignore_cancels(self) -> None:
+        """Leave signals to pytest from here on."""
+        if self._watch is not None:
+            self._watch.ignore_cancels()
 
     def settings_for(self, item: pytest.Item) -> Settings:
         """Return the settings of one test: for most, those of the run."""
@@ -167,6 +174,7 @@ class Capturer:
             junit_base = None if junit_path is None else find_shown_base(junit_path, os.environ)
         return SessionContext(
             is_local=self._is_local,
+            is_controller=self._is_controller,
             rootdir=str(self._config.rootpath),
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore.junit.common import name_case
+
 if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine
 
@@ -56,7 +58,7 @@ class Journal:
         elif report.skipped and test["outcome"] == "passed":
             test["outcome"] = "skipped"
             test["message"], test["text"] = describe_skip(report)
-        if report.when == "teardown":
+        if report.when not in {"setup", "call"}:  # or the worker died, and pytest-xdist speaks for it
             test["properties"] = [[str(name), str(value)] for name, value in report.user_properties]
             self._write(**self._tests.pop(report.nodeid))
 
@@ -82,6 +84,11 @@ def note_failure(engine: CaptureEngine, report: pytest.TestReport) -> None:
     engine.native.note(encode_note(failed=failure))
 
 
+def note_worker(engine: CaptureEngine, name: str, pid: int) -> None:
+    """Tell of a worker of this controller; 0: it has ended."""
+    engine.native.note(encode_note(worker={"name": name, "pid": pid}))
+
+
 def encode_note(**fields: Any) -> bytes:
     """Return a line of JSON."""
     return _encode(fields).encode() + b"\n"
@@ -89,15 +96,8 @@ def encode_note(**fields: Any) -> bytes:
 
 def describe_place(nodeid: str, location: tuple[str, int | None, str]) -> dict[str, Any]:
     """Return class name and name as junit has them, and where the test is."""
-    base, bracket, parameters = nodeid.partition("[")
-    path, *names = base.split("::")
-    module = path.replace("/", ".").removesuffix(".py")
-    return {
-        "classname": ".".join([module, *names[:-1]]),
-        "name": (names[-1] if names else module) + bracket + parameters,
-        "file": location[0],
-        "line": location[1],
-    }
+    classname, name = name_case(nodeid)
+    return {"classname": classname, "name": name, "file": location[0], "line": location[1]}
 
 
 def describe_failure(report: pytest.TestReport) -> dict[str, str]:

@@ -57,6 +57,18 @@ TABLE = (
         "Capture a run that makes no progress for that long, such as 10m; see gencore_exit_on_timeout",
     ),
     Option(
+        "grace",
+        5.0,
+        "TIME",
+        "How long a run that is cancelled waits for its archive before it ends",
+    ),
+    Option(
+        "interrupt_after",
+        10.0,
+        "TIME",
+        "Make an archive at Ctrl-C only if the test has run for so long; the stacks are shown in any case",
+    ),
+    Option(
         "moment",
         "report",
         "{report,raise}",
@@ -100,6 +112,8 @@ def add_options(parser: pytest.Parser) -> None:
         text = option.help
         if option.name == "max_size":
             shown = "4GiB"
+        elif isinstance(option.default, float):
+            shown = f"{option.default:g}s"
         if shown is not None:
             text = f"{text} (default: {shown})"
         group.addoption(option.flag, default=None, dest=option.ini, metavar=option.metavar, help=text)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from pytest_gencore.protocol import Phase
 
-SESSION_START, SESSION_END, BETWEEN_TESTS = (
-    encode_place(None, place) for place in ("session start", "session end", "between tests")
+SESSION_START, SESSION_END, BETWEEN_TESTS, CONTROLLER = (
+    encode_place(None, place)
+    for place in ("session start", "session end", "between tests", "controller of pytest-xdist")
 )
 COLLECTION = encode_place(None, "collection")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import signal
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ class Results:
         self._failed_names: set[str] = set()
         self._unfinished: list[Path] = []
         self._answers: dict[str, str] = {}
+        self._cancelled: list[Outcome] = []
         self._told_here: list[str] = []
         """Answers that a report should show."""
 
@@ -137,10 +139,25 @@ class Results:
 
     def make_archives(self) -> Archives:
         """Return the archives as the junit file needs them; a hook may have moved one away since."""
-        from pytest_gencore.junit.attacher import Archives
+        from pytest_gencore.junit.attacher import Archives, Cancelled
+        from pytest_gencore.junit.common import name_case
 
         finished = {entry.path.name: entry.path for entry in self.finished if entry.path.is_file()}
-        return Archives(finished=finished, failed=frozenset(self._failed_names), answers=self._answers)
+        return Archives(
+            finished=finished,
+            failed=frozenset(self._failed_names),
+            answers=self._answers,
+            cancelled=[
+                Cancelled(
+                    *name_case(outcome.nodeid),
+                    summary=outcome.summary,
+                    text=outcome.answer,
+                    archive=finished.get(outcome.archive.name),
+                )
+                for outcome in self._cancelled
+                if outcome.nodeid is not None
+            ],
+        )
 
     def make_lines(self, shown: Iterable[str] = ()) -> list[str]:
         """Return the lines of the summary, safe to show; none if there is nothing to tell.
@@ -169,11 +186,13 @@ class Results:
 
     def _add_outcome(self, outcome: Outcome) -> None:
         subject = Subject(outcome.nodeid, outcome.phase, outcome.place)
+        if outcome.trigger == "cancel":
+            self._cancelled.append(outcome)
         if outcome.state == "dropped":
             return
         if outcome.answer:
             self._answers[outcome.archive.name] = outcome.answer
-            if outcome.trigger != "request":
+            if outcome.trigger not in {"request", "cancel"}:  # of that the collector has told
                 self._told_here.append(outcome.answer)
         if outcome.state == "done":
             note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
@@ -257,4 +276,6 @@ def describe_outcome(outcome: Outcome) -> str:
 
 def describe_cause(outcome: Outcome) -> str:
     """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
+    if outcome.trigger == "cancel":
+        return f"cancelled by {signal.Signals(outcome.signal or signal.SIGTERM).name}"
     return outcome.summary if outcome.trigger in HANDLED else ""

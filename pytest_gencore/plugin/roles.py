@@ -3,7 +3,7 @@
 | process | plugin objects |
 |---|---|
 | the only one | ``Capturing``, ``Showing`` |
-| controller of pytest-xdist | ``Showing``, ``Controller`` |
+| controller of pytest-xdist | ``Showing``, ``Controller``; it captures itself, too |
 | its worker | ``Capturing``, ``Worker`` |
 | worker of a controller without this plugin | none |
 """
@@ -20,6 +20,7 @@ import pytest
 from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.capturing import Capturing
 from pytest_gencore.plugin.options import is_distributed
+from pytest_gencore.plugin.places import CONTROLLER
 from pytest_gencore.plugin.settings import Settings, read_marker
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Roles:
         self.capturing: Capturing | None = None
         self.showing: Showing | None = None
         self.worker: Worker | None = None
+        self.capturer: Capturer | None = None
         self._config = config
         self._plugins: list[object] = []
         self.register(self, "roles")
@@ -65,8 +67,8 @@ class Roles:
         """Leave the process as it was, and show what pytest had no summary for."""
         if self.showing is not None:
             self.showing.close()
-        if self.capturing is not None:
-            self.capturing.capturer.close()
+        if self.capturer is not None:
+            self.capturer.close()
         while self._plugins:
             self._config.pluginmanager.unregister(self._plugins.pop())
 
@@ -87,13 +89,16 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
 
     roles = Roles(config, settings)
     get_run_id = make_run_id_getter()
-    capturer = Capturer(config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False)
+    roles.capturer = capturer = Capturer(
+        config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False
+    )
     roles.showing = Showing(
         config,
         settings,
         get_run_id=get_run_id,
         find_unavailable=lambda: capturer.unavailable,
         may_have_captures=lambda: capturer.is_armed,
+        ignore_cancels=capturer.ignore_cancels,
     )
     roles.capturing = Capturing(config, capturer, record=roles.showing.record)
     roles.register(roles.capturing, "capturing")
@@ -108,13 +113,25 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
 
     roles = Roles(config, settings)
     get_run_id = make_run_id_getter()
-    controller = Controller(config, settings, get_run_id=get_run_id, get_results=lambda: showing.results)
+    roles.capturer = capturer = Capturer(
+        config,
+        dataclasses.replace(settings, session_timeout=None),
+        get_run_id=get_run_id,
+        worker_id=None,
+        once_a_worker=False,
+        place=CONTROLLER,
+        is_controller=True,
+    )
+    controller = Controller(
+        config, settings, capturer, get_run_id=get_run_id, get_results=lambda: showing.results
+    )
     showing = Showing(
         config,
         settings,
         get_run_id=get_run_id,
         find_unavailable=controller.find_unavailable,
         may_have_captures=controller.may_have_captures,
+        ignore_cancels=controller.ignore_cancels,
     )
     roles.showing = showing
     roles.register(showing, "showing")
@@ -131,7 +148,7 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
         return Roles(config, settings)
     settings = dataclasses.replace(settings, dir=Path(ours["directory"]))
     roles = Roles(config, settings)
-    capturer = Capturer(
+    roles.capturer = capturer = Capturer(
         config,
         settings,
         get_run_id=lambda: str(ours["run_id"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore import units
 from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
 from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
@@ -26,6 +27,8 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "filter": values.parse_core_filter,
     "timeout": values.parse_timeout,
     "session_timeout": values.parse_timeout,
+    "grace": units.parse_duration,
+    "interrupt_after": units.parse_duration,
     "moment": values.parse_moment,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
@@ -45,6 +48,10 @@ class Settings:
     filter: int
     timeout: float | None
     session_timeout: float | None
+    grace: float
+    """Seconds."""
+    interrupt_after: float
+    """Seconds."""
     moment: Moment
     max_cores: int
     max_size: int

@@ -32,11 +32,14 @@ class Showing:
         get_run_id: Callable[[], str],
         find_unavailable: Callable[[], str],
         may_have_captures: Callable[[], bool],
+        ignore_cancels: Callable[[], None],
     ) -> None:
         """``find_unavailable`` says why this machine cannot capture, as far as known.
 
-        ``may_have_captures`` says whether there can be captures that no report has named.
+        ``may_have_captures`` says whether there can be captures that no report has named;
+        ``ignore_cancels`` leaves Ctrl-C to pytest, while archives are waited for.
         """
+        self._ignore_cancels = ignore_cancels
         self._results: Results | None = None
         self._reports: list[pytest.TestReport] = []
         """With something of ours on them, not looked at yet."""
@@ -82,6 +85,7 @@ class Showing:
         costs nothing but the wait.
         """
         try:
+            self._ignore_cancels()
             unavailable = self._find_unavailable()
             if unavailable:
                 self.results.add_unavailable(unavailable)
@@ -131,7 +135,10 @@ class Showing:
         status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))
         run.end_reports()
         try:
-            outcomes = run.wait(progress=status_line.show)
+            is_cancelled = any(outcome.trigger == "cancel" for outcome in run.outcomes())
+            outcomes = run.wait(
+                progress=status_line.show, timeout=self._settings.grace if is_cancelled else None
+            )
         except KeyboardInterrupt:
             outcomes = self._wait_after_interrupt(run, status_line)
         problem = run.find_problem()

@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.plugin import places
+from pytest_gencore.plugin.cancels import CancelHandlers
 from pytest_gencore.plugin.deadlines import Deadlines, SessionDeadline
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
+from pytest_gencore.plugin.prepared import PreparedCaptures
 from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture, Trigger
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest
     from pytest_gencore.plugin.settings import Settings
-    from pytest_gencore.request.model import DeadlineSource
 
 NAME = "gencore-watch"
-AWAIT_SECONDS = 300.0
-"""How long a process that nobody survives waits for its archive before it dies."""
 
 
 class Watch:
@@ -48,8 +47,6 @@ class Watch:
         ``place`` is where the process is until the first collector, as ``encode_place`` says it.
         """
         self._settings_for = settings_for
-        self._make_request = make_request
-        self._engine = engine
         self._native: Any = engine.native
         self._set_test = engine.native.set_test
         self._set_phase = engine.native.set_test_phase
@@ -57,8 +54,8 @@ class Watch:
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config)
         self._on_fail = settings.on_fail
-        self._prepared: dict[tuple[object, ...], PreparedCapture] = {}
-        self._no_test = self._prepare_crash(settings).standby
+        self._prepared = PreparedCaptures(engine, make_request, ends_alone=local, exits=self._exits)
+        self._no_test = self._prepared.crash(settings).standby
         self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
         self._nodeid: str | None = None
@@ -74,14 +71,23 @@ class Watch:
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
         self._enter_place(place)
         self._session = self._start_session_deadline(settings)
+        self._cancels = CancelHandlers(self._native)
         if self._on_fail:
             self._handlers.install(self._no_test)
+            if self._handlers.is_owner:
+                ends, interrupts = (self._prepared.cancel(settings, ends=ends) for ends in (True, False))
+                self._cancels.arm(ends, interrupts, from_controller=not local)
 
     def close(self) -> None:
         """Leave the process as it was."""
         if self._handlers.is_owner:
             self._native.release_deadlines()
+        self._cancels.close()
         self._handlers.close()
+
+    def ignore_cancels(self) -> None:
+        """Leave signals to pytest from here on: archives are waited for, and Ctrl-C gives that up."""
+        self._cancels.close()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
@@ -182,7 +188,7 @@ class Watch:
         if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
         self.deadlines.set_pytest_timeout(
-            seconds, self._prepare_timeout(self._settings_for(item), seconds, "pytest-timeout")
+            seconds, self._prepared.timeout(self._settings_for(item), seconds, "pytest-timeout")
         )
         result = yield
         self.deadlines.hold_pytest_timeout(item)
@@ -214,9 +220,10 @@ class Watch:
         self._is_test_armed = settings.on_fail
         self._set_test(encode_place(self._nodeid))
         if settings.on_fail:
-            self._handlers.install(self._prepare_crash(settings).standby)
+            self._handlers.install(self._prepared.crash(settings).standby)
+            self._cancels.install()
         if settings.timeout is not None and not self._is_debugging():
-            prepared = self._prepare_timeout(settings, settings.timeout, "gencore")
+            prepared = self._prepared.timeout(settings, settings.timeout, "gencore")
             self.deadlines.set_own(settings.timeout, prepared, exits=self._exits)
 
     def _end(self) -> None:
@@ -238,7 +245,7 @@ class Watch:
         seconds = settings.session_timeout
         if seconds is None or not self._handlers.is_owner or self._is_debugging():
             return None
-        prepared = self._prepare_timeout(settings, seconds, "gencore-session")
+        prepared = self._prepared.timeout(settings, seconds, "gencore-session")
         session = SessionDeadline(self._native, seconds, prepared.standby, exits=self._exits)
         session.start()
         return session
@@ -262,39 +269,6 @@ class Watch:
         if item is self._item:
             self._set_phase(phase, self._attempt)
             self.deadlines.start()
-
-    def _prepare_crash(self, settings: Settings) -> PreparedCapture:
-        key = ("crash", settings.method, settings.threads)
-        return self._prepared.get(key) or self._prepare(key, "crash", settings, ends_alone=self._local)
-
-    def _prepare_timeout(self, settings: Settings, seconds: float, source: DeadlineSource) -> PreparedCapture:
-        key = (source, settings.method, settings.threads, seconds)
-        return self._prepared.get(key) or self._prepare(
-            key,
-            "timeout",
-            settings,
-            ends_alone=source != "pytest-timeout" and self._local and self._exits,
-            deadline_seconds=seconds,
-            deadline_source=source,
-        )
-
-    def _prepare(
-        self,
-        key: tuple[object, ...],
-        trigger: Trigger,
-        settings: Settings,
-        *,
-        ends_alone: bool,
-        **details: Any,
-    ) -> PreparedCapture:
-        """Prepare a capture, once for all tests with these settings."""
-        if trigger == "timeout":
-            import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
-        request = self._make_request(trigger, settings, None, **details)
-        self._prepared[key] = prepared = self._engine.prepare_capture(
-            request, await_seconds=AWAIT_SECONDS if ends_alone else 0
-        )
-        return prepared
 
     def _is_debugging(self) -> bool:
         return self._is_debugged or is_debugging()

@@ -23,6 +23,8 @@ from pytest_gencore.plugin.attach import describe_error, is_ours
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gencore.plugin.cancels import CancelledWorkers
+    from pytest_gencore.plugin.capturer import Capturer
     from pytest_gencore.plugin.deadworkers import DeadWorkers
     from pytest_gencore.plugin.lostworkers import LostWorkers
     from pytest_gencore.plugin.results import Results
@@ -39,10 +41,14 @@ class Controller:
         self,
         config: pytest.Config,
         settings: Settings,
+        capturer: Capturer,
         *,
         get_run_id: Callable[[], str],
         get_results: Callable[[], Results],
     ) -> None:
+        """Arm ``capturer``, that of the controller itself, if every failing test is captured."""
+        self._capturer = capturer
+        self._cancelled: CancelledWorkers | None = None
         self._get_results = get_results
         self._config = config
         self._settings = settings
@@ -50,6 +56,8 @@ class Controller:
         self._dead_workers: DeadWorkers | None = None
         self._lost_workers: LostWorkers | None = None
         self._unavailable: str | None = None
+        if settings.on_fail:
+            capturer.arm()
 
     def find_unavailable(self) -> str:
         """Say on behalf of the workers why none can capture: they tell it only when they end."""
@@ -85,20 +93,30 @@ class Controller:
 
             self._lost_workers = self._lost_workers or LostWorkers()
             self._lost_workers.watch(node)
+            self._note_worker(node)
 
     def pytest_sessionfinish(self) -> None:
         """Watch no longer."""
         if self._lost_workers is not None:
             self._lost_workers.close()
 
+    def ignore_cancels(self) -> None:
+        """Leave signals to pytest from here on."""
+        self._capturer.ignore_cancels()
+        if self._cancelled is not None:
+            self._cancelled.close()
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record what workers captured."""
+        if report.failed:
+            self._capturer.note_failure(report)
         if is_ours(report):
             self._get_results().add_report(report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over what a worker says when it ends; raises its usage error."""
+        self._forget_worker(node)
         if error is not None and error != "keyboard-interrupt":
             self._look_at_dead(node)
         output = getattr(node, "workeroutput", {}).get(WORKER_KEY, {})
@@ -116,6 +134,24 @@ class Controller:
             self._dead_workers.attach(node.gateway.id, report)
         except Exception as error:  # noqa: BLE001 - the report goes on without us
             self._get_results().add_note(f"cannot describe a crash: {describe_error(error)}")
+
+    def _note_worker(self, node: Any) -> None:
+        from pytest_gencore.plugin.cancels import CancelledWorkers
+        from pytest_gencore.plugin.journal import note_worker
+        from pytest_gencore.plugin.lostworkers import find_process
+
+        process, engine = find_process(node), self._capturer.engine
+        if process is not None and engine is not None:
+            note_worker(engine, node.gateway.id, process.pid)
+            self._cancelled = self._cancelled or CancelledWorkers(engine.native)
+            self._cancelled.add(node.gateway.id, process.pid)
+
+    def _forget_worker(self, node: Any) -> None:
+        from pytest_gencore.plugin.journal import note_worker
+
+        if self._cancelled is not None and self._capturer.engine is not None:
+            note_worker(self._capturer.engine, node.gateway.id, 0)
+            self._cancelled.remove(node.gateway.id)
 
     def _look_at_dead(self, node: Any) -> None:
         from pytest_gencore.plugin.deadworkers import DeadWorkers

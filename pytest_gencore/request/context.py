@@ -34,7 +34,9 @@ class SessionContext:
     """The pytest session around the captures, for captures outside of one the defaults."""
 
     is_local: bool = False
-    """Whether this is the only process of the session: no controller survives it."""
+    """Whether no controller survives this process: it is the only one of the session, or the controller."""
+    is_controller: bool = False
+    """Whether it is the controller of pytest-xdist: the tests run in its workers."""
     rootdir: str = ""
     """pytest's, absolute; empty if not known."""
     junit_path: str | None = None

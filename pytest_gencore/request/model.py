@@ -47,6 +47,10 @@ class CaptureRequest:
     """How long the test was allowed to take, for trigger ``timeout``."""
     deadline_source: DeadlineSource | None = None
     """Who set it."""
+    grace_seconds: float = 0
+    """How long the process of a cancelled run waits for its archive, for trigger ``cancel``."""
+    interrupt_after: float = 0
+    """What SIGINT cancels earlier than that after it began gets no archive, in seconds; likewise."""
     exception: str | None = None
     """Type of the failure: ``AssertionError``, ``package.module.Error``."""
     failure_text: str | None = None

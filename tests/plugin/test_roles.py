@@ -73,7 +73,7 @@ NAMES = """
         (["-n1"], {"main": "controller roles showing", "gw0": "dormant"}),
         (
             ["-n1", "--gencore-on-fail", "--junitxml=j.xml"],
-            {"main": "controller roles showing", "gw0": "capturing roles watch worker"},
+            {"main": "controller journal roles showing watch", "gw0": "capturing roles watch worker"},
         ),
     ],
     ids=["off", "armed", "junit", "option", "xdist-off", "xdist-armed"],

@@ -38,7 +38,7 @@ class EngineLike(Protocol):
     def check_available(self) -> None: ...
 
     def prepare_capture(
-        self, request: capture.CaptureRequest, *, await_seconds: float = 0
+        self, request: capture.CaptureRequest, *, await_seconds: float = 0, exits: bool = False
     ) -> capture.PreparedCapture: ...
 
     def is_full(self) -> bool: ...
@@ -126,7 +126,7 @@ class FakeEngine:
             raise UnavailableError("no extension", help_text="install a wheel")
 
     def prepare_capture(
-        self, request: capture.CaptureRequest, *, await_seconds: float = 0
+        self, request: capture.CaptureRequest, *, await_seconds: float = 0, exits: bool = False
     ) -> capture.PreparedCapture:
         return capture.PreparedCapture(request, None)  # type: ignore[arg-type]
 

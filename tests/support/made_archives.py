@@ -40,6 +40,7 @@ MANIFEST: dict[str, Any] = {
         "abort_message": None,
         "deadline_s": None,
         "deadline_source": None,
+        "sender": None,
         "exception": "AssertionError",
     },
     "diagnosis": {"verdict": None, "kind": None, "complete": True},

@@ -120,7 +120,7 @@ def test_prefix() -> None:
 
 def test_no_test_was_running() -> None:
     journal = journal_of(started("a"), case("a"))
-    assert journal.running is None
+    assert not journal.running
     captured = root_of(journal)[0][-1]
     assert (captured.get("classname"), captured.get("name")) == ("pytest", "internal")
 

@@ -7,6 +7,7 @@
 
 #include "deadlines.h"
 #include "gencore.h"
+#include "place.h"
 #include "signal_safe.h"
 
 #define STACK_SIZE (64 * 1024)
@@ -17,8 +18,7 @@
 static struct {
     int prepared;
     int64_t ident_offset;
-    uint64_t test_phase;            /* attempt << 32 | enum gencore_phase: one store */
-    const char *test;               /* see gencore_set_test() */
+    int32_t is_hold_over;           /* the process need not wait for its collector any more */
     struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
     const struct gencore_trace *trace;
     void (*probe)(int);
@@ -165,7 +165,7 @@ describe_caller(struct gencore_capture *capture)
     struct gencore_record *record = &capture->record;
     const struct gencore_trace *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
     const struct gencore_trace none = {0};
-    uint64_t test_phase = __atomic_load_n(&engine.test_phase, __ATOMIC_ACQUIRE);
+    struct gencore_place place = gencore_find_place();
 
     trace = trace ? trace : &none;
     *record = (struct gencore_record){
@@ -185,10 +185,12 @@ describe_caller(struct gencore_capture *capture)
         .probe_function = (uint64_t)(uintptr_t)gencore_probe(),
         .forked_signal = gencore_forked_signal(),
         .ident_offset = engine.ident_offset,
-        .phase = (uint32_t)test_phase,
-        .attempt = (int32_t)(test_phase >> 32),
+        .phase = place.phase,
+        .attempt = place.attempt,
         .cpu_ns = capture->request->usage.cpu_ns,
         .wall_ns = capture->request->usage.wall_ns,
+        .place_ns = place.usage.wall_ns,
+        .place_tid = place.tid,
         .has_stderr = capture->request->hand_on_stderr && capture->plan->stderr_fd >= 0,
     };
     for (unsigned int i = 0; capture->request->info && i < sizeof(record->info); i++) {
@@ -228,7 +230,8 @@ await_end(int32_t pid, int64_t nanoseconds)
     struct pollfd ended = {.fd = (int)raw2(SYS_pidfd_open, pid, 0), .events = POLLIN};
     int64_t tick = ended.fd >= 0 ? NANOSECONDS : NANOSECONDS / 20;
 
-    while (looked_at < deadline && stood < STALL_NS && (ended.fd >= 0 || !has_ended(pid))) {
+    while (looked_at < deadline && stood < STALL_NS && (ended.fd >= 0 || !has_ended(pid))
+           && !__atomic_load_n(&engine.is_hold_over, __ATOMIC_SEQ_CST)) {
         struct timespec timeout = {tick / NANOSECONDS, tick % NANOSECONDS};
         int64_t now, used_now;
 
@@ -299,6 +302,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
 
     *result = capture->result;
     if (error == 0 && request->hold_ns > 0) {
+        __atomic_store_n(&engine.is_hold_over, 0, __ATOMIC_SEQ_CST);
         /* Signals may come: whoever waits that long must be able to end the process. */
         (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
         await_end(result->collector_pid, request->hold_ns);
@@ -312,19 +316,9 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
 }
 
 void
-gencore_set_test_phase(enum gencore_phase phase, int32_t attempt)
+gencore_end_hold(void)
 {
-    __atomic_store_n(&engine.test_phase, (uint64_t)(uint32_t)attempt << 32 | (uint32_t)phase,
-                     __ATOMIC_RELEASE);
-    gencore_note_progress();
-}
-
-int
-gencore_set_test(const char *test)
-{
-    gencore_set_test_phase(GENCORE_PHASE_NONE, 0);
-    __atomic_store_n(&engine.test, test, __ATOMIC_SEQ_CST);
-    return gencore_is_crashing();
+    __atomic_store_n(&engine.is_hold_over, 1, __ATOMIC_SEQ_CST);
 }
 
 void
@@ -366,7 +360,7 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
 {
     struct gencore_request request = standby->request;
 
-    request.test = __atomic_load_n(&engine.test, __ATOMIC_SEQ_CST);
+    request.test = gencore_find_place().test;
     request.open_signals = open_signals;
     request.usage = usage;
     request.info = info;

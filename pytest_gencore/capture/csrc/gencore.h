@@ -2,9 +2,10 @@
  * gencore.h - the engine's parts and their contracts; protocol.h has what leaves the process.
  *
  *   module.c     Python glue: plans, captures, the test's phase
- *   triggers.c   Python glue: crash handlers and deadlines
+ *   triggers.c   Python glue: crash handlers and deadlines; cancel_triggers.c: cancels
  *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its memory
  *   engine.c     prepared once; one capture at a time
+ *   place.c      where in its run the process is, for handlers; place.h
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file; runfiles.h
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children
@@ -14,6 +15,7 @@
  *   complaints.c what a handler says that could not capture
  *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
  *   deadlines.c  timers whose handler captures, also while native code holds the GIL; deadlines.h
+ *   cancels.c    handlers of the signals with which a run is cancelled; cancels.h
  *   forked.c     children by fork tell what they wait for
  *   journal.c    notes that the snapshot carries to the collector
  *   memory.c     what compilers call for assignments and loops
@@ -148,17 +150,8 @@ int gencore_prepare(uint32_t page_size, int64_t ident_offset);
 int gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                     struct gencore_result *result);
 
-/*
- * Where in its test the process is, for captures whose text was made before. One atomic store: a
- * handler sees phase and attempt as they were before, or as they are.
- */
-void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
-
-/*
- * Which test runs, for captures by a handler: as in a request; and no phase of it has begun. What
- * is given stays the caller's. Returns whether a handler may still be reading the one before.
- */
-int gencore_set_test(const char *test);
+/* Let a process that is held for its collector go on. Signal safe. */
+void gencore_end_hold(void);
 
 /* A function that writes Python stacks to standard error when called with a signal; see
  * faulthandler. */

@@ -1,4 +1,4 @@
-/* glue.h - what the files that know Python share: module.c, triggers.c. */
+/* glue.h - what the files that know Python share. */
 #ifndef GENCORE_GLUE_H
 #define GENCORE_GLUE_H
 
@@ -33,8 +33,15 @@ native_none(void)
 /* A new reference: the tuple that pytest_gencore.protocol.CaptureResult is made of. */
 PyObject *native_result(const struct gencore_result *result);
 
-/* Of triggers.c, probe.c and raises.c; ended by an empty one each. */
+/* The standby in a capsule, NULL for None; -1 with an exception set for anything else. */
+int native_standby(PyObject *capsule, const struct gencore_standby **standby);
+
+/* Keep a reference to an object in place of the one before. */
+void native_hold(PyObject **held, PyObject *object);
+
+/* Of triggers.c, cancel_triggers.c, probe.c and raises.c; ended by an empty one each. */
 extern PyMethodDef native_trigger_methods[];
+extern PyMethodDef native_cancel_methods[];
 extern PyMethodDef native_probe_methods[];
 extern PyMethodDef native_raise_methods[];
 

@@ -1,6 +1,7 @@
 /* module.c - the engine for Python: plans, captures, the test's phase. triggers.c has handlers and
  * deadlines. */
 #include "glue.h"
+#include "place.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -308,9 +309,12 @@ native_exec(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "captures work in the main interpreter only");
         return -1;
     }
-    (void)gencore_set_test("null"); /* until somebody says which */
+    (void)gencore_set_test("null", 0); /* until somebody says which */
     if (PyModule_AddFunctions(module, native_probe_methods) < 0
         || PyModule_AddFunctions(module, native_raise_methods) < 0) {
+        return -1;
+    }
+    if (PyModule_AddFunctions(module, native_cancel_methods) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, native_trigger_methods);

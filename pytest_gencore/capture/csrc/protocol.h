@@ -106,6 +106,8 @@ struct gencore_record {
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
     int64_t cpu_ns;          /* that the capturing thread has used since its deadline was set */
     int64_t wall_ns;         /* and how long ago that was; 0: not known */
+    int64_t place_ns;        /* since it was said which test runs */
+    int64_t place_tid;       /* by which thread */
     uint64_t journal_address;
     uint64_t journal_size;      /* bytes of notes at that address, see gencore_note() */
     uint64_t children_size;     /* bytes of struct gencore_child with their texts, after this */

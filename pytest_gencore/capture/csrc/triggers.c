@@ -2,9 +2,11 @@
 #include "glue.h"
 
 #include "deadlines.h"
+#include "place.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define STANDBY_NAME "pytest_gencore.capture._native.standby"
 
@@ -90,16 +92,15 @@ native_prepare_standby(PyObject *module, PyObject *args)
     return capsule;
 }
 
-/* The standby in a capsule, NULL for None; -1 with an exception set for anything else. */
-static int
-get_standby(PyObject *capsule, const struct gencore_standby **standby)
+int
+native_standby(PyObject *capsule, const struct gencore_standby **standby)
 {
     *standby = capsule == Py_None ? NULL : PyCapsule_GetPointer(capsule, STANDBY_NAME);
     return *standby || capsule == Py_None ? 0 : -1;
 }
 
-static void
-hold(PyObject **held, PyObject *capsule)
+void
+native_hold(PyObject **held, PyObject *capsule)
 {
     PyObject *before = *held;
 
@@ -115,15 +116,17 @@ static PyObject *
 native_set_test(PyObject *module, PyObject *test)
 {
     const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+    struct timespec now = {0};
 
     (void)module;
     if (!text) {
         return NULL;
     }
-    if (gencore_set_test(text)) {
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    if (gencore_set_test(text, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec)) {
         Py_XINCREF(test_name); /* a handler may be reading it: never freed */
     }
-    hold(&test_name, test);
+    native_hold(&test_name, test);
     return native_none();
 }
 
@@ -136,13 +139,13 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
     const struct gencore_standby *standby;
 
     (void)module;
-    if (get_standby(capsule, &standby) < 0) {
+    if (native_standby(capsule, &standby) < 0) {
         return NULL;
     }
     if (gencore_set_crash_standby(standby)) {
         Py_XINCREF(crash_standby); /* a handler may be reading it: never freed */
     }
-    hold(&crash_standby, capsule);
+    native_hold(&crash_standby, capsule);
     return native_none();
 }
 
@@ -212,7 +215,7 @@ native_set_deadline(PyObject *module, PyObject *args)
 
     (void)module;
     if (!PyArg_ParseTuple(args, "IdOp:set_deadline", &which, &seconds, &capsule, &exits)
-        || get_standby(capsule, &standby) < 0) {
+        || native_standby(capsule, &standby) < 0) {
         return NULL;
     }
     if (which >= GENCORE_DEADLINES || !standby || !(seconds < 1e9)) {
@@ -220,7 +223,7 @@ native_set_deadline(PyObject *module, PyObject *args)
         return NULL;
     }
     error = gencore_set_deadline(which, (int64_t)(seconds * 1e9), standby, exits);
-    hold(&deadline_standby[which], capsule);
+    native_hold(&deadline_standby[which], capsule);
     if (error < 0) {
         return native_error(error);
     }

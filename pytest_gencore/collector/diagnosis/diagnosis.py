@@ -14,6 +14,7 @@ from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, mak
 from pytest_gencore.collector.diagnosis.system.facts import read_system
 from pytest_gencore.collector.diagnosis.verdict import find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,12 +99,12 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
     system = read_system(handover, snapshot)
     answers: dict[int, bytes] = {}
     data = b""
-    if handover.probe_function and trigger != "crash":
+    if handover.probe_function and not TRIGGERS[trigger].is_fatal:
         answers = ask_forked(handover, system.children)
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
     rootdir = handover.context.run.session.rootdir
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
     facts = parse_facts(data, tids)
-    is_hang = trigger == "timeout"
+    is_hang = TRIGGERS[trigger].is_hang
     return Diagnosis(facts, system, rootdir, is_hang=is_hang, busy=busy, answers=answers)

@@ -13,12 +13,13 @@ from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
-from pytest_gencore.units import format_size
+from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
     from pytest_gencore.collector.outcome.messenger import Messenger
     from pytest_gencore.collector.outcome.state_file import StateFile
+    from pytest_gencore.collector.outcome.workers import Workers
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.junit.journal import Journal
     from pytest_gencore.run.quota import SizeQuota
@@ -40,6 +41,8 @@ class Finisher:
         """The line about the trigger among them."""
         self.journal: Journal | None = None
         """The captured process's notes for a junit file."""
+        self.workers: Workers | None = None
+        """Of a controller whose run is cancelled: they were in tests, and speak for themselves."""
         self._handover = handover
         self._state = state
         self._messenger = messenger
@@ -91,6 +94,25 @@ class Finisher:
         self._state.drop()
         self._messenger.close()
 
+    def end_told(self) -> None:
+        """Say what there is to say of a test that was interrupted early, and keep no archive."""
+        self._discard()
+        lines = self._conclude_for_workers() if self.workers else [self._describe_early()]
+        problem = self._write_junit("\n".join(f"gencore: {line}" for line in lines), None)
+        self._messenger.conclude(*lines, *filter(None, (problem,)))
+        self._state.drop()
+
+    def _describe_early(self) -> str:
+        after = format_duration(self._handover.context.request.interrupt_after)
+        return f"no core archive: it had run for less than {after} (gencore_interrupt_after)"
+
+    def _conclude_for_workers(self) -> list[str]:
+        assert self.workers is not None
+        if not self._handover.context.exits:
+            return []  # pytest goes on, and shows what came of them
+        self.workers.wait_for_archives(self._messenger.check_grace)
+        return list(self.workers.conclude())
+
     def write_junit_early(self) -> None:
         """Write the junit file of a dying process before the archive is finished: the machine may go, too."""
         if self._messenger.is_needed:
@@ -137,6 +159,8 @@ class Finisher:
             text="\n".join([*self.answer, "", line]),
             archive=archive,
             started_ns=self._handover.started_ns,
+            workers=self.workers.verdicts() if self.workers else {},
+            have_all_answered=self.workers is not None and self.workers.have_all_answered,
             base=session.junit_base,
         )
         try:

@@ -35,11 +35,15 @@ class Messenger:
         """Take over the descriptor of the test run's standard error, None if it is not to be told."""
         self._process = process
         self._trigger = TRIGGERS[handover.context.request.trigger]
-        self._is_ending = handover.context.exits or self._trigger.is_fatal
+        self._is_ending = handover.context.exits or self._trigger.is_told_at_once
         self._has_controller = handover.context.request.worker_id is not None
         self._closed_mark: Path = handover.run_folder / CLOSED.named()
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
         self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
+        self._has_archive = True
+        grace = handover.context.request.grace_seconds
+        self._is_cancelled = handover.context.request.trigger == "cancel"
+        self._grace_ends = time.monotonic() + grace
         self._is_unheard = False
         self._lines: list[str] | None = None
         self._titles = 1
@@ -63,11 +67,15 @@ class Messenger:
         """Whether there is anything to write: nobody else tells, or nobody has told so far."""
         return self.is_needed or self._is_unheard
 
-    def prepare(self, answer: Sequence[str], failures: Sequence[str], *, titles: int) -> None:
+    def prepare(
+        self, answer: Sequence[str], failures: Sequence[str], *, titles: int, archive: bool = True
+    ) -> None:
         """Take the answer, and what pytest has not shown yet; a dying process's is written at once.
 
-        The first ``titles`` lines are marked as ours: a log has those of others, too.
+        The first ``titles`` lines are marked as ours: a log has those of others, too. ``archive``: one is
+        under way.
         """
+        self._has_archive = archive
         self._titles = titles
         self._lines = list(answer)
         self._failures = failures
@@ -86,8 +94,14 @@ class Messenger:
             return
         lines, self._lines = self._lines, None
         text = [*self._mark(lines), *self._failures]
-        text.append(f"gencore: core archive under way: {self._target}")
+        if self._has_archive:
+            text.append(f"gencore: core archive under way: {self._target}")
         self._write("\n" + "\n".join(text) + "\n")
+
+    def check_grace(self) -> None:
+        """Give up standard error when a cancelled run does not wait any longer: others wait for its end."""
+        if self._is_cancelled and time.monotonic() > self._grace_ends:
+            self.close()
 
     def _mark(self, lines: Sequence[str]) -> list[str]:
         return [*(f"gencore: {line}" for line in lines[: self._titles]), *lines[self._titles :]]

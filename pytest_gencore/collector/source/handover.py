@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SIGINFO_HEAD = struct.Struct("<iii4xQ")
 """``si_signo``, ``si_errno``, ``si_code``, ``si_addr`` of sigaction(2)."""
+_SIGINFO_SENT = struct.Struct("<16xiIi")
+"""``si_pid``, ``si_uid``, ``si_int`` of a signal that a process sent."""
 
 
 class ThreadRecord(NamedTuple):
@@ -46,6 +48,12 @@ class SignalInfo(NamedTuple):
     """``si_code`` of sigaction(2)."""
     address: int
     """``si_addr``; only a fault has one."""
+    sender_pid: int
+    """``si_pid``; only one that a process sent has one: 0 from outside of the PID namespace."""
+    sender_uid: int
+    """``si_uid``, likewise."""
+    value: int
+    """``si_int``; only one that was queued has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,10 @@ class Handover:
     """What the capturing thread has used of a processor since its deadline was set."""
     wall_ns: int
     """How long ago that was; 0: not known."""
+    place_ns: int
+    """How long the process had been where it was: in the test, or at the place of the request."""
+    place_tid: int
+    """The thread that said so: the one that runs the tests."""
     journal_address: int
     journal_size: int
     """Bytes of the captured process's notes, see csrc/journal.c."""
@@ -135,7 +147,8 @@ class Handover:
     def signal(self) -> SignalInfo | None:
         """The signal behind the capture, None without one."""
         number, _, code, address = _SIGINFO_HEAD.unpack_from(self.siginfo)
-        return SignalInfo(number, code, address) if number else None
+        sender = _SIGINFO_SENT.unpack_from(self.siginfo)
+        return SignalInfo(number, code, address, *sender) if number else None
 
 
 _COPIED: Final = frozenset(field.name for field in fields(Handover)) & {name for name, _ in RECORD.fields}

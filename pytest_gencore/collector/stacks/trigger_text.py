@@ -84,6 +84,10 @@ class Facts:
     deadline_seconds: float | None = None
     deadline_source: str | None = None
     """Who set it: ``pytest-timeout`` or ``gencore``."""
+    cancel: str = ""
+    """What cancelled the run, in words."""
+    place_seconds: float | None = None
+    """How long the process had been where it was, for a run that was cancelled."""
     exception: str | None = None
     """Type of the exception of a failure."""
     is_raising: bool = False
@@ -100,7 +104,9 @@ def describe_trigger(facts: Facts) -> str:
     """Return one line: what triggered the capture, and where."""
     worker = f"worker {facts.worker_id}" if facts.worker_id else ""
     test = facts.nodeid or ("" if facts.place else "no test")
-    parts = (test, facts.phase, facts.place, worker, f"process {facts.pid}")
+    seconds = facts.place_seconds
+    since = "" if seconds is None else f"for {format_duration(round(seconds, 1))}"
+    parts = (test, facts.phase, facts.place, since, worker, f"process {facts.pid}")
     where = ", ".join(filter(None, parts))
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
@@ -109,6 +115,7 @@ def describe_trigger(facts: Facts) -> str:
         where=where,
         signal=f"{signal_text}, stack overflow," if facts.is_stack_overflow else signal_text,
         deadline=_describe_deadline(facts.deadline_seconds, facts.deadline_source),
+        cancel=facts.cancel,
     )
 
 

@@ -1,0 +1,34 @@
+/* place.h - where in its run the process is, for captures whose text was made before. */
+#ifndef GENCORE_PLACE_H
+#define GENCORE_PLACE_H
+
+#include "gencore.h"
+
+struct gencore_place {
+    const char *test; /* JSON of its name, "null" between tests */
+    uint32_t phase;   /* enum gencore_phase */
+    int32_t attempt;
+    int32_t tid;                /* the thread of the tests, 0: not known */
+    struct gencore_usage usage; /* since it is there; cpu_ns is -1 for another thread */
+};
+
+/*
+ * Where in its test the process is. One atomic store: a handler sees phase and attempt as they were
+ * before, or as they are.
+ */
+void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
+
+/*
+ * Which test runs, for captures by a handler: as in a request; and no phase of it has begun. What
+ * is given stays the caller's. `now`: CLOCK_MONOTONIC, which the caller gets without a system call.
+ * Returns whether a handler may still be reading the one before.
+ */
+int gencore_set_test(const char *test, int64_t now);
+
+/* Say that the calling thread runs the tests. */
+void gencore_set_test_thread(void);
+
+/* As it is now. Signal safe. */
+struct gencore_place gencore_find_place(void);
+
+#endif

@@ -1,0 +1,98 @@
+"""What cancelled a run: which signal, who sent it, and whether that is worth an archive."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pytest_gencore.collector.source.procfs import read_process_facts
+from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.texts import printable
+
+if TYPE_CHECKING:
+    from pytest_gencore.collector.source.handover import Handover
+
+_SENT_BY_KERNEL: Final = {
+    signal.SIGINT: "Ctrl-C at its terminal",
+    signal.SIGHUP: "its terminal was closed",
+}
+_COMMAND_LENGTH: Final = 80
+
+
+class Sender(NamedTuple):
+    """A process that sent a signal."""
+
+    pid: int
+    """0: one outside of the PID namespace."""
+    uid: int
+    command: str | None
+    """Its command line for one line of a log; None if it had ended, or may not be read."""
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return f"a process outside of this PID namespace, uid {self.uid}"
+        command = "which has ended" if self.command is None else self.command
+        return f"process {self.pid}, {command}, uid {self.uid}"
+
+
+class Cancel(NamedTuple):
+    """What cancelled a run."""
+
+    number: int
+    """Of the signal."""
+    sender: Sender | None
+    """None if the kernel sent it."""
+    is_own: bool
+    """Whether the process sent it to itself."""
+    is_passed_on: bool
+    """Whether the controller of pytest-xdist got the signal, and has told its worker."""
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.number).name
+        if self.is_passed_on:
+            return f"{name} to the controller"
+        if self.sender is None:
+            return f"{name} ({_SENT_BY_KERNEL.get(signal.Signals(self.number), 'sent by the kernel')})"
+        return f"{name} (sent by {'itself' if self.is_own else self.sender})"
+
+
+def read_cancel(handover: Handover) -> Cancel | None:
+    """Return what cancelled the run, None for a capture of another trigger."""
+    info = handover.signal
+    if handover.context.request.trigger != "cancel" or info is None:
+        return None
+    if info.number >= signal.SIGRTMIN:
+        return Cancel(info.value, None, is_own=False, is_passed_on=True)
+    if info.code > 0:
+        return Cancel(info.number, None, is_own=False, is_passed_on=False)
+    sender = _find_sender(info.sender_pid, info.sender_uid, handover.snapshot_pid)
+    return Cancel(info.number, sender, is_own=sender.pid == handover.pid, is_passed_on=False)
+
+
+def wants_archive(handover: Handover) -> bool:
+    """Whether there shall be an archive.
+
+    Not of a test that somebody interrupts before it was slow, nor of a worker that waits for its controller.
+    """
+    cancel, request = read_cancel(handover), handover.context.request
+    if cancel is None:
+        return True
+    if request.worker_id is not None and request.nodeid is None and request.place == "between tests":
+        return False
+    return cancel.number != signal.SIGINT or handover.place_ns / 1e9 >= request.interrupt_after
+
+
+@functools.cache
+def _find_sender(pid: int, uid: int, snapshot_pid: int) -> Sender:
+    """Look at a sender while it is there; a process that began after the snapshot is another one."""
+    command = None
+    if pid:
+        with contextlib.suppress(OSError, ValueError):
+            facts = read_process_facts(pid, pid)
+            if start_ticks(pid) <= start_ticks(snapshot_pid):
+                arguments = os.fsdecode(facts.command_line).rstrip("\0").replace("\0", " ")
+                command = printable(arguments or facts.name, _COMMAND_LENGTH)
+    return Sender(pid, uid, command)

@@ -1,0 +1,131 @@
+"""A run of pytest-xdist is cancelled: what the collectors of its workers say, told by the controller's."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.junit.common import name_case
+from pytest_gencore.junit.writer import WorkerVerdict
+from pytest_gencore.run.collectors import read_states
+from pytest_gencore.run.files import DIAGNOSIS
+from pytest_gencore.run.pinned import read_regular
+from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.junit.journal import Worker
+    from pytest_gencore.run.state import CaptureState
+
+_ANSWER_SECONDS: Final = 0.8
+_ARCHIVE_SECONDS: Final = 120.0
+_TICK_SECONDS: Final = 0.02
+_ANSWER_LIMIT: Final = 1 << 20
+
+
+class Workers:
+    """The captures of the workers that the same cancel made."""
+
+    def __init__(self, handover: Handover, workers: tuple[Worker, ...]) -> None:
+        self._directory = handover.directory
+        self._folder = handover.run_folder
+        self._workers = sorted(workers, key=lambda worker: (len(worker.name), worker.name))
+        self._states: dict[int, tuple[Path, CaptureState, bool]] = {}
+
+    def wait_for_answers(self) -> None:
+        """Wait until every worker has said where it is, a moment at most."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not self._look(lambda state: state.answered or state.is_final):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_TICK_SECONDS)
+
+    def wait_for_archives(self, tick: Callable[[], None]) -> None:
+        """Wait until no archive of a worker is being written; ``tick`` is called meanwhile."""
+        deadline = time.monotonic() + _ARCHIVE_SECONDS
+        while time.monotonic() < deadline:
+            self._look(lambda _: True)
+            if not any(alive and not state.is_final for _, state, alive in self._states.values()):
+                return
+            tick()
+            time.sleep(_TICK_SECONDS)
+
+    @property
+    def is_any_busy(self) -> bool:
+        """Whether one of them was in a test, or where it can hang otherwise."""
+        return any(not is_idle(state) for _, state, _ in self._states.values())
+
+    @property
+    def have_all_answered(self) -> bool:
+        """Whether each has said where it was."""
+        return all(
+            worker.pid in self._states and self._states[worker.pid][1].answered for worker in self._workers
+        )
+
+    def describe(self) -> list[str]:
+        """Return the lines for a log: the answers, and who has not answered."""
+        lines = []
+        for worker in self._workers:
+            name = f"gencore: worker {worker.name}, process {worker.pid}"
+            found = self._states.get(worker.pid)
+            if found is None or not (found[1].answered or is_idle(found[1])):
+                lines.append(f"{name}: no answer within {format_duration(_ANSWER_SECONDS)}")
+            elif is_idle(found[1]):
+                lines.append(f"{name}: {found[1].place}")
+            else:
+                lines += _mark(self._read_answer(found[0]), found[1].summary)
+        return lines
+
+    def verdicts(self) -> dict[tuple[str, str], WorkerVerdict]:
+        """Return what is to be said of their tests, by class name and name."""
+        return {
+            name_case(state.nodeid): WorkerVerdict(
+                state.summary,
+                self._read_answer(path),
+                self._directory / state.result if state.state == "done" else None,
+            )
+            for path, state, _ in self._states.values()
+            if state.nodeid is not None and state.answered
+        }
+
+    def conclude(self) -> Iterator[str]:
+        """Yield what came of their archives."""
+        for _, state, alive in self._states.values():
+            if state.state == "done":
+                yield f"core archive: {self._directory / state.result}  ({format_size(state.size)})"
+            elif state.state == "failed":
+                yield f"no core archive of worker {state.worker_id}: {state.reason}"
+            elif alive:
+                yield f"the core archive of worker {state.worker_id} is still being written"
+
+    def _look(self, is_enough: Callable[[CaptureState], bool]) -> bool:
+        """Look again; return whether enough is known of each worker."""
+        pids = {worker.pid for worker in self._workers}
+        for path, state, alive in read_states(self._folder):
+            if state.trigger == "cancel" and state.captured_pid in pids:
+                self._states[state.captured_pid] = path, state, alive
+        return all(pid in self._states and is_enough(self._states[pid][1]) for pid in pids)
+
+    def _read_answer(self, state_file: Path) -> str:
+        path = state_file.with_name(DIAGNOSIS.named(state_file.stem))
+        try:
+            text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
+        except OSError:
+            return ""
+        return escape_unprintable(text, keep="\n").rstrip("\n")
+
+
+def is_idle(state: CaptureState) -> bool:
+    """Whether a worker waited for its controller."""
+    return state.nodeid is None and state.place == "between tests"
+
+
+def _mark(answer: str, summary: str) -> list[str]:
+    """Mark the first lines, up to the one about the trigger, as ours."""
+    lines = answer.splitlines()
+    titles = lines.index(summary) + 1 if summary in lines else 1
+    return [*(f"gencore: {line}" for line in lines[:titles]), *lines[titles:], ""]

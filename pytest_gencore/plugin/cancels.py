@@ -1,0 +1,92 @@
+"""Signals with which a run is cancelled: SIGTERM, SIGHUP and SIGINT."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_gencore.capture import PreparedCapture
+
+_get_handler = signal.getsignal
+"""Kept: tests patch the functions of ``signal``."""
+_usual_handler = signal.default_int_handler
+PASSED_ON = signal.SIGRTMIN + 1
+"""With it a controller passes a cancel on to its workers."""
+
+
+class CancelHandlers:
+    """Handlers that capture before the signal does what it would have done; others' stay the first."""
+
+    def __init__(self, native: Any) -> None:
+        """Change no handler yet."""
+        self._native = native
+        self._is_armed = False
+
+    def arm(self, end: PreparedCapture, interrupt: PreparedCapture, *, from_controller: bool) -> None:
+        """Capture from here on; ``end``: at SIGTERM and SIGHUP, ``interrupt``: at SIGINT.
+
+        ``from_controller``: the latter also when a controller passes a cancel on.
+        """
+        if from_controller:
+            with contextlib.suppress(OSError):  # somebody uses the signal: the controller sees no handler
+                self._native.accept_cancels(PASSED_ON)
+        self._native.set_cancel_standbys(end.standby, interrupt.standby)
+        self._is_armed = True
+        self.install()
+
+    def install(self) -> None:
+        """Put the handlers where they are not any more; called for each test, which may displace them."""
+        if self._is_armed and self._native.watch_cancels(False) and _get_handler(2) is _usual_handler:
+            self._native.watch_cancels(True)
+
+    def close(self) -> None:
+        """Take the handlers out."""
+        if self._is_armed:
+            self._is_armed = False
+            self._native.unwatch_cancels()
+            self._native.set_cancel_standbys(None, None)
+
+
+class CancelledWorkers:
+    """The processes of the workers that a controller passes a cancel on to."""
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        self._descriptors: dict[str, int] = {}
+
+    def add(self, name: str, pid: int) -> None:
+        """Tell this worker, too, if it has a handler: without one the signal would kill it."""
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            if handles(pid, PASSED_ON):
+                self._descriptors[name] = descriptor
+                self._publish()
+            else:
+                os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Forget one that has ended."""
+        descriptor = self._descriptors.pop(name, None)
+        if descriptor is not None:
+            self._publish()
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Forget all."""
+        for name in list(self._descriptors):
+            self.remove(name)
+
+    def _publish(self) -> None:
+        self._native.set_cancel_workers(PASSED_ON, list(self._descriptors.values()))
+
+
+def handles(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal: ``SigCgt`` of proc(5). Raises OSError."""
+    for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False

@@ -1,0 +1,86 @@
+"""Captures by signal handlers: prepared once for all tests with the same settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture, Trigger
+    from pytest_gencore.plugin.settings import Settings
+    from pytest_gencore.request.model import DeadlineSource
+
+AWAIT_SECONDS = 300.0
+"""How long a process that nobody survives waits for its archive before it dies."""
+
+
+class PreparedCaptures:
+    """Makes each of them at first use."""
+
+    def __init__(
+        self,
+        engine: CaptureEngine,
+        make_request: Callable[..., CaptureRequest],
+        *,
+        ends_alone: bool,
+        exits: bool,
+    ) -> None:
+        """``ends_alone``: nobody survives the process; ``exits``: a deadline of ours ends it."""
+        self._engine = engine
+        self._make_request = make_request
+        self._ends_alone = ends_alone
+        self._exits = exits
+        self._made: dict[tuple[object, ...], PreparedCapture] = {}
+
+    def crash(self, settings: Settings) -> PreparedCapture:
+        """Return that of a crash."""
+        key = ("crash", settings.method, settings.threads)
+        return self._made.get(key) or self._make(
+            key, "crash", settings, await_seconds=AWAIT_SECONDS if self._ends_alone else 0
+        )
+
+    def timeout(self, settings: Settings, seconds: float, source: DeadlineSource) -> PreparedCapture:
+        """Return that of a deadline."""
+        key = (source, settings.method, settings.threads, seconds)
+        ends = source != "pytest-timeout" and self._ends_alone and self._exits
+        return self._made.get(key) or self._make(
+            key,
+            "timeout",
+            settings,
+            await_seconds=AWAIT_SECONDS if ends else 0,
+            deadline_seconds=seconds,
+            deadline_source=source,
+        )
+
+    def cancel(self, settings: Settings, *, ends: bool) -> PreparedCapture:
+        """Return that of a run that is cancelled; ``ends``: by a signal that ends the process."""
+        ends &= self._ends_alone  # a controller waits for the archives of its workers
+        key = ("cancel", settings.method, settings.threads, ends)
+        return self._made.get(key) or self._make(
+            key,
+            "cancel",
+            settings,
+            await_seconds=settings.grace if ends else 0,
+            ends=ends,
+            grace_seconds=settings.grace,
+            interrupt_after=settings.interrupt_after,
+        )
+
+    def _make(
+        self,
+        key: tuple[object, ...],
+        trigger: Trigger,
+        settings: Settings,
+        *,
+        await_seconds: float,
+        ends: bool = False,
+        **details: Any,
+    ) -> PreparedCapture:
+        if trigger != "crash":
+            import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
+        request = self._make_request(trigger, settings, None, **details)
+        self._made[key] = prepared = self._engine.prepare_capture(
+            request, await_seconds=await_seconds, exits=ends
+        )
+        return prepared
