@@ -19,15 +19,22 @@ from projects import QUICK
 if TYPE_CHECKING:
     from projects import Project, Running
 
-pytestmark = pytest.mark.field
-
-HANG = """
-    import pathlib, queue
+WAITS = """
+    import os, pathlib, queue, sys, threading, time
+    def say_when_it_waits(path):
+        main = threading.get_ident()
+        def look():
+            while sys._current_frames()[main].f_code.co_name != "wait":
+                time.sleep(0.005)
+            pathlib.Path(path).touch()
+        threading.Thread(target=look, daemon=True).start()
+"""
+HANG = f"""
+    {WAITS}
     def test_one(): pass
     def test_two(): pass
     def test_hang():
-        here = pathlib.Path("here")
-        here.touch()
+        say_when_it_waits("here")
         queue.Queue().get()
 """
 GIL_HELD = """
@@ -44,6 +51,7 @@ def cancel(project: Project, running: Running, number: signal.Signals) -> None:
     running.process.send_signal(number)
 
 
+@pytest.mark.field
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("source", [HANG, GIL_HELD], ids=["waits", "holds the GIL"])
 def test_terminated(project: Project, number: signal.Signals, source: str) -> None:
@@ -96,6 +104,7 @@ def test_signal_that_another_thread_gets(project: Project) -> None:
     assert len(re.findall(", ran the test", ended.err)) == 1
 
 
+@pytest.mark.field
 def test_interrupted(project: Project) -> None:
     project.write(test_a=HANG)
     running = project.start(*QUICK, "--junitxml=j.xml", "--gencore-interrupt-after=0")
@@ -233,6 +242,7 @@ def test_handlers_of_tests_come_first(project: Project, number: str, handler: st
     assert "cancelled by" not in ended.out + ended.err
 
 
+@pytest.mark.field
 def test_signals_that_tests_are_about(project: Project) -> None:
     """A process that interrupts itself, and children that are terminated as usual."""
     project.write(
@@ -401,10 +411,10 @@ def test_places(project: Project, where: str, number: signal.Signals) -> None:
     assert read_manifest(archive)["place"] in place
 
 
-TWO_HANGS = """
-    import os, pathlib, queue
+TWO_HANGS = f"""
+    {WAITS}
     def hang():
-        pathlib.Path(f"here-{os.environ['PYTEST_XDIST_WORKER']}").touch()
+        say_when_it_waits("here-" + os.environ["PYTEST_XDIST_WORKER"])
         queue.Queue().get()
     def test_one(): pass
     def test_hang(): hang()
