@@ -124,6 +124,7 @@ def test_round(tmp_path: Path, number: int) -> None:
         if running.process.poll() is None:
             send(running, signal_number, is_group=played.is_group)
     ended = end(running)
+    send(running, signal.SIGKILL, is_group=True)  # the children of the test
 
     usual = {-number for _, number in played.signals} | {2} | ({0, 1} if played.action in ENDS else set())
     usual |= {-signal.SIGSEGV} if played.action == "crash" else set()
