@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ class Workers:
         self._directory = handover.directory
         self._folder = handover.run_folder
         self._workers = sorted(workers, key=lambda worker: (len(worker.name), worker.name))
+        self._answers: dict[str, str] = {}
         self._states: dict[int, tuple[Path, CaptureState, bool]] = {}
 
     def wait_for_answers(self) -> None:
@@ -105,18 +107,29 @@ class Workers:
     def _look(self, is_enough: Callable[[CaptureState], bool]) -> bool:
         """Look again; return whether enough is known of each worker."""
         pids = {worker.pid for worker in self._workers}
-        for path, state, alive in read_states(self._folder):
-            if state.trigger == "cancel" and state.captured_pid in pids:
-                self._states[state.captured_pid] = path, state, alive
+        seen = {
+            state.captured_pid: (path, state, alive)
+            for path, state, alive in read_states(self._folder)
+            if state.trigger == "cancel" and state.captured_pid in pids
+        }
+        gone = {pid: self._settle(*found) for pid, found in self._states.items() if pid not in seen}
+        self._states = {**gone, **seen}
         return all(pid in self._states and is_enough(self._states[pid][1]) for pid in pids)
+
+    def _settle(self, path: Path, state: CaptureState, _alive: bool) -> tuple[Path, CaptureState, bool]:
+        """Return what became of a capture whose state is gone: its collector has tidied up."""
+        archive = self._directory / f"{path.stem}.tar.gz"
+        with contextlib.suppress(OSError):
+            state.size = archive.stat().st_size
+            state.state, state.result = "done", archive.name
+        return path, state, False
 
     def _read_answer(self, state_file: Path) -> str:
         path = state_file.with_name(DIAGNOSIS.named(state_file.stem))
-        try:
+        with contextlib.suppress(OSError):  # a collector that has tidied up: what it said before
             text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
-        except OSError:
-            return ""
-        return escape_unprintable(text, keep="\n").rstrip("\n")
+            self._answers[path.stem] = escape_unprintable(text, keep="\n").rstrip("\n")
+        return self._answers.get(path.stem, "")
 
 
 def is_idle(state: CaptureState) -> bool:
