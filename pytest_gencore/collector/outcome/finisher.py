@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _OTHERS_SECONDS: Final = 120.0
 _TICK_SECONDS: Final = 0.1
+_LATE_SECONDS: Final = 3.0
+"""For answers of workers that did not come in time."""
 
 
 class Finisher:
@@ -108,10 +110,13 @@ class Finisher:
 
     def _conclude_for_workers(self) -> list[str]:
         assert self.workers is not None
-        if not self._handover.context.exits:
-            return []  # pytest goes on, and shows what came of them
-        self.workers.wait_for_archives(self._messenger.check_grace)
-        return list(self.workers.conclude())
+        is_shown_later = not self._handover.context.exits  # by pytest, which goes on
+        if is_shown_later:
+            self.workers.wait_for_answers(_LATE_SECONDS)
+        else:
+            self.workers.wait_for_archives(self._messenger.check_grace)
+        self._messenger.add(self.workers.describe_late())
+        return [] if is_shown_later else list(self.workers.conclude())
 
     def write_junit_early(self) -> None:
         """Write the junit file of a dying process before the archive is finished: the machine may go, too."""

@@ -106,6 +106,11 @@ class Messenger:
     def _mark(self, lines: Sequence[str]) -> list[str]:
         return [*(f"gencore: {line}" for line in lines[: self._titles]), *lines[self._titles :]]
 
+    def add(self, lines: Sequence[str]) -> None:
+        """Write more lines, as they are."""
+        if lines and self._descriptor is not None and self.speaks:
+            self._write("\n".join(lines) + "\n")
+
     def conclude(self, *lines: str) -> None:
         """Write what came of it, if that is needed; nothing can be written after it."""
         if self._descriptor is not None and self._trigger.may_go_on:

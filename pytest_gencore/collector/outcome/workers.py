@@ -35,12 +35,13 @@ class Workers:
         self._directory = handover.directory
         self._folder = handover.run_folder
         self._workers = sorted(workers, key=lambda worker: (len(worker.name), worker.name))
+        self._told: set[int] = set()
         self._answers: dict[str, str] = {}
         self._states: dict[int, tuple[Path, CaptureState, bool]] = {}
 
-    def wait_for_answers(self) -> None:
-        """Wait until every worker has said where it is, a moment at most."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
+    def wait_for_answers(self, seconds: float = _ANSWER_SECONDS) -> None:
+        """Wait until every worker has said where it is, at most so long."""
+        deadline = time.monotonic() + seconds
         while not self._look(lambda state: state.answered or state.is_final):
             if time.monotonic() > deadline:
                 return
@@ -79,8 +80,20 @@ class Workers:
             elif is_idle(found[1]):
                 lines.append(f"{name}: {found[1].place}")
             else:
-                lines += _mark(self._read_answer(found[0]), found[1].summary)
+                lines += self._tell(*found)
         return lines
+
+    def describe_late(self) -> list[str]:
+        """Return the answers that came after ``describe``."""
+        lines = []
+        for pid, found in self._states.items():
+            if pid not in self._told and found[1].answered and not is_idle(found[1]):
+                lines += self._tell(*found)
+        return lines
+
+    def _tell(self, path: Path, state: CaptureState, _alive: bool) -> list[str]:
+        self._told.add(state.captured_pid)
+        return _mark(self._read_answer(path), state.summary)
 
     def verdicts(self) -> dict[tuple[str, str], WorkerVerdict]:
         """Return what is to be said of their tests, by class name and name."""
