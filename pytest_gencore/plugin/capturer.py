@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
-from pytest_gencore.plugin.places import SESSION_START
 from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
 
 if TYPE_CHECKING:
@@ -33,10 +34,15 @@ class Capturer:
         get_run_id: Callable[[], str],
         worker_id: str | None,
         once_a_worker: bool,
-        place: str = SESSION_START,
+        place: str = places.SESSION_START,
         is_controller: bool = False,
+        outlives_session: bool = False,
     ) -> None:
-        """``place`` is where it is armed, as ``encode_place`` says it."""
+        """``place`` is where it is armed, as ``encode_place`` says it.
+
+        ``outlives_session``: the process has nothing else to do after it, and is watched until it is gone.
+        """
+        self._outlives_session = outlives_session
         self._is_controller = is_controller
         self._place = place
         self.settings = settings
@@ -79,6 +85,8 @@ class Capturer:
             self.unavailable = describe_error(error)
         else:
             self._register_plugins(self.engine)
+            if self._outlives_session:  # it runs after those that are registered later
+                atexit.register(self.engine.native.set_last_test, places.INTERPRETER_END)
 
     def arm_moment(self) -> None:
         """Prepare captures when exceptions are raised."""
@@ -104,6 +112,8 @@ class Capturer:
         if self.moment is not None:
             self.moment.close()
             self.moment = None
+        if self._outlives_session and self._watch is not None and self._watch.outlive_session():
+            return
         if self._watch is not None:
             self._watch.close()
             self._watch = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.request import model
 from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 SESSION_START, SESSION_END, BETWEEN_TESTS, CONTROLLER = (
     encode_place(None, place)
     for place in ("session start", "session end", "between tests", "controller of pytest-xdist")
+)
+AFTER_SESSION, IN_ATEXIT, INTERPRETER_END = (
+    encode_place(None, place)
+    for place in (
+        model.AFTER_SESSION,
+        f"{model.AFTER_SESSION}, in atexit functions",
+        f"{model.AFTER_SESSION}, while the interpreter ends",
+    )
 )
 COLLECTION = encode_place(None, "collection")
 

@@ -22,6 +22,7 @@ from pytest_gencore.plugin.capturing import Capturing
 from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
 from pytest_gencore.plugin.settings import Settings, read_marker
+from pytest_gencore.plugin.whole import is_whole_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,12 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
     roles = Roles(config, settings)
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
-        config, settings, get_run_id=get_run_id, worker_id=None, once_a_worker=False
+        config,
+        settings,
+        get_run_id=get_run_id,
+        worker_id=None,
+        once_a_worker=False,
+        outlives_session=is_whole_process(),
     )
     roles.showing = Showing(
         config,
@@ -121,6 +127,7 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
         once_a_worker=False,
         place=CONTROLLER,
         is_controller=True,
+        outlives_session=is_whole_process(),
     )
     controller = Controller(
         config, settings, capturer, get_run_id=get_run_id, get_results=lambda: showing.results
@@ -154,6 +161,7 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
         get_run_id=lambda: str(ours["run_id"]),
         worker_id=worker_input["workerid"],
         once_a_worker=ours["once_a_worker"],
+        outlives_session=True,
     )
     roles.capturing = Capturing(config, capturer, record=leave_to_controller)
     roles.worker = Worker(config, lambda: capturer.unavailable)

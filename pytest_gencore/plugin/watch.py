@@ -6,6 +6,7 @@ So the hooks here are plain: they run before the others and have returned when a
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,6 +47,7 @@ class Watch:
 
         ``place`` is where the process is until the first collector, as ``encode_place`` says it.
         """
+        self._settings = settings
         self._settings_for = settings_for
         self._native: Any = engine.native
         self._set_test = engine.native.set_test
@@ -74,9 +76,7 @@ class Watch:
         self._cancels = CancelHandlers(self._native)
         if self._on_fail:
             self._handlers.install(self._no_test)
-            if self._handlers.is_owner:
-                ends, interrupts = (self._prepared.cancel(settings, ends=ends) for ends in (True, False))
-                self._cancels.arm(ends, interrupts, from_controller=not local)
+            self._arm_cancels()
 
     def close(self) -> None:
         """Leave the process as it was."""
@@ -84,6 +84,23 @@ class Watch:
             self._native.release_deadlines()
         self._cancels.close()
         self._handlers.close()
+
+    def outlive_session(self) -> bool:
+        """Stay until the process is gone: handlers, and the deadline of the session; return whether it does.
+
+        A worker waits for its controller then, however long that takes.
+        """
+        if not self._handlers.is_owner:
+            return False
+        self._end()
+        self._native.set_last_test(places.AFTER_SESSION)
+        atexit.register(self._native.set_last_test, places.IN_ATEXIT)  # the first of all: they run backwards
+        if self._on_fail:
+            self._handlers.install(self._no_test)
+            self._arm_cancels()
+        if self._session is not None and self._local:
+            self._session.start()
+        return True
 
     def ignore_cancels(self) -> None:
         """Leave signals to pytest from here on: archives are waited for, and Ctrl-C gives that up."""
@@ -258,6 +275,11 @@ class Watch:
     def _enter_place(self, place: str) -> None:
         if self._handlers.is_owner:
             self._set_test(place)
+
+    def _arm_cancels(self) -> None:
+        if self._handlers.is_owner:
+            ends, interrupts = (self._prepared.cancel(self._settings, ends=ends) for ends in (True, False))
+            self._cancels.arm(ends, interrupts, from_controller=not self._local)
 
     def _begin_wide_teardown(self) -> None:
         if self._item is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_gencore.probe.facts import check_time, is_project, place_of, say
 from pytest_gencore.probe.reading import field, fields_of, is_a, module_name, type_name
 from pytest_gencore.probe.values import held_by
-from pytest_gencore.probe.waits import inner_lock, lock_facts, wait_of
+from pytest_gencore.probe.waits import inner_lock, keeps_alive, lock_facts, wait_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -65,6 +65,7 @@ class Threads:
             native_id=field(thread, "_native_id"),
             name=None if thread is None else str(field(thread, "_name", "")),
             is_own=ident == self.own,
+            keeps_alive=keeps_alive(thread),
             place=place_of(stack[0]) if stack else None,
             project=None if project is None else place_of(project),
             wait=wait,

@@ -62,7 +62,8 @@ def wait_of(stack: Sequence[FrameType], note: Note) -> Wait | None:
         return None
     call = call_of(stack[0])
     wait = _from_call(call, stack, note) if call is not None else None
-    meaning = _from_library(stack, note)
+    is_shutdown = (module_of(stack[0]), stack[0].f_code.co_name) == ("threading", "_shutdown")
+    meaning = _read_shutdown(stack[0]) if is_shutdown else _from_library(stack, note)
     if meaning is None:
         return wait
     if (
@@ -204,6 +205,26 @@ def _read_join(frame: FrameType, me: Any, note: Note) -> Wait | None:
     if not is_a(me, threading.Thread):
         return None
     return {"kind": "thread", "thread": field(me, "_ident"), "name": str(field(me, "_name", ""))}
+
+
+def _read_shutdown(frame: FrameType) -> Wait | None:
+    """Return which thread that is not a daemon the interpreter waits for at its end.
+
+    Before 3.13 it has taken the lock of one; since then it waits for the first that was started.
+    """
+    lock = frame.f_locals.get("lock")
+    keepers = [thread for thread in threading._active.values() if keeps_alive(thread)]  # type: ignore[attr-defined]
+    locked = [thread for thread in keepers if lock is not None and field(thread, "_tstate_lock") is lock]
+    for thread in locked or keepers[:1]:
+        return _read_join(frame, thread, note=id)
+    return None
+
+
+def keeps_alive(thread: object) -> bool:
+    """Return whether the process does not end before this thread does."""
+    return is_a(thread, threading.Thread) and not (
+        field(thread, "_daemonic", True) or thread is threading._main_thread  # type: ignore[attr-defined]
+    )
 
 
 def _read_event(frame: FrameType, me: Any, note: Note) -> Wait | None:

@@ -18,6 +18,9 @@ Moment = Literal["report", "raise"]
 DeadlineSource = Literal["gencore", "pytest-timeout", "gencore-session"]
 """Who set a deadline; ``gencore-session``: it is one without progress of the run."""
 
+AFTER_SESSION = "after the session"
+"""How a place begins where the run is over, and the process should end."""
+
 CORE_FILTER_DEFAULT = 0xFF
 """``coredump_filter`` bits of core(5): everything that can be dumped except DAX."""
 

@@ -79,6 +79,11 @@ class Running:
         show(out, err)
         return Ended(self.process.returncode, out, err)
 
+    def kill_group(self) -> None:
+        """Kill the children that an ended run has left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def kill_when_told(self, text: str) -> Ended:
         """Kill it when its standard error has this text."""
         assert self.process.stderr is not None

@@ -130,6 +130,26 @@ native_set_test(PyObject *module, PyObject *test)
     return native_none();
 }
 
+PyDoc_STRVAR(set_last_test_doc,
+             "set_last_test(test, /)\n--\n\n"
+             "As set_test, until the process ends: what is given may go before.");
+
+static PyObject *
+native_set_last_test(PyObject *module, PyObject *test)
+{
+    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+    char *copy = text ? strdup(text) : NULL;
+    struct timespec now = {0};
+
+    (void)module;
+    if (!copy) {
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)gencore_set_test(copy, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+    return native_none();
+}
+
 PyDoc_STRVAR(set_crash_standby_doc, "set_crash_standby(standby, /)\n--\n\n"
                                     "Say what the next crash is captured with; None: it is not.");
 
@@ -311,6 +331,7 @@ SIMPLE(release_forked, "Give the signal of arm_forked back.")
 PyMethodDef native_trigger_methods[] = {
     {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
     {"set_test", native_set_test, METH_O, set_test_doc},
+    {"set_last_test", native_set_last_test, METH_O, set_last_test_doc},
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
     {"unwatch_crashes", native_unwatch_crashes, METH_NOARGS, unwatch_crashes_doc},

@@ -10,10 +10,17 @@ from pytest_gencore.collector.diagnosis.forked import ask_forked
 from pytest_gencore.collector.diagnosis.forked_words import read_forked
 from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.parse import parse_facts
-from pytest_gencore.collector.diagnosis.report import FULL_LINES, LOG_LINES, make_lines, to_json
+from pytest_gencore.collector.diagnosis.report import (
+    FULL_LINES,
+    LOG_LINES,
+    keeper_lines,
+    make_lines,
+    to_json,
+)
 from pytest_gencore.collector.diagnosis.system.facts import read_system
 from pytest_gencore.collector.diagnosis.verdict import find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
+from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -39,8 +46,13 @@ class Diagnosis:
         is_hang: bool,
         busy: float | None = None,
         answers: Mapping[int, bytes] | None = None,
+        is_over: bool = False,
     ) -> None:
-        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_forked``."""
+        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_forked``.
+
+        ``is_over``: the process has nothing more to do, and should end.
+        """
+        self._is_over = is_over
         self._is_hang = is_hang
         self._was_looked_for = bool(facts.threads)
         self._graph = build_graph(facts, system)
@@ -63,11 +75,17 @@ class Diagnosis:
         """Return the evidence for the log; of a failure only where there is a verdict."""
         if not (self._is_hang or self.verdict):
             return []
-        return make_lines(self._graph, self._words, LOG_LINES, self._forked, is_short=True)
+        return [
+            *self._keeper_lines(),
+            *make_lines(self._graph, self._words, LOG_LINES, self._forked, is_short=True),
+        ]
 
     def full_lines(self) -> list[str]:
         """Return the evidence for ``stacks.txt``."""
-        return make_lines(self._graph, self._words, FULL_LINES, self._forked)
+        return [*self._keeper_lines(), *make_lines(self._graph, self._words, FULL_LINES, self._forked)]
+
+    def _keeper_lines(self) -> list[str]:
+        return keeper_lines(self._graph, self._words) if self._is_over else []
 
     def describe(self) -> DiagnosisFacts | None:
         """Return what the manifest tells; None if nothing was looked for."""
@@ -107,4 +125,5 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
     facts = parse_facts(data, tids)
     is_hang = TRIGGERS[trigger].is_hang
-    return Diagnosis(facts, system, rootdir, is_hang=is_hang, busy=busy, answers=answers)
+    is_over = handover.context.request.place.startswith(AFTER_SESSION)
+    return Diagnosis(facts, system, rootdir, is_hang=is_hang, busy=busy, answers=answers, is_over=is_over)

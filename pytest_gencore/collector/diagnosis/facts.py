@@ -61,6 +61,8 @@ class Thread:
     native_id: int | None
     is_own: bool
     """Whether it made the capture."""
+    keeps_alive: bool
+    """Whether it is no daemon, so that the process does not end before it does."""
     place: Place | None
     project: Place | None
     """Where the innermost frame of the project is."""

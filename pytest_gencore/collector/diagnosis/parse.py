@@ -64,6 +64,7 @@ def _take_thread(facts: Facts, fact: dict[str, Any]) -> None:
         name=_text(fact.get("name")),
         native_id=_optional(fact.get("native_id")),
         is_own=fact.get("is_own") is True,
+        keeps_alive=fact.get("keeps_alive") is True,
         place=_place(fact.get("place")),
         project=_place(fact.get("project")),
         wait=_wait(fact.get("wait")),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 20
 FULL_LINES: Final = 5000
+_KEEPERS_SHOWN: Final = 10
 _LINE_LENGTH: Final = 1000
 _CUT: Final = "  ... there is more, which could not be read in time"
 _TITLE: Final = "What everything waits for:"
@@ -109,6 +110,18 @@ def _edge_json(graph: Graph, words: Words, node: Node) -> dict[str, Any] | None:
         "timeout_seconds": edge.wait.timeout,
         "holders": [list(holder) for holder in edge.holders],
     }
+
+
+def keeper_lines(graph: Graph, words: Words) -> list[str]:
+    """Return a line for each thread that keeps a process alive whose session is over."""
+    lines = []
+    for thread in graph.facts.threads.values():
+        if thread.keeps_alive:
+            node = Node("thread", thread.id)
+            edge = graph.edges.get(node)
+            doing = f"; it waits {_tail(words, edge)}" if edge is not None else ""
+            lines.append(f"  {_head(words, node)} is not a daemon{doing}")
+    return ["What keeps the process alive:", *lines[:_KEEPERS_SHOWN]] if lines else []
 
 
 def _thread_lines(graph: Graph, words: Words, *, is_short: bool) -> Iterator[str]:

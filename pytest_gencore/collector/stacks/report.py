@@ -152,12 +152,18 @@ def _find_culprit(facts: Facts, threads: Sequence[PythonThread]) -> PythonThread
     return current or next((thread for thread in threads if thread.name == "MainThread"), None)
 
 
+def describe_subject(facts: Facts) -> str:
+    """Return what the thread did that the capture is about."""
+    kind = TRIGGERS[facts.trigger]
+    return kind.did if kind.is_fatal or facts.nodeid or not facts.place else "ran the tests"
+
+
 def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
     remarks = []
     is_named = facts.native_id is not None and thread.native_id == facts.native_id
     made_the_capture = facts.native_id is None and thread.is_current  # its own Python code did: so it ran
     if is_named or made_the_capture:
-        remarks.append("raised it" if facts.is_raising else TRIGGERS[facts.trigger].did)
+        remarks.append("raised it" if facts.is_raising else describe_subject(facts))
     if thread.holds_gil:
         remarks.append("holding the GIL")
     activity = None if made_the_capture else find_activity(thread)

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration
 
@@ -111,7 +112,10 @@ def describe_trigger(facts: Facts) -> str:
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
         return f"{facts.exception} raised in {where}"
-    return TRIGGERS[facts.trigger].summary.format(
+    summary = TRIGGERS[facts.trigger].summary
+    if where.startswith(AFTER_SESSION):
+        summary = summary.replace(" in {where}", ", {where}")
+    return summary.format(
         where=where,
         signal=f"{signal_text}, stack overflow," if facts.is_stack_overflow else signal_text,
         deadline=_describe_deadline(facts.deadline_seconds, facts.deadline_source),
