@@ -45,6 +45,7 @@ def test_the_fault_is_in_the_core(tmp_path: Path, method: str) -> None:
         "abort_message": None,
         "deadline_s": None,
         "deadline_source": None,
+        "sender": None,
         "exception": None,
     }
     assert (manifest["phase"], manifest["attempt"]) == ("call", 1)
