@@ -75,10 +75,18 @@ def read_rss(root: str = "") -> int:
 
 def _from_cgroups(root: str) -> Iterator[int]:
     """Yield limit less usage of every memory cgroup with a limit."""
+    for folder, is_v1 in memory_cgroups(root):
+        room = _room_v1(folder) if is_v1 else _room_v2(folder)
+        if room is not None:
+            yield room
+
+
+def memory_cgroups(root: str = "", process: int | str = "self") -> Iterator[tuple[str, bool]]:
+    """Yield the folders of every memory cgroup that a process is in, and whether it is one of version 1."""
     with contextlib.suppress(OSError, ValueError):
         # The kernel escapes no other end of a line in names: splitlines would split there.
         mounts = _read_text(f"{root}/proc/self/mountinfo").split("\n")
-        memberships = _read_text(f"{root}/proc/self/cgroup").rstrip("\n").split("\n")
+        memberships = _read_text(f"{root}/proc/{process}/cgroup").rstrip("\n").split("\n")
         for line in memberships:
             _, controllers, path = line.split(":", 2)
             is_v1 = "memory" in controllers.split(",")
@@ -86,9 +94,7 @@ def _from_cgroups(root: str) -> Iterator[int]:
                 for mount_root, mount_point in _find_mounts(mounts, is_v1=is_v1):
                     top = f"{root}/{mount_point.strip('/')}"
                     for folder in _folders(top, _relative(path, mount_root)):
-                        room = _room_v1(folder) if is_v1 else _room_v2(folder)
-                        if room is not None:
-                            yield room
+                        yield folder, is_v1
 
 
 def _find_mounts(lines: list[str], *, is_v1: bool) -> Iterator[tuple[str, str]]:

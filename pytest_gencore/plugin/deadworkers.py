@@ -13,6 +13,8 @@ from pytest_gencore.plugin.lostworkers import find_process
 from pytest_gencore.triggers import HANDLED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from pytest_gencore.run.outcome import Outcome
@@ -27,7 +29,9 @@ EXIT_SECONDS = 5.0
 class DeadWorkers:
     """Captures that no report of a worker has named."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, describe_kill: Callable[[Any], str]) -> None:
+        """``describe_kill`` says why a worker died of SIGKILL, empty if nothing is known."""
+        self._describe_kill = describe_kill
         self._run = run
         self._captures: dict[str, list[Outcome]] = {}
         self._by_test: dict[str, Outcome] = {}
@@ -49,7 +53,9 @@ class DeadWorkers:
                 self._by_test.setdefault(outcome.nodeid, outcome)
         self._captures[worker_id] = captures
         if not captures:
-            self._reasons[worker_id] = describe_end(find_exit_status(node))
+            status = find_exit_status(node)
+            killed = self._describe_kill(node) if status == -signal.SIGKILL else ""
+            self._reasons[worker_id] = f"the worker: {killed}" if killed else describe_end(status)
 
     def attach(self, worker_id: str, report: pytest.TestReport) -> None:
         """Put on the report of a crashed test what there is; junit takes only the text of such a report."""

@@ -10,6 +10,8 @@ import contextlib
 import threading
 from typing import Any
 
+from pytest_gencore.machine.oom import Sample, describe_kill, take_sample
+
 TICK_SECONDS = 1.0
 
 
@@ -20,6 +22,8 @@ class LostWorkers:
         self._nodes: list[Any] = []
         self._gone: list[Any] = []
         """Found once; what they had written gets one more tick to be read."""
+        self._samples: dict[int, list[Sample]] = {}
+        """The last two of each process that lives: the last one may come in the middle of its end."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -28,9 +32,18 @@ class LostWorkers:
         if find_process(node) is None:
             return
         self._nodes.append(node)
+        self._samples[find_process(node).pid] = [take_sample(find_process(node).pid)]
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="gencore-lost-workers", daemon=True)
             self._thread.start()
+
+    def describe_kill(self, node: Any) -> str:
+        """Return why a worker died of SIGKILL, and what speaks for it; empty if it was not watched."""
+        process = find_process(node)
+        samples = self._samples.get(process.pid) if process is not None else None
+        if not samples:
+            return ""
+        return describe_kill(process.pid, Sample(samples[0].kills, samples[-1].used_bytes))
 
     def close(self) -> None:
         """Stop watching."""
@@ -48,6 +61,10 @@ class LostWorkers:
             if not node._down:
                 node._down = True
                 node.notify_inproc("errordown", node=node, error="the process has ended")
+        for pid, samples in self._samples.items():
+            sample = take_sample(pid)
+            if sample.used_bytes:
+                samples[:] = [samples[-1], sample]
         self._gone = [node for node in self._nodes if find_process(node).poll() is not None]
         self._nodes = [node for node in self._nodes if node not in self._gone]
 

@@ -153,13 +153,17 @@ class Controller:
             note_worker(self._capturer.engine, node.gateway.id, 0)
             self._cancelled.remove(node.gateway.id)
 
+    def _describe_kill(self, node: Any) -> str:
+        return "" if self._lost_workers is None else self._lost_workers.describe_kill(node)
+
     def _look_at_dead(self, node: Any) -> None:
         from pytest_gencore.plugin.deadworkers import DeadWorkers
         from pytest_gencore.run.run import Run
 
         try:
             if self._dead_workers is None:
-                self._dead_workers = DeadWorkers(Run(self._settings.dir, self._get_run_id()))
+                run = Run(self._settings.dir, self._get_run_id())
+                self._dead_workers = DeadWorkers(run, self._describe_kill)
             self._dead_workers.add(node.gateway.id, node, self._get_results().find_paths())
         except Exception as error:  # noqa: BLE001 - xdist goes on without us
             self._get_results().add_note(

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
 SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
-    "plugin": {"plugin", "capture", "junit", "probe", "request", "run", "api", *SHARED},
+    "plugin": {"plugin", "capture", "junit", "machine", "probe", "request", "run", "api", *SHARED},
     "probe": {"probe", "capture"},
     "capture": {"capture", "machine", "request", "run", *SHARED},
     "collector": {

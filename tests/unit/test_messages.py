@@ -111,7 +111,7 @@ def die(outcome: Outcome) -> str:
     popen = SimpleNamespace(wait=lambda _: -signal.SIGSEGV)
     node = SimpleNamespace(gateway=SimpleNamespace(id="gw0", _io=SimpleNamespace(popen=popen)))
     report: Any = SimpleNamespace(nodeid="test_a", longrepr="crashed", user_properties=[])
-    workers = DeadWorkers(run)
+    workers = DeadWorkers(run, lambda _: "")
     workers.add("gw0", node, set())
     workers.attach("gw0", report)
     text: str = report.longrepr
