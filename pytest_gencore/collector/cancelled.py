@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
@@ -75,14 +76,19 @@ def read_cancel(handover: Handover) -> Cancel | None:
 def wants_archive(handover: Handover) -> bool:
     """Whether there shall be an archive.
 
-    Not of a test that somebody interrupts before it was slow, nor of a worker that waits for its controller.
+    Not of a test that somebody interrupts before it was slow, nor of a worker that waits for its
+    controller, or has just run all its tests.
     """
     cancel, request = read_cancel(handover), handover.context.request
     if cancel is None:
         return True
-    if request.worker_id is not None and request.nodeid is None and request.place == "between tests":
-        return False
-    return cancel.number != signal.SIGINT or handover.place_ns / 1e9 >= request.interrupt_after
+    is_early = handover.place_ns / 1e9 < request.interrupt_after
+    if request.worker_id is not None and request.nodeid is None:
+        if request.place == "between tests":
+            return False
+        if request.place.startswith((AFTER_SESSION, "session end")) and is_early:
+            return False
+    return cancel.number != signal.SIGINT or not is_early
 
 
 @functools.cache

@@ -66,10 +66,13 @@ class _Collector:
             self._publish_answer(stacks)
             finisher.journal = _read_journal(handover, snapshot)
             titles = 1 + len(stacks.diagnosis.verdict_lines)
-            finisher.workers = find_busy_workers(handover, finisher.journal)
-            if finisher.workers is not None:
-                finisher.answer = [finisher.summary, *finisher.workers.describe()]
+            workers = ask_workers(handover, finisher.journal)
+            if workers is not None and workers.is_any_busy:
+                finisher.workers = workers
+                finisher.answer = [finisher.summary, *workers.describe()]
                 titles = 1
+            elif workers is not None:
+                finisher.answer = [*finisher.answer, *workers.describe()]
             has_archive = finisher.workers is None and wants_archive(handover)
             self.messenger.prepare(
                 finisher.answer,
@@ -141,8 +144,8 @@ def main() -> None:
         collector.process.close()
 
 
-def find_busy_workers(handover: Handover, journal: Journal | None) -> Workers | None:
-    """Return the workers of a controller whose run is cancelled; None if none of them was in a test."""
+def ask_workers(handover: Handover, journal: Journal | None) -> Workers | None:
+    """Return the workers of a controller whose run is cancelled, and have waited for their answers."""
     is_cancelled = handover.context.request.trigger == "cancel"
     if not (is_cancelled and handover.context.run.session.is_controller and journal and journal.workers):
         return None
@@ -150,7 +153,7 @@ def find_busy_workers(handover: Handover, journal: Journal | None) -> Workers | 
 
     workers = Workers(handover, journal.workers)
     workers.wait_for_answers()
-    return workers if workers.is_any_busy else None
+    return workers
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.junit.common import name_case
 from pytest_gencore.junit.writer import WorkerVerdict
+from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.run.collectors import read_states
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.run.pinned import read_regular
@@ -59,8 +60,8 @@ class Workers:
 
     @property
     def is_any_busy(self) -> bool:
-        """Whether one of them was in a test, or where it can hang otherwise."""
-        return any(not is_idle(state) for _, state, _ in self._states.values())
+        """Whether one of them was in a test, or on the way to one; else the question is the controller."""
+        return any(not (is_idle(state) or is_done(state)) for _, state, _ in self._states.values())
 
     @property
     def have_all_answered(self) -> bool:
@@ -148,6 +149,11 @@ class Workers:
 def is_idle(state: CaptureState) -> bool:
     """Whether a worker waited for its controller."""
     return state.nodeid is None and state.place == "between tests"
+
+
+def is_done(state: CaptureState) -> bool:
+    """Whether a worker had run its tests, and was about to end."""
+    return state.nodeid is None and state.place.startswith((AFTER_SESSION, "session end"))
 
 
 def _mark(answer: str, summary: str) -> list[str]:

@@ -155,7 +155,7 @@ def _find_culprit(facts: Facts, threads: Sequence[PythonThread]) -> PythonThread
 def describe_subject(facts: Facts) -> str:
     """Return what the thread did that the capture is about."""
     kind = TRIGGERS[facts.trigger]
-    return kind.did if kind.is_fatal or facts.nodeid or not facts.place else "ran the tests"
+    return kind.did if kind.is_fatal or facts.nodeid or not facts.place else "ran pytest"
 
 
 def _remarks(facts: Facts, thread: PythonThread) -> list[str]:
