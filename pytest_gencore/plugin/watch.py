@@ -218,8 +218,9 @@ class Watch:
             self.deadlines.cancel_pytest_timeout()
 
     def pytest_enter_pdb(self) -> None:
-        """Let no deadline pass for whoever debugs the test."""
+        """Let no deadline pass for whoever debugs the test, and leave Ctrl-C to the debugger."""
         self._stop_session()
+        self.ignore_cancels()
         if self._item is not None:
             self.deadlines.give_up()
 

@@ -325,6 +325,26 @@ def test_displaced_handlers_are_put_back(project: Project) -> None:
     assert ended.announced()
 
 
+def test_debugger_has_ctrl_c(project: Project) -> None:
+    project.write(
+        test_a="""
+        import pathlib, pytest, time
+        def test_debugged(pytestconfig):
+            pytestconfig.hook.pytest_enter_pdb(config=pytestconfig, pdb=None)
+            pathlib.Path("here").touch()
+            with pytest.raises(KeyboardInterrupt):
+                time.sleep(60)
+        """
+    )
+    running = project.start(*QUICK, "--gencore-interrupt-after=0")
+
+    cancel(project, running, signal.SIGINT)
+    ended = running.end()
+
+    assert ended.status == 0
+    assert "cancelled" not in ended.err
+
+
 def test_ignored_hangup_stays_ignored(project: Project) -> None:
     project.write(test_a=HANG)
     running = project.start(*QUICK, prefix=("nohup",))
