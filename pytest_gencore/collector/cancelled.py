@@ -20,6 +20,8 @@ _SENT_BY_KERNEL: Final = {
     signal.SIGINT: "Ctrl-C at its terminal",
     signal.SIGHUP: "its terminal was closed",
 }
+_QUEUED: Final = -1
+"""``SI_QUEUE`` of sigaction(2)."""
 _COMMAND_LENGTH: Final = 80
 
 
@@ -46,15 +48,19 @@ class Cancel(NamedTuple):
     """Of the signal."""
     sender: Sender | None
     """None if the kernel sent it."""
-    is_own: bool
+    is_own: bool = False
     """Whether the process sent it to itself."""
-    is_passed_on: bool
+    is_seen_late: bool = False
+    """Whether a handler of Python saw it, which is not told who sent it."""
+    is_passed_on: bool = False
     """Whether the controller of pytest-xdist got the signal, and has told its worker."""
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
         if self.is_passed_on:
             return f"{name} to the controller"
+        if self.is_seen_late:
+            return f"{name} (who sent it is not known: asyncio handles it)"
         if self.sender is None:
             return f"{name} ({_SENT_BY_KERNEL.get(signal.Signals(self.number), 'sent by the kernel')})"
         return f"{name} (sent by {'itself' if self.is_own else self.sender})"
@@ -66,11 +72,13 @@ def read_cancel(handover: Handover) -> Cancel | None:
     if handover.context.request.trigger != "cancel" or info is None:
         return None
     if info.number >= signal.SIGRTMIN:
-        return Cancel(info.value, None, is_own=False, is_passed_on=True)
+        return Cancel(info.value, None, is_passed_on=True)
+    if info.code == _QUEUED and not info.sender_pid:  # csrc/cancels.c: gencore_capture_interrupt
+        return Cancel(info.number, None, is_seen_late=True)
     if info.code > 0:
-        return Cancel(info.number, None, is_own=False, is_passed_on=False)
+        return Cancel(info.number, None)
     sender = _find_sender(info.sender_pid, info.sender_uid, handover.snapshot_pid)
-    return Cancel(info.number, sender, is_own=sender.pid == handover.pid, is_passed_on=False)
+    return Cancel(info.number, sender, is_own=sender.pid == handover.pid)
 
 
 def wants_archive(handover: Handover) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _get_handler = signal.getsignal
 """Kept: tests patch the functions of ``signal``."""
+_modules = sys.modules
 _usual_handler = signal.default_int_handler
 PASSED_ON = signal.SIGRTMIN + 1
 """With it a controller passes a cancel on to its workers."""
@@ -25,6 +28,8 @@ class CancelHandlers:
         """Change no handler yet."""
         self._native = native
         self._is_armed = False
+        self._runner: Any = None
+        """``asyncio.Runner``, while its handler of SIGINT is ours."""
 
     def arm(self, end: PreparedCapture, interrupt: PreparedCapture, *, from_controller: bool) -> None:
         """Capture from here on; ``end``: at SIGTERM and SIGHUP, ``interrupt``: at SIGINT.
@@ -42,11 +47,34 @@ class CancelHandlers:
         """Put the handlers where they are not any more; called for each test, which may displace them."""
         if self._is_armed and self._native.watch_cancels(False) and _get_handler(2) is _usual_handler:
             self._native.watch_cancels(True)
+        if self._is_armed and self._runner is None and "asyncio.runners" in _modules:
+            self._wrap_runner(getattr(_modules["asyncio.runners"], "Runner", None))
+
+    def _wrap_runner(self, runner: Any) -> None:
+        """Capture before asyncio cancels the task that a test waits for: afterwards no task is left.
+
+        Python 3.11 and later put a handler of their own in place while tasks run; a private method.
+        """
+        handle = getattr(runner, "_on_sigint", None)
+        if handle is None:
+            return
+        capture = self._native.capture_interrupt
+
+        @functools.wraps(handle)
+        def capture_and_handle(*args: Any, **kwargs: Any) -> Any:
+            capture()
+            return handle(*args, **kwargs)
+
+        self._runner = runner
+        self._runner._on_sigint = capture_and_handle
 
     def close(self) -> None:
         """Take the handlers out."""
         if self._is_armed:
             self._is_armed = False
+            if self._runner is not None:
+                self._runner._on_sigint = self._runner._on_sigint.__wrapped__
+                self._runner = None
             self._native.unwatch_cancels()
             self._native.set_cancel_standbys(None, None)
 

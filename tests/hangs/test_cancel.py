@@ -127,6 +127,34 @@ def test_interrupted(project: Project) -> None:
     assert "cancelled by SIGINT" in ended.out, "the summary names the archive"
 
 
+@pytest.mark.field
+def test_interrupted_tasks(project: Project) -> None:
+    """Before asyncio cancels them."""
+    project.write(
+        test_a="""
+        import asyncio, pathlib
+        async def pay():
+            asyncio.get_running_loop().call_later(0.05, pathlib.Path("here").touch)
+            await asyncio.Queue().get()
+        def test_hang():
+            asyncio.run(pay())
+        """
+    )
+    usual = project.start()
+    cancel(project, usual, signal.SIGINT)
+    usual_status = usual.end().status
+    (project.folder / "here").unlink()
+    running = project.start(*QUICK, "--gencore-interrupt-after=0")
+
+    cancel(project, running, signal.SIGINT)
+    ended = running.end()
+
+    assert ended.status == usual_status == 2
+    assert "gencore: asyncio: " in ended.err
+    assert "waits for queue.get() of an empty queue" in ended.err
+    assert ended.announced()
+
+
 def test_interrupted_early(project: Project) -> None:
     """A developer who stops his own run is told where it was, and is left alone."""
     project.write(test_a=HANG)

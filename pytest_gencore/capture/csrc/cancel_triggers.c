@@ -56,6 +56,18 @@ native_unwatch_cancels(PyObject *module, PyObject *unused)
     return native_none();
 }
 
+PyDoc_STRVAR(capture_interrupt_doc, "capture_interrupt()\n--\n\n"
+                                    "Capture as at SIGINT; for a handler that Python has called.");
+
+static PyObject *
+native_capture_interrupt(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    gencore_capture_interrupt();
+    return native_none();
+}
+
 PyDoc_STRVAR(accept_cancels_doc,
              "accept_cancels(number, /)\n--\n\n"
              "Capture when a controller passes a cancel on with this real-time signal; OSError: it "
@@ -110,6 +122,7 @@ PyMethodDef native_cancel_methods[] = {
     {"set_cancel_standbys", native_set_cancel_standbys, METH_VARARGS, set_cancel_standbys_doc},
     {"watch_cancels", native_watch_cancels, METH_O, watch_cancels_doc},
     {"unwatch_cancels", native_unwatch_cancels, METH_NOARGS, unwatch_cancels_doc},
+    {"capture_interrupt", native_capture_interrupt, METH_NOARGS, capture_interrupt_doc},
     {"accept_cancels", native_accept_cancels, METH_O, accept_cancels_doc},
     {"set_cancel_workers", native_set_cancel_workers, METH_VARARGS, set_cancel_workers_doc},
     {NULL, NULL, 0, NULL},

@@ -163,6 +163,16 @@ on_cancel(int signal, siginfo_t *info, void *context)
     act(signal, info, context);
 }
 
+void
+gencore_capture_interrupt(void)
+{
+    siginfo_t info = {.si_signo = SIGINT, .si_code = SI_QUEUE}; /* no sender: not known any more */
+
+    if ((int32_t)raw0(SYS_getpid) == cancels.owner && !gencore_is_crashing() && take_turn()) {
+        capture_cancel(__atomic_load_n(&cancels.interrupt, __ATOMIC_SEQ_CST), &info, NULL);
+    }
+}
+
 static void
 on_passed_on(int signal, siginfo_t *info, void *context)
 {

@@ -25,6 +25,9 @@ void gencore_unwatch_cancels(void);
 int gencore_set_cancel_standbys(const struct gencore_standby *end,
                                 const struct gencore_standby *interrupt);
 
+/* Capture as at SIGINT, for a handler of Python that has been called; who sent it is not known. */
+void gencore_capture_interrupt(void);
+
 /*
  * In a worker: capture when its controller passes a cancel on, with real-time signal `number`. 0,
  * or -EBUSY if somebody else has a handler for it.
