@@ -78,7 +78,7 @@ def describe_kill(pid: int, before: Sample) -> str:
         )
     if len(after) > 1 or (after and not list(memory_cgroups())):
         told = "the kernel has killed no process for want of memory"
-        return f"killed from outside with SIGKILL, memory was not short (evidence: {_join(told, used)})"
+        return f"killed from outside or by itself, memory was not short (evidence: {_join(told, used)})"
     return "killed by SIGKILL, which no handler sees; whether memory was short is not known"
 
 
