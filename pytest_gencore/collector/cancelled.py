@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.machine.process import start_ticks
-from pytest_gencore.request.model import AFTER_SESSION
+from pytest_gencore.request.model import AFTER_SESSION, BETWEEN_TESTS, SESSION_END
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
@@ -91,12 +91,20 @@ def wants_archive(handover: Handover) -> bool:
     if cancel is None:
         return True
     is_early = handover.place_ns / 1e9 < request.interrupt_after
-    if request.worker_id is not None and request.nodeid is None:
-        if request.place == "between tests":
-            return False
-        if request.place.startswith((AFTER_SESSION, "session end")) and is_early:
-            return False
+    at = request.nodeid, request.place
+    if request.worker_id is not None and (is_idle(*at) or (is_early and is_done(*at))):
+        return False
     return cancel.number != signal.SIGINT or not is_early
+
+
+def is_idle(nodeid: str | None, place: str) -> bool:
+    """Whether a worker waited for its controller."""
+    return nodeid is None and place == BETWEEN_TESTS
+
+
+def is_done(nodeid: str | None, place: str) -> bool:
+    """Whether a worker had run its tests, and was about to end."""
+    return nodeid is None and place.startswith((AFTER_SESSION, SESSION_END))
 
 
 @functools.cache

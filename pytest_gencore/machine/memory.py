@@ -66,10 +66,10 @@ def read_headroom(root: str = "") -> int | None:
     return max(0, min(found)) if found else None
 
 
-def read_rss(root: str = "") -> int:
-    """Return the resident memory of this process in bytes, 0 if it cannot be read."""
+def read_rss(root: str = "", process: int | str = "self") -> int:
+    """Return the resident memory of a process in bytes, 0 if it cannot be read."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(_read_text(f"{root}/proc/self/statm").split()[1]) * _PAGE_SIZE
+        return int(_read_text(f"{root}/proc/{process}/statm").split()[1]) * _PAGE_SIZE
     return 0
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.machine.memory import memory_cgroups
+from pytest_gencore.machine.memory import memory_cgroups, read_rss
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE")
 _MACHINE: Final = "/proc/vmstat"
 _LOG: Final = "/dev/kmsg"
 _LOG_LINES: Final = 20_000
@@ -115,9 +114,8 @@ def _used_by_tree(pid: int, seen: set[int]) -> int:
     if pid in seen:
         return 0
     seen.add(pid)
-    total = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_SIZE
+    total = read_rss(process=pid)
+    with contextlib.suppress(OSError, ValueError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
                 total += _used_by_tree(int(child), seen)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SESSION_START, SESSION_END, BETWEEN_TESTS, CONTROLLER = (
     encode_place(None, place)
-    for place in ("session start", "session end", "between tests", "controller of pytest-xdist")
+    for place in ("session start", model.SESSION_END, model.BETWEEN_TESTS, "controller of pytest-xdist")
 )
 AFTER_SESSION, IN_ATEXIT, INTERPRETER_END = (
     encode_place(None, place)

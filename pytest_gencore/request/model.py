@@ -18,6 +18,8 @@ Moment = Literal["report", "raise"]
 DeadlineSource = Literal["gencore", "pytest-timeout", "gencore-session"]
 """Who set a deadline; ``gencore-session``: it is one without progress of the run."""
 
+BETWEEN_TESTS, SESSION_END = "between tests", "session end"
+"""Places where a worker of pytest-xdist waits for its controller, and where it has run its tests."""
 AFTER_SESSION = "after the session"
 """How a place begins where the run is over, and the process should end."""
 

@@ -60,8 +60,8 @@ capture_cancel(const struct gencore_standby *standby, siginfo_t *info, void *con
     struct gencore_result result;
 
     if (usage.cpu_ns < 0 || usage.wall_ns < NANOSECONDS) {
-        usage = (struct gencore_usage){
-            0}; /* another thread's is not known; a moment says nothing */
+        /* Another thread's is not known; a moment says nothing. */
+        usage = (struct gencore_usage){0};
     }
     if (standby) {
         gencore_capture_in_handler(standby, 0, usage, info, context, &result);

@@ -109,6 +109,16 @@ native_hold(PyObject **held, PyObject *capsule)
     Py_XDECREF(before);
 }
 
+/* The clock is read by libc, which needs no system call for it. */
+static int
+set_test(const char *text)
+{
+    struct timespec now = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return gencore_set_test(text, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+}
+
 PyDoc_STRVAR(set_test_doc, "set_test(test, /)\n--\n\n"
                            "Say which test runs: JSON of its name. No phase of it has begun.");
 
@@ -116,14 +126,12 @@ static PyObject *
 native_set_test(PyObject *module, PyObject *test)
 {
     const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
-    struct timespec now = {0};
 
     (void)module;
     if (!text) {
         return NULL;
     }
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    if (gencore_set_test(text, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec)) {
+    if (set_test(text)) {
         Py_XINCREF(test_name); /* a handler may be reading it: never freed */
     }
     native_hold(&test_name, test);
@@ -139,14 +147,12 @@ native_set_last_test(PyObject *module, PyObject *test)
 {
     const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
     char *copy = text ? strdup(text) : NULL;
-    struct timespec now = {0};
 
     (void)module;
     if (!copy) {
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    (void)gencore_set_test(copy, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+    (void)set_test(copy);
     return native_none();
 }
 

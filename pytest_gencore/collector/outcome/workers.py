@@ -6,9 +6,9 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.collector.cancelled import is_done, is_idle
 from pytest_gencore.junit.common import name_case
 from pytest_gencore.junit.writer import WorkerVerdict
-from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.run.collectors import read_states
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.run.pinned import read_regular
@@ -61,7 +61,10 @@ class Workers:
     @property
     def is_any_busy(self) -> bool:
         """Whether one of them was in a test, or on the way to one; else the question is the controller."""
-        return any(not (is_idle(state) or is_done(state)) for _, state, _ in self._states.values())
+        return any(
+            not (is_idle(state.nodeid, state.place) or is_done(state.nodeid, state.place))
+            for _, state, _ in self._states.values()
+        )
 
     @property
     def have_all_answered(self) -> bool:
@@ -76,9 +79,9 @@ class Workers:
         for worker in self._workers:
             name = f"gencore: worker {worker.name}, process {worker.pid}"
             found = self._states.get(worker.pid)
-            if found is None or not (found[1].answered or is_idle(found[1])):
+            if found is None or not (found[1].answered or is_idle(found[1].nodeid, found[1].place)):
                 lines.append(f"{name}: no answer within {format_duration(_ANSWER_SECONDS)}")
-            elif is_idle(found[1]):
+            elif is_idle(found[1].nodeid, found[1].place):
                 lines.append(f"{name}: {found[1].place}")
             else:
                 lines += self._tell(*found)
@@ -88,7 +91,7 @@ class Workers:
         """Return the answers that came after ``describe``."""
         lines = []
         for pid, found in self._states.items():
-            if pid not in self._told and found[1].answered and not is_idle(found[1]):
+            if pid not in self._told and found[1].answered and not is_idle(found[1].nodeid, found[1].place):
                 lines += self._tell(*found)
         return lines
 
@@ -144,16 +147,6 @@ class Workers:
             text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
             self._answers[path.stem] = escape_unprintable(text, keep="\n").rstrip("\n")
         return self._answers.get(path.stem, "")
-
-
-def is_idle(state: CaptureState) -> bool:
-    """Whether a worker waited for its controller."""
-    return state.nodeid is None and state.place == "between tests"
-
-
-def is_done(state: CaptureState) -> bool:
-    """Whether a worker had run its tests, and was about to end."""
-    return state.nodeid is None and state.place.startswith((AFTER_SESSION, "session end"))
 
 
 def _mark(answer: str, summary: str) -> list[str]:
