@@ -11,6 +11,7 @@ from pytest_gencore.run.pinned import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pytest_gencore.collector.source.captured_process import CapturedProcess
     from pytest_gencore.collector.source.handover import Handover
@@ -25,17 +26,23 @@ def await_failure(handover: Handover, process: CapturedProcess, check: Callable[
     ``check`` is called meanwhile; it raises CaptureDropped if the exception was caught. So does this if no
     report comes any more.
     """
-    folder = handover.run_folder
-    path = folder / FAILURE.named(handover.name)
+    text = await_text(handover.run_folder, handover.name, process, check)
+    if text is None:
+        return handover
+    context = handover.context
+    return replace(handover, context=replace(context, request=replace(context.request, failure_text=text)))
+
+
+def await_text(folder: Path, name: str, process: CapturedProcess, check: Callable[[], None]) -> str | None:
+    """Return the failure's text, None if the process has ended before its report; otherwise the same."""
+    path = folder / FAILURE.named(name)
     while not path.exists():
         check()
         if process.has_ended(_POLL_SECONDS):  # first: the end of a worker is that of its reports
             break
-        if (folder / REPORTED.named()).exists():
+        if (folder / REPORTED.named()).exists() and not path.exists():  # which may have come before it
             raise CaptureDropped("dropped")
     try:
-        text = read_regular(path, _TEXT_LIMIT).decode(errors="replace")
+        return read_regular(path, _TEXT_LIMIT).decode(errors="replace")
     except OSError:
-        return handover
-    context = handover.context
-    return replace(handover, context=replace(context, request=replace(context.request, failure_text=text)))
+        return None
