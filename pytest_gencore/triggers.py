@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Trigger = Literal["failure", "timeout", "crash", "request", "cancel"]
+Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,9 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
         is_hang=True,
         is_told_at_once=True,
         has_signal=True,
+    ),
+    "child": TriggerKind(
+        summary="captured with its parent: {where}", did="ran", claim=None, by_handler=True, is_hang=True
     ),
     "request": TriggerKind(
         summary="capture requested: {where}", did="asked for this", claim=None, with_pystack=False

@@ -165,6 +165,10 @@ class Manifest:
     attempt: int = item("1, one more for each rerun")
     worker_id: str | None = item("Of pytest-xdist; null without")
     pid: int = item("The captured process")
+    child_of: int | None = item(
+        "The process that ran the tests, if a child of it was captured, or a child of that; else null",
+        default=None,
+    )
     threads: tuple[Thread, ...] = item("The capturing thread first")
     threads_stopped: bool = item("Whether the other threads were stopped")
     method: CoreMethod = item("Who wrote the core: the kernel, or the collector from the snapshot's memory")

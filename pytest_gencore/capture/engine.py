@@ -9,10 +9,10 @@ import platform
 import posix
 import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pytest_gencore.capture.python_stacks import read_stacks
 from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
@@ -21,7 +21,6 @@ from pytest_gencore.request.context import (
     ContextWriter,
     RunContext,
     SessionContext,
-    ThreadStack,
     encode_place,
 )
 from pytest_gencore.request.model import Capture, CaptureRequest
@@ -31,7 +30,7 @@ from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Iterable
 
     from pytest_gencore.capture._native import Plan, Standby
 
@@ -45,8 +44,6 @@ _START = (
 
 It ends before garbage in cycles could matter, so it does not look for it.
 """
-
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120 - as co_filename
 
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
@@ -98,15 +95,16 @@ class CaptureEngine:
             _describe_run(directory, run_id, max_bytes=max_bytes, session=session or SessionContext())
         )
         """Encodes what collectors are told."""
-        self.plan: Plan = self.native.prepare(
+        limit = -1 if max_captures is None else max_captures
+        start = (
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
             [os.fsencode(self._describe_stage(stage)) for stage in Stage],
-            stderr_fd,
-            -1 if max_captures is None else max_captures,
         )
+        self.plan: Plan = self.native.prepare(*start, stderr_fd, limit)
+        self._plan_of_children = (*start, -1, limit)
 
     @staticmethod
     def check_available() -> None:
@@ -122,7 +120,7 @@ class CaptureEngine:
         """
         result = self.native.capture(
             self.plan,
-            self.writer.encode(request, stacks=_python_stacks()),
+            self.writer.encode(request, stacks=read_stacks()),
             encode_place(request.nodeid, request.place),
             request.core_filter,
             request.threads == "all",
@@ -180,17 +178,36 @@ class CaptureEngine:
         attempt of the request do not count: they are those of ``set_test`` and ``set_test_phase``.
         """
         exits |= await_seconds > 0
+        arguments = self._describe_standby(request, await_seconds=await_seconds, exits=exits)
+        return PreparedCapture(request, self.native.prepare_standby(self.plan, *arguments))
+
+    def describe_children(
+        self, requests: Iterable[CaptureRequest | None], *, signal: int, started: Path
+    ) -> dict[str, object]:
+        """Return what ``spawned`` needs: requests of a child, the signal that asks it, the list of tests."""
+        standbys = [request and self._describe_standby(request) for request in requests]
+        return {
+            "library": self.native.__file__,
+            "plan": self._plan_of_children,
+            "standbys": standbys,
+            "answers": self.answers,
+            "signal": signal,
+            "started": os.fsencode(started),
+        }
+
+    def _describe_standby(
+        self, request: CaptureRequest, *, await_seconds: float = 0, exits: bool = False
+    ) -> tuple[object, ...]:
         kind = TRIGGERS[request.trigger]
-        standby = self.native.prepare_standby(
-            self.plan,
+        tells = exits or kind.is_told_at_once or kind.may_go_on
+        return (
             self.writer.prepare(request, exits=exits),
             request.core_filter,
             request.threads == "all",
             find_claim(request),
-            exits or kind.is_told_at_once or kind.may_go_on,
+            tells and not request.child_of,  # which may have closed the descriptor
             await_seconds,
         )
-        return PreparedCapture(request, standby)
 
     def _describe_stage(self, stage: Stage) -> str:
         what, _ = STAGES[stage]
@@ -255,6 +272,8 @@ def find_claim(request: CaptureRequest) -> str | None:
     What belongs to no test counts as one: all workers crash in the same module that they import.
     """
     claim = TRIGGERS[request.trigger].claim
+    if claim is not None and request.child_of:
+        claim = f"child {claim}"
     return claim if claim is None or not request.once_a_worker else f"{claim}{request.worker_id} "
 
 
@@ -264,26 +283,3 @@ def _find_pystack() -> str | None:
         "pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     )
     return path if path and importlib.util.find_spec("pystack") is not None else None
-
-
-def _python_stacks() -> list[ThreadStack]:
-    """Return every Python thread's frames, innermost first, those of this thread first; no file is read."""
-    tops = sys._current_frames()  # emptied below: a frame that refers to itself would keep the test's objects
-    own = next(ident for ident, top in tops.items() if top is sys._getframe(1))  # get_ident() may be gevent's
-    known = dict(getattr(threading, "_active", {}))  # threading.enumerate() takes a lock
-    idents = sorted(tops, key=lambda ident: ident != own)
-    return [_describe_thread(ident, known.get(ident), tops.pop(ident), ident == own) for ident in idents]
-
-
-def _describe_thread(
-    ident: int, thread: threading.Thread | None, top: FrameType, is_own: bool
-) -> ThreadStack:
-    frame: FrameType | None = top
-    while is_own and frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back  # how the capture came about says nothing about the test
-    frames = []
-    while frame is not None:
-        code = frame.f_code
-        frames.append((code.co_filename, frame.f_lineno, getattr(code, "co_qualname", code.co_name)))
-        frame = frame.f_back
-    return ThreadStack(ident, getattr(thread, "name", None), getattr(thread, "native_id", None), frames)

@@ -12,6 +12,7 @@ from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives, find_
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.run.started import find_lost_runs
 from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.units import format_size
 
@@ -55,6 +56,8 @@ def list_archives(directory: Path, *, as_json: bool) -> None:
     for path, line in under_way:
         if path not in listed:
             note(line)
+    for lost in find_lost_runs(directory):
+        note(str(lost))
     if damaged:
         raise SystemExit(1)
 

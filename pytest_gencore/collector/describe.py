@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.cancelled import read_cancel
+from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_trigger
 from pytest_gencore.run.state import CaptureState
+from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
+
+_COMMAND_LENGTH: Final = 80
 
 
 def describe_capture(handover: Handover) -> Facts:
@@ -19,6 +24,7 @@ def describe_capture(handover: Handover) -> Facts:
     return Facts(
         trigger=request.trigger,
         pid=handover.pid,
+        child=_describe_child(handover) if request.child_of else "",
         nodeid=request.nodeid,
         phase=handover.phase,
         place=request.place,
@@ -35,6 +41,16 @@ def describe_capture(handover: Handover) -> Facts:
         native_id=_find_subject(handover),
         rootdir=handover.context.run.session.rootdir,
     )
+
+
+def _describe_child(handover: Handover) -> str:
+    """Return its command line for one line; its snapshot has it, too, and is still there."""
+    try:
+        facts = read_process_facts(handover.snapshot_pid, handover.pid)
+    except (OSError, ValueError):
+        return "command line not known"
+    arguments = os.fsdecode(facts.command_line).rstrip("\0").replace("\0", " ")
+    return printable(arguments or facts.name, _COMMAND_LENGTH)
 
 
 def _find_subject(handover: Handover) -> int | None:
@@ -57,6 +73,7 @@ def describe_state(handover: Handover) -> CaptureState:
         nodeid=request.nodeid,
         phase=handover.phase,
         place=request.place,
+        child_of=request.child_of,
         attempt=handover.attempt,
         worker_id=request.worker_id,
         signal=cancel.number if cancel else signal.number if signal else None,

@@ -158,7 +158,12 @@ def ask_workers(handover: Handover, journal: Journal | None) -> Workers | None:
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:
     """Read the process's notes from the snapshot; None if there are none, or another's to pass on."""
-    is_ours = handover.context.run.session.is_local and TRIGGERS[handover.context.request.trigger].by_handler
+    is_own = not handover.context.request.child_of
+    is_ours = (
+        is_own
+        and handover.context.run.session.is_local
+        and TRIGGERS[handover.context.request.trigger].by_handler
+    )
     if not (is_ours and handover.journal_size and handover.journal_address):
         return None
     from pytest_gencore.junit.journal import JOURNAL_LIMIT, parse_journal  # few captures need it

@@ -64,6 +64,7 @@ def build_manifest(
         attempt=handover.attempt,
         worker_id=request.worker_id,
         pid=handover.pid,
+        child_of=request.child_of or None,
         threads=tuple(_describe_thread(thread) for thread in handover.threads),
         threads_stopped=handover.stop_signal != 0,
         method=method,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
+    from pytest_gencore.plugin.children import WatchedChildren
     from pytest_gencore.plugin.fired import Fired
     from pytest_gencore.plugin.moment import Moment
     from pytest_gencore.plugin.reserve import Reserve
     from pytest_gencore.plugin.watch import Watch
+
+Role = Literal["tests", "controller", "imports"]
+"""What a process does while it is watched: runs tests, controls workers that do, or has not come that far."""
 
 
 class Capturer:
@@ -35,15 +39,17 @@ class Capturer:
         worker_id: str | None,
         once_a_worker: bool,
         place: str = places.SESSION_START,
-        is_controller: bool = False,
+        role: Role = "tests",
         outlives_session: bool = False,
     ) -> None:
         """``place`` is where it is armed, as ``encode_place`` says it.
 
         ``outlives_session``: the process has nothing else to do after it, and is watched until it is gone.
         """
+        self._watches_children = role == "tests"
+        self._children: WatchedChildren | None = None
         self._outlives_session = outlives_session
-        self._is_controller = is_controller
+        self._is_controller = role == "controller"
         self._place = place
         self.settings = settings
         self.get_run_id = get_run_id
@@ -112,6 +118,9 @@ class Capturer:
         if self.moment is not None:
             self.moment.close()
             self.moment = None
+        if self._children is not None:
+            self._children.close()
+            self._children = None
         if self._outlives_session and self._watch is not None and self._watch.outlive_session():
             return
         if self._watch is not None:
@@ -206,6 +215,16 @@ class Capturer:
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
         self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
+        if self._watches_children and self.settings.on_fail and self._watch.is_owner:
+            from pytest_gencore.plugin.children import WatchedChildren
+
+            self._children = WatchedChildren(
+                engine,
+                self.settings,
+                self._watch.prepared,
+                run_id=self.get_run_id(),
+                worker_id=self._worker_id,
+            )
         if self._is_local and self._config.getoption("xmlpath", None):
             self._register(journal.Journal(self._config, engine), journal.NAME)
 

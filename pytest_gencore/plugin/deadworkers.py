@@ -49,7 +49,7 @@ class DeadWorkers:
             and str(outcome.archive) not in reported
         ]
         for outcome in known:
-            if outcome.nodeid is not None and outcome.state in {"working", "done"}:
+            if outcome.nodeid is not None and not outcome.child_of and outcome.state in {"working", "done"}:
                 self._by_test.setdefault(outcome.nodeid, outcome)
         self._captures[worker_id] = captures
         if not captures:

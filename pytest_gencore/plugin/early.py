@@ -34,6 +34,7 @@ def watch_imports(config: pytest.Config) -> Iterator[None]:
                     get_run_id=get_run_id,
                     worker_id=None,
                     once_a_worker=False,
+                    role="imports",
                     place=encode_place(None, "import of conftest.py files"),
                 )
                 stack.callback(capturer.close)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.capture.spawned import adopt_trace
 from pytest_gencore.probe import main as probe
 
 if TYPE_CHECKING:
@@ -21,19 +21,20 @@ class CrashHandlers:
     _owner: CrashHandlers | None = None
     """Of the process: a session inside a session (``pytester.inline_run``) leaves it alone."""
 
-    def __init__(self, engine: CaptureEngine, config: pytest.Config) -> None:
-        """Prepare; no handler is changed yet."""
+    def __init__(self, engine: CaptureEngine, config: pytest.Config, *, asks_children: bool) -> None:
+        """Prepare; no handler is changed yet. ``asks_children``: they tell collectors where they stand."""
+        self._asks_children = asks_children
         self._native: Any = engine.native
         self._answers = engine.answers
         self._config = config
         self._is_under = False
         self._trace_signals: list[int] = []
-        self._has_probe = False
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:
             CrashHandlers._owner = self
-            self._adopt_trace()
-            self._has_probe = probe.arm()
+            self._native.release_forked()  # where we are a child of another run
+            self._trace_signals = adopt_trace(self._native)
+            probe.arm()
 
     def install(self, standby: object) -> None:
         """Capture crashes with ``standby``, that of a ``PreparedCapture``.
@@ -45,7 +46,7 @@ class CrashHandlers:
                 self._change_under(installing=True)
             self._native.set_crash_standby(standby)
             self._native.watch_crashes()
-            if self._has_probe:
+            if self._asks_children:
                 self._native.arm_forked(self._answers)
 
     def set_request(self, standby: object) -> None:
@@ -90,24 +91,6 @@ class CrashHandlers:
         faulthandler.enable(file=descriptor)
         self._native.restore_actions()
         self._is_under = installing
-
-    def _adopt_trace(self) -> None:
-        """Have faulthandler's C code write the stacks in the snapshot, where no lock and no GIL is needed.
-
-        Registering for a signal is how faulthandler hands out that code; the signals themselves are free
-        again at once. Two, as it walks 100 threads at most: with the second it writes the stack of the
-        capturing thread. The file is standard error: in the snapshot that is a pipe to the collector.
-        """
-        free = [
-            number
-            for number in range(signal.SIGRTMIN + 2, signal.SIGRTMAX)
-            if signal.getsignal(number) is signal.SIG_DFL
-        ][:2]
-        for number, all_threads in zip(free, (True, False), strict=False):
-            faulthandler.register(number, file=2, all_threads=all_threads, chain=False)
-        if free:
-            self._trace_signals = free
-            self._native.adopt_trace(*free, *[0] * (2 - len(free)))
 
 
 def find_faulthandler_file(config: pytest.Config) -> int | None:

@@ -69,6 +69,12 @@ TABLE = (
         "Make an archive at Ctrl-C only if the test has run for so long; the stacks are shown in any case",
     ),
     Option(
+        "children",
+        "watch",
+        "{watch,none,dump}",
+        "Capture crashes of child processes, not at all, or archive them with their parent",
+    ),
+    Option(
         "moment",
         "report",
         "{report,raise}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,13 @@ class PreparedCaptures:
             ends=ends,
             grace_seconds=settings.grace,
             interrupt_after=settings.interrupt_after,
+        )
+
+    def child(self, settings: Settings, trigger: Literal["crash", "child"]) -> PreparedCapture:
+        """Return that of a child: of its crash, or with its parent."""
+        key = ("of a child", trigger, settings.method, settings.threads)
+        return self._made.get(key) or self._make(
+            key, trigger, settings, await_seconds=0, child_of=os.getpid()
         )
 
     def _make(

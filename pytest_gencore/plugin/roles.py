@@ -126,7 +126,7 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
         worker_id=None,
         once_a_worker=False,
         place=CONTROLLER,
-        is_controller=True,
+        role="controller",
         outlives_session=is_whole_process(),
     )
     controller = Controller(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.methods import Method
-    from pytest_gencore.request.model import Moment, Threads
+    from pytest_gencore.request.model import Children, Moment, Threads
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "dir": values.parse_path,
@@ -29,6 +29,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "session_timeout": values.parse_timeout,
     "grace": units.parse_duration,
     "interrupt_after": units.parse_duration,
+    "children": values.parse_children,
     "moment": values.parse_moment,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
@@ -52,6 +53,7 @@ class Settings:
     """Seconds."""
     interrupt_after: float
     """Seconds."""
+    children: Children
     moment: Moment
     max_cores: int
     max_size: int
@@ -61,7 +63,12 @@ class Settings:
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
-        return {"method": self.method, "threads": self.threads, "core_filter": self.filter}
+        return {
+            "method": self.method,
+            "threads": self.threads,
+            "core_filter": self.filter,
+            "dumps_children": self.children == "dump",
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,19 @@ class Showing:
             return []
         reason = self._find_unavailable()
         armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}"
-        return [escape_unprintable(f"gencore: {f'no capture is possible: {reason}' if reason else armed}")]
+        lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
+        return [escape_unprintable(f"gencore: {line}") for line in lines]
+
+    def _tell_lost_runs(self) -> list[str]:
+        """Say which earlier runs ended without a word, once; their remains are removed."""
+        if not self._settings.dir.is_dir():
+            return []
+        from pytest_gencore.run.started import find_lost_runs
+
+        lost = find_lost_runs(self._settings.dir)
+        for run in lost:
+            run.remove()
+        return list(map(str, lost))
 
     @property
     def results(self) -> Results:
@@ -110,9 +122,9 @@ class Showing:
             return True
         if not (self._settings.on_fail or self._may_have_captures()):
             return False
-        from pytest_gencore.run.folder import run_folder_name
+        from pytest_gencore.run.folder import has_captures, run_folder_name
 
-        return (self._settings.dir / run_folder_name(self._get_run_id())).exists()
+        return has_captures(self._settings.dir / run_folder_name(self._get_run_id()))
 
     def _show(self, reporter: pytest.TerminalReporter) -> None:
         if self._is_shown or (self._results is None and not self._reports):

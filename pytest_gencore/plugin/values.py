@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 from pytest_gencore import units
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Moment, Threads
+    from pytest_gencore.request.model import Children, Moment, Threads
 
 THREADS = ("all", "calling")
 MOMENTS = ("report", "raise")
+CHILDREN = ("watch", "none", "dump")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
 
@@ -29,6 +30,13 @@ def parse_moment(text: object) -> Moment:
     if text not in MOMENTS:
         raise ValueError("expected report or raise")
     return cast("Moment", text)
+
+
+def parse_children(text: object) -> Children:
+    """Return what is done about child processes."""
+    if text not in CHILDREN:
+        raise ValueError("expected watch, none or dump")
+    return cast("Children", text)
 
 
 def check_raises(value: object) -> tuple[type[BaseException], ...]:

@@ -51,13 +51,14 @@ class Watch:
         self._settings_for = settings_for
         self._native: Any = engine.native
         self._set_test = engine.native.set_test
+        self._begin_test = engine.native.begin_test
         self._set_phase = engine.native.set_test_phase
         self._local = local
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
-        self._handlers = CrashHandlers(engine, config)
+        self._handlers = CrashHandlers(engine, config, asks_children=settings.children != "none")
         self._on_fail = settings.on_fail
-        self._prepared = PreparedCaptures(engine, make_request, ends_alone=local, exits=self._exits)
-        self._no_test = self._prepared.crash(settings).standby
+        self.prepared = PreparedCaptures(engine, make_request, ends_alone=local, exits=self._exits)
+        self._no_test = self.prepared.crash(settings).standby
         self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None
         self._nodeid: str | None = None
@@ -77,6 +78,11 @@ class Watch:
         if self._on_fail:
             self._handlers.install(self._no_test)
             self._arm_cancels()
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the process is ours: no session around this one watches it."""
+        return self._handlers.is_owner
 
     def close(self) -> None:
         """Leave the process as it was."""
@@ -205,7 +211,7 @@ class Watch:
         if self._item is None or not self._is_test_armed or seconds <= 0 or self._is_debugging():
             return (yield)
         self.deadlines.set_pytest_timeout(
-            seconds, self._prepared.timeout(self._settings_for(item), seconds, "pytest-timeout")
+            seconds, self.prepared.timeout(self._settings_for(item), seconds, "pytest-timeout")
         )
         result = yield
         self.deadlines.hold_pytest_timeout(item)
@@ -236,12 +242,12 @@ class Watch:
             return
         self._item = item
         self._is_test_armed = settings.on_fail
-        self._set_test(encode_place(self._nodeid))
+        self._begin_test(encode_place(self._nodeid))
         if settings.on_fail:
-            self._handlers.install(self._prepared.crash(settings).standby)
+            self._handlers.install(self.prepared.crash(settings).standby)
             self._cancels.install()
         if settings.timeout is not None and not self._is_debugging():
-            prepared = self._prepared.timeout(settings, settings.timeout, "gencore")
+            prepared = self.prepared.timeout(settings, settings.timeout, "gencore")
             self.deadlines.set_own(settings.timeout, prepared, exits=self._exits)
 
     def _end(self) -> None:
@@ -263,7 +269,7 @@ class Watch:
         seconds = settings.session_timeout
         if seconds is None or not self._handlers.is_owner or self._is_debugging():
             return None
-        prepared = self._prepared.timeout(settings, seconds, "gencore-session")
+        prepared = self.prepared.timeout(settings, seconds, "gencore-session")
         session = SessionDeadline(self._native, seconds, prepared.standby, exits=self._exits)
         session.start()
         return session
@@ -279,7 +285,7 @@ class Watch:
 
     def _arm_cancels(self) -> None:
         if self._handlers.is_owner:
-            ends, interrupts = (self._prepared.cancel(self._settings, ends=ends) for ends in (True, False))
+            ends, interrupts = (self.prepared.cancel(self._settings, ends=ends) for ends in (True, False))
             self._cancels.arm(ends, interrupts, from_controller=not self._local)
 
     def _begin_wide_teardown(self) -> None:

@@ -15,6 +15,9 @@ Threads = Literal["all", "calling"]
 Moment = Literal["report", "raise"]
 """When a failure is captured."""
 
+Children = Literal["watch", "none", "dump"]
+"""What is done about child processes; ``dump``: they are captured with their parent."""
+
 DeadlineSource = Literal["gencore", "pytest-timeout", "gencore-session"]
 """Who set a deadline; ``gencore-session``: it is one without progress of the run."""
 
@@ -56,6 +59,10 @@ class CaptureRequest:
     """How long the process of a cancelled run waits for its archive, for trigger ``cancel``."""
     interrupt_after: float = 0
     """What SIGINT cancels earlier than that after it began gets no archive, in seconds; likewise."""
+    child_of: int = 0
+    """The armed process, if a child of it captures itself; else 0."""
+    dumps_children: bool = False
+    """Whether children that can do so shall capture themselves, too."""
     exception: str | None = None
     """Type of the failure: ``AssertionError``, ``package.module.Error``."""
     failure_text: str | None = None

@@ -127,6 +127,27 @@ ANSWER: Final = RunFile(
     _COLLECTOR,
     "a FIFO in which process N, a child by fork of the captured process, tells what it waits for",
 )
+ASKED_TO_DUMP: Final = RunFile(
+    "answer-N.dump",
+    _COLLECTOR,
+    "process N",
+    _COLLECTOR,
+    "process N shall capture itself when it is asked what it waits for",
+)
+STARTED: Final = RunFile(
+    "started-N",
+    "process N",
+    f"{_WAITING}, children of process N",
+    "process N",
+    "the tests that process N has begun, a line of JSON each; locked while it lives; a killed run leaves it",
+)
+CHILDREN: Final = RunFile(
+    "children-N",
+    "process N",
+    "children of process N",
+    "process N",
+    "with what children of process N that run Python arm themselves",
+)
 JUNIT: Final = RunFile(
     "junit", _COLLECTOR, _COLLECTOR, "", "which junit XML collectors have written in place of pytest; locked"
 )
@@ -151,6 +172,9 @@ FILES: Final = (
     COLLECTOR_SLOT,
     BUDGET,
     ANSWER,
+    ASKED_TO_DUMP,
+    STARTED,
+    CHILDREN,
     JUNIT,
     CLOSED,
 )

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from pytest_gencore.errors import UnavailableError
 from pytest_gencore.machine.process import is_alive, start_ticks
 from pytest_gencore.run.files import (
+    CHILDREN,
     CLAIM,
     CLOSED,
     FILES,
@@ -23,12 +24,13 @@ from pytest_gencore.run.files import (
     QUOTA,
     REFUSED_FULL,
     REFUSED_LIMIT,
+    STARTED,
     STATE,
 )
-from pytest_gencore.run.pinned import open_regular
+from pytest_gencore.run.pinned import open_regular, pinned
 
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
-_PREFIX: Final = ".gencore-"
+PREFIX: Final = ".gencore-"
 
 
 def new_run_id() -> str:
@@ -49,12 +51,12 @@ def new_run_id() -> str:
 
 def run_folder_name(run_id: str) -> str:
     """Return the name of the run's folder in the artifact directory."""
-    return f"{_PREFIX}{run_id}"
+    return f"{PREFIX}{run_id}"
 
 
 def birth_of_run(name: str) -> int:
     """Return when the run's process began, in clock ticks since boot; raises ValueError for another name."""
-    _, birth, _ = name.removeprefix(_PREFIX).split("-")
+    _, birth, _ = name.removeprefix(PREFIX).split("-")
     return int(birth)
 
 
@@ -63,7 +65,7 @@ def is_awaited(folder: Path, name: str = "") -> bool:
     if (folder / CLOSED.named()).exists():
         return False
     try:
-        pid, birth, _ = (name or folder.name).removeprefix(_PREFIX).split("-")
+        pid, birth, _ = (name or folder.name).removeprefix(PREFIX).split("-")
         return is_alive(int(pid), int(birth))
     except (OSError, ValueError, IndexError):
         return False
@@ -82,6 +84,15 @@ def is_locked(state_file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def has_captures(folder: Path) -> bool:
+    """Tell whether captures were made or refused: there is more than processes need that run tests."""
+    with pinned(folder) as pinned_folder, contextlib.suppress(OSError):
+        if pinned_folder is not None:
+            kept = (STARTED, CHILDREN)
+            return not all(any(kind.matches(path.name) for kind in kept) for path in pinned_folder.iterdir())
+    return folder.is_symlink() or folder.exists()
 
 
 def find_holder(state_file: Path) -> int:
@@ -153,7 +164,12 @@ def _remove_if_idle(folder: Path, place: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
         entries = list(folder.iterdir())
+        if not (folder / CLOSED.named()).exists() and any(map(STARTED.matches, (e.name for e in entries))):
+            return  # its run has ended without a word: the next one tells it
         if all(any(mark.matches(entry.name) for mark in _MARKS) for entry in entries):
             for entry in entries:
-                entry.unlink(missing_ok=True)
+                if CHILDREN.matches(entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
             place.rmdir()  # of another folder that lies there now no more than an empty one

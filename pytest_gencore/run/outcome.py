@@ -45,5 +45,7 @@ class Outcome:
     """Who set the deadline, for trigger ``timeout``."""
     place: str = ""
     """Where in or outside of the test, in words; empty if test and phase say it."""
+    child_of: int = 0
+    """The armed process, if a child of it was captured; else 0."""
     answer: str = ""
     """What happened and where every thread was, some lines for a log; empty as long as it is not known."""

@@ -263,6 +263,7 @@ class Run:
             nodeid=state.nodeid,
             phase=state.phase,
             place=state.place,
+            child_of=state.child_of,
             worker_id=state.worker_id,
             trigger=state.trigger,
             method=state.method,

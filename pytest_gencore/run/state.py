@@ -43,6 +43,8 @@ class CaptureState:
     """Of the test."""
     place: str = ""
     """Where in or outside of the test, in words; empty if test and phase say it."""
+    child_of: int = 0
+    """The armed process, if a child of it was captured; else 0."""
     attempt: int = 1
     worker_id: str | None = None
     signal: int | None = None

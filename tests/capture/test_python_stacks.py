@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import python_stacks
 
 if TYPE_CHECKING:
     import pytest
@@ -27,7 +27,7 @@ def test_own_thread_is_first_whatever_get_ident_says(monkeypatch: pytest.MonkeyP
     ident = threading.get_ident()
     try:
         monkeypatch.setattr(threading, "get_ident", lambda: 1)
-        stacks = engine._python_stacks()
+        stacks = python_stacks.read_stacks()
     finally:
         monkeypatch.undo()
         end.set()
@@ -44,7 +44,7 @@ def test_frames_are_not_kept() -> None:
 
     def capture() -> weakref.ref[Local]:
         local = Local()
-        engine._python_stacks()
+        python_stacks.read_stacks()
         return weakref.ref(local)
 
     gc.disable()

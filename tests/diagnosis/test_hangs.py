@@ -73,7 +73,7 @@ VERDICTS = {
     "test_full_pipe": r"waits for child \d+: \S*python\S* -c import sys; .*, "
     r"sleeping in (?:anon_)?pipe_write: its output pipe \(fd 1\) is full "
     r"and the test process does not read it",
-    "test_sleeping_child": r"waits for child \d+: sleep 1000, sleeping in \w+, .* old",
+    "test_sleeping_child": r"waits for child \d+: sleep 1000, sleeping in \w+, .* old, \d+ % CPU over .*",
     "test_read_of_a_pipe": r"waits for fd \d+: read end of a pipe, empty, written by this process \(fd \d+\)",
     "test_write_to_a_pipe": r"waits for fd \d+: write end of a pipe, full \(65536 bytes\), "
     r"read by this process \(fd \d+\)",

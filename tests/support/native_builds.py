@@ -18,7 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "pytest_gencore" / "capture" / "csrc"
 NATIVE = ROOT / "tests" / "native"
 PROGRAMS = NATIVE / "programs"
-GLUE = {"cancel_triggers.c", "module.c", "probe.c", "probe_heap.c", "raises.c", "triggers.c"}
+GLUE = {
+    "cancel_triggers.c",
+    "child_triggers.c",
+    "module.c",
+    "probe.c",
+    "probe_heap.c",
+    "raises.c",
+    "triggers.c",
+}
 """The files that know Python."""
 SIGNAL_SAFE_SOURCES = sorted(path for path in CSRC.glob("*.c") if path.name not in GLUE)
 """Everything that may run while threads are stopped."""

@@ -35,9 +35,10 @@ static struct {
     struct gencore_action saved[FATAL_COUNT];
     void *known[FATAL_COUNT]; /* handlers that we have been put in front of on purpose */
     const struct gencore_standby *standby;
-    int32_t owner;     /* process that the handlers are for: not the children it forks */
-    int32_t crashed;   /* futex: thread that captures, then DONE */
-    int was_installed; /* ever */
+    const struct gencore_standby *child; /* of children by fork: they have inherited the handlers */
+    int32_t owner;                       /* process that the handlers are for; 0: nobody's */
+    int32_t crashed;                     /* futex: thread that captures, then DONE */
+    int was_installed;                   /* ever */
     void *stack;
 } watch;
 
@@ -76,24 +77,26 @@ capture_crash(siginfo_t *info, void *context)
     static const struct timespec patience = {OTHER_CRASH_NS / NANOSECONDS, 0};
     int32_t tid = (int32_t)raw0(SYS_gettid), nobody = 0;
 
-    if (raw0(SYS_getpid) == watch.owner) {
-        if (__atomic_compare_exchange_n(&watch.crashed, &nobody, tid, 0, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_SEQ_CST)) {
-            const struct gencore_standby *standby = __atomic_load_n(&watch.standby,
-                                                                    __ATOMIC_SEQ_CST);
-            struct gencore_result result;
+    int is_owner = raw0(SYS_getpid) == watch.owner;
 
+    if (__atomic_compare_exchange_n(&watch.crashed, &nobody, tid, 0, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST)) {
+        const struct gencore_standby *standby = __atomic_load_n(
+            is_owner ? &watch.standby : &watch.child, __ATOMIC_SEQ_CST);
+        struct gencore_result result;
+
+        if (is_owner) {
             gencore_stop_deadlines(); /* waiting for the collector is not the test's time */
-            if (standby) {
-                gencore_capture_in_handler(standby, 0, (struct gencore_usage){0}, info, context,
-                                           &result);
-            }
-            __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
-            (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);
         }
-        else if (nobody != tid && nobody != DONE) {
-            (void)raw4(SYS_futex, &watch.crashed, FUTEX_WAIT_PRIVATE, nobody, &patience);
+        if (standby) {
+            gencore_capture_in_handler(standby, 0, (struct gencore_usage){0}, info, context,
+                                       &result);
         }
+        __atomic_store_n(&watch.crashed, DONE, __ATOMIC_SEQ_CST);
+        (void)raw3(SYS_futex, &watch.crashed, FUTEX_WAKE_PRIVATE, INT32_MAX);
+    }
+    else if (nobody != tid && nobody != DONE) {
+        (void)raw4(SYS_futex, &watch.crashed, FUTEX_WAIT_PRIVATE, nobody, &patience);
     }
 }
 
@@ -269,4 +272,10 @@ gencore_set_crash_standby(const struct gencore_standby *standby)
                                                                __ATOMIC_SEQ_CST);
 
     return before && __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST);
+}
+
+void
+gencore_set_child_standby(const struct gencore_standby *standby)
+{
+    __atomic_store_n(&watch.child, standby, __ATOMIC_SEQ_CST);
 }

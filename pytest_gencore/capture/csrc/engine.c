@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "deadlines.h"
+#include "forked.h"
 #include "gencore.h"
 #include "place.h"
 #include "signal_safe.h"
@@ -163,11 +164,9 @@ static void
 describe_caller(struct gencore_capture *capture)
 {
     struct gencore_record *record = &capture->record;
-    const struct gencore_trace *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
-    const struct gencore_trace none = {0};
+    const struct gencore_trace trace = gencore_find_trace();
     struct gencore_place place = gencore_find_place();
 
-    trace = trace ? trace : &none;
     *record = (struct gencore_record){
         .magic = {'G', 'E', 'N', 'C', 'O', 'R', 'E', '1'},
         .record_size = sizeof(*record),
@@ -179,9 +178,9 @@ describe_caller(struct gencore_capture *capture)
                      + safe_length(capture->text_end),
         .core_filter = capture->request->core_filter,
         .started_ns = safe_now(CLOCK_REALTIME),
-        .trace_function = (uint64_t)(uintptr_t)trace->function,
-        .all_threads_signal = trace->all_threads_signal,
-        .own_thread_signal = trace->own_thread_signal,
+        .trace_function = (uint64_t)(uintptr_t)trace.function,
+        .all_threads_signal = trace.all_threads_signal,
+        .own_thread_signal = trace.own_thread_signal,
         .probe_function = (uint64_t)(uintptr_t)gencore_probe(),
         .forked_signal = gencore_forked_signal(),
         .ident_offset = engine.ident_offset,
@@ -330,6 +329,14 @@ gencore_set_trace(const struct gencore_trace *trace)
     __atomic_store_n(&engine.trace, unused, __ATOMIC_RELEASE);
 }
 
+struct gencore_trace
+gencore_find_trace(void)
+{
+    const struct gencore_trace *trace = __atomic_load_n(&engine.trace, __ATOMIC_ACQUIRE);
+
+    return trace ? *trace : (struct gencore_trace){0};
+}
+
 void
 gencore_set_probe(void (*function)(int))
 {
@@ -365,7 +372,7 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
     request.usage = usage;
     request.info = info;
     request.context = context;
-    if (gencore_capture(standby->plan, &request, result) < 0) {
+    if (gencore_capture(standby->plan, &request, result) < 0 && request.hand_on_stderr) {
         gencore_complain(standby->plan, result);
     }
 }

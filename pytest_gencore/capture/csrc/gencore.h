@@ -16,7 +16,7 @@
  *   crashes.c    handlers of fatal signals: capture, then hand on to whoever was there before
  *   deadlines.c  timers whose handler captures, also while native code holds the GIL; deadlines.h
  *   cancels.c    handlers of the signals with which a run is cancelled; cancels.h
- *   forked.c     children by fork tell what they wait for
+ *   forked.c     children tell where they stand, and capture themselves; forked.h
  *   journal.c    notes that the snapshot carries to the collector
  *   memory.c     what compilers call for assignments and loops
  *   arch_*.c     registers and process creation of one architecture
@@ -164,6 +164,9 @@ struct gencore_trace {
 /* Copies it. A handler sees the one before or this one, whole. By one thread at a time. */
 void gencore_set_trace(const struct gencore_trace *trace);
 
+/* As it is now; all zero if there is none. */
+struct gencore_trace gencore_find_trace(void);
+
 /* A function for GENCORE_COMMAND_PROBE, which later captures hand over; NULL: none. */
 void gencore_set_probe(void (*function)(int));
 void (*gencore_probe(void))(int);
@@ -227,20 +230,11 @@ void gencore_restore_actions(void);
  */
 int gencore_set_crash_standby(const struct gencore_standby *standby);
 
-/* ---- forked.c --------------------------------------------------------------------- */
-
 /*
- * Let children that are forked from now on answer collectors; `answers`: the path of the FIFO of an
- * answer, without the child's id at its end. Again: take the signal back if somebody else has it
- * now. 0 or -errno.
+ * What a crash of a child is captured with that is forked from now on; NULL: it is not. It must
+ * never be freed: children see it as long as they live.
  */
-int gencore_arm_forked(const char *answers);
-
-/* Give the signal back; children that were forked before keep their handler. */
-void gencore_release_forked(void);
-
-/* The signal that asks them, 0 if it is not ours. */
-int gencore_forked_signal(void);
+void gencore_set_child_standby(const struct gencore_standby *standby);
 
 /* ---- journal.c -------------------------------------------------------------------- */
 

@@ -25,6 +25,16 @@ void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
  */
 int gencore_set_test(const char *test, int64_t now);
 
+/*
+ * Write the name of each test that begins into a file, a line each; -1: into none. The descriptor
+ * stays the caller's. Not written to any more if it is another file's by then: a test may have
+ * closed it.
+ */
+void gencore_list_tests(int fd);
+
+/* As gencore_set_test() of a test that begins. */
+int gencore_begin_test(const char *test, int64_t now);
+
 /* Say that the calling thread runs the tests. */
 void gencore_set_test_thread(void);
 

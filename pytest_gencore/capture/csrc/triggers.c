@@ -110,13 +110,28 @@ native_hold(PyObject **held, PyObject *capsule)
 }
 
 /* The clock is read by libc, which needs no system call for it. */
-static int
-set_test(const char *text)
+static int64_t
+now_ns(void)
 {
     struct timespec now = {0};
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return gencore_set_test(text, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static PyObject *
+say_test(PyObject *test, int (*say)(const char *text, int64_t now))
+{
+    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+
+    if (!text) {
+        return NULL;
+    }
+    if (say(text, now_ns())) {
+        Py_XINCREF(test_name); /* a handler may be reading it: never freed */
+    }
+    native_hold(&test_name, test);
+    return native_none();
 }
 
 PyDoc_STRVAR(set_test_doc, "set_test(test, /)\n--\n\n"
@@ -125,16 +140,34 @@ PyDoc_STRVAR(set_test_doc, "set_test(test, /)\n--\n\n"
 static PyObject *
 native_set_test(PyObject *module, PyObject *test)
 {
-    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+    (void)module;
+    return say_test(test, gencore_set_test);
+}
+
+PyDoc_STRVAR(begin_test_doc, "begin_test(test, /)\n--\n\n"
+                             "As set_test, of a test that begins: it is listed.");
+
+static PyObject *
+native_begin_test(PyObject *module, PyObject *test)
+{
+    (void)module;
+    return say_test(test, gencore_begin_test);
+}
+
+PyDoc_STRVAR(list_tests_doc, "list_tests(fd, /)\n--\n\n"
+                             "List tests that begin in this file, which stays the caller's; -1: in "
+                             "none.");
+
+static PyObject *
+native_list_tests(PyObject *module, PyObject *number)
+{
+    long fd = PyLong_AsLong(number);
 
     (void)module;
-    if (!text) {
+    if (PyErr_Occurred()) {
         return NULL;
     }
-    if (set_test(text)) {
-        Py_XINCREF(test_name); /* a handler may be reading it: never freed */
-    }
-    native_hold(&test_name, test);
+    gencore_list_tests((int)fd);
     return native_none();
 }
 
@@ -152,7 +185,7 @@ native_set_last_test(PyObject *module, PyObject *test)
     if (!copy) {
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
-    (void)set_test(copy);
+    (void)gencore_set_test(copy, now_ns());
     return native_none();
 }
 
@@ -310,33 +343,11 @@ native_deadline_fired(PyObject *module, PyObject *which)
     return describe_deadline(which, gencore_deadline_fired);
 }
 
-/* ---- children by fork ------------------------------------------------------------- */
-
-PyDoc_STRVAR(arm_forked_doc,
-             "arm_forked(answers, /)\n--\n\n"
-             "Let children that are forked from now on tell collectors what they wait for; returns "
-             "whether\n"
-             "there is a signal for it. answers: the path of an answer, without the child's id at "
-             "its end.");
-
-static PyObject *
-native_arm_forked(PyObject *module, PyObject *answers)
-{
-    const char *path;
-    uint64_t size;
-
-    (void)module;
-    if (native_bytes(answers, &path, &size) < 0) {
-        return NULL;
-    }
-    return PyBool_FromLong(gencore_arm_forked(path) == 0);
-}
-
-SIMPLE(release_forked, "Give the signal of arm_forked back.")
-
 PyMethodDef native_trigger_methods[] = {
     {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
     {"set_test", native_set_test, METH_O, set_test_doc},
+    {"begin_test", native_begin_test, METH_O, begin_test_doc},
+    {"list_tests", native_list_tests, METH_O, list_tests_doc},
     {"set_last_test", native_set_last_test, METH_O, set_last_test_doc},
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},
     {"watch_crashes", native_watch_crashes, METH_NOARGS, watch_crashes_doc},
@@ -353,7 +364,5 @@ PyMethodDef native_trigger_methods[] = {
     {"cancel_deadline", native_cancel_deadline, METH_O, cancel_deadline_doc},
     {"deadline_fired", native_deadline_fired, METH_O, deadline_fired_doc},
     {"release_deadlines", native_release_deadlines, METH_NOARGS, release_deadlines_doc},
-    {"arm_forked", native_arm_forked, METH_O, arm_forked_doc},
-    {"release_forked", native_release_forked, METH_NOARGS, release_forked_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import DiagnosisFacts
-from pytest_gencore.collector.diagnosis.forked import ask_forked
+from pytest_gencore.collector.diagnosis.answers import Answer, ask_children
 from pytest_gencore.collector.diagnosis.forked_words import read_forked
 from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.parse import parse_facts
@@ -17,6 +18,7 @@ from pytest_gencore.collector.diagnosis.report import (
     make_lines,
     to_json,
 )
+from pytest_gencore.collector.diagnosis.system.children import with_cpu
 from pytest_gencore.collector.diagnosis.system.facts import read_system
 from pytest_gencore.collector.diagnosis.verdict import find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
 
 _PROBE_MILLISECONDS: Final = 1500
+_CPU_SECONDS: Final = 0.5
+_CPU_SECONDS_OF_A_CANCEL: Final = 0.25
+"""For how long children are watched, at least: a process that is cancelled may not wait long."""
 
 
 class Diagnosis:
@@ -45,10 +50,10 @@ class Diagnosis:
         *,
         is_hang: bool,
         busy: float | None = None,
-        answers: Mapping[int, bytes] | None = None,
+        answers: Mapping[int, Answer] | None = None,
         is_over: bool = False,
     ) -> None:
-        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_forked``.
+        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_children``.
 
         ``is_over``: the process has nothing more to do, and should end.
         """
@@ -57,7 +62,9 @@ class Diagnosis:
         self._was_looked_for = bool(facts.threads)
         self._graph = build_graph(facts, system)
         self._words = Words(self._graph, rootdir)
-        self._forked = read_forked(answers or {}, rootdir, self._words)
+        self.answers = answers or {}
+        """What children have said, by process."""
+        self._forked = read_forked(self.answers, rootdir, self._words)
         self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
         self.names = {
             thread.native_id: thread.name
@@ -113,17 +120,23 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
 
     Not after a crash: its memory may be damaged. Raises ArchiveError if the snapshot is gone.
     """
-    trigger = handover.context.request.trigger
+    request = handover.context.request
+    kind = TRIGGERS[request.trigger]
     system = read_system(handover, snapshot)
-    answers: dict[int, bytes] = {}
+    answers: dict[int, Answer] = {}
     data = b""
-    if handover.probe_function and not TRIGGERS[trigger].is_fatal:
-        answers = ask_forked(handover, system.children)
+    if not (kind.is_fatal or request.child_of):
+        answers = ask_children(handover, system.children)
+    if handover.probe_function and not kind.is_fatal:
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
+    if kind.is_hang and not request.child_of:
+        over = _CPU_SECONDS_OF_A_CANCEL if request.trigger == "cancel" else _CPU_SECONDS
+        system = replace(system, children=with_cpu(system.children, over))
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
     rootdir = handover.context.run.session.rootdir
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
     facts = parse_facts(data, tids)
-    is_hang = TRIGGERS[trigger].is_hang
-    is_over = handover.context.request.place.startswith(AFTER_SESSION)
-    return Diagnosis(facts, system, rootdir, is_hang=is_hang, busy=busy, answers=answers, is_over=is_over)
+    is_over = request.place.startswith(AFTER_SESSION)
+    return Diagnosis(
+        facts, system, rootdir, is_hang=kind.is_hang, busy=busy, answers=answers, is_over=is_over
+    )

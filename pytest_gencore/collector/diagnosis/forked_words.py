@@ -12,6 +12,7 @@ from pytest_gencore.collector.diagnosis.words import Words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_gencore.collector.diagnosis.answers import Answer
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph
 
 _ADVICE: Final = "the classical deadlock after fork (use spawn or forkserver, or fork before threads start)"
@@ -63,14 +64,14 @@ class ForkedChild(NamedTuple):
     words: Words
 
 
-def read_forked(answers: Mapping[int, bytes], rootdir: str, parent: Words) -> list[ForkedChild]:
+def read_forked(answers: Mapping[int, Answer], rootdir: str, parent: Words) -> list[ForkedChild]:
     """Return the children that have answered, and let the words of the captured process tell them.
 
     ``answers``: by process, children before theirs.
     """
     found: list[ForkedChild] = []
-    for pid, data in reversed(list(answers.items())):
-        facts = parse_facts(data)
+    for pid, answer in reversed(list(answers.items())):
+        facts = parse_facts(answer.facts)
         if facts.own is not None:
             graph = build_graph(facts)
             words = ForkedWords(graph, rootdir, parent)

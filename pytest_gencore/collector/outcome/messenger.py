@@ -36,6 +36,7 @@ class Messenger:
         self._process = process
         self._trigger = TRIGGERS[handover.context.request.trigger]
         self._is_ending = handover.context.exits or self._trigger.is_told_at_once
+        self._is_child = handover.context.request.child_of != 0
         self._has_controller = handover.context.request.worker_id is not None
         self._closed_mark: Path = handover.run_folder / CLOSED.named()
         self._target: Path = handover.directory / f"{handover.name}.tar.gz"
@@ -58,7 +59,7 @@ class Messenger:
 
         The controller of pytest-xdist tells of its workers that ended.
         """
-        if not self._trigger.by_handler or self._has_controller:
+        if not self._trigger.by_handler or self._has_controller or self._is_child:
             return False
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.errors import ArchiveError
@@ -169,7 +170,7 @@ def parse_handover(data: bytes) -> Handover:
     text_start = threads_start + record["thread_count"] * thread_size
     text_end = text_start + record["text_size"]
     stdout_end = text_end + record["stdout_size"]
-    context = decode_context(data[text_start:text_end])
+    context = _with_own_program(decode_context(data[text_start:text_end]), record["snapshot_pid"])
     copied = {name: record[name] for name in _COPIED}
     phase = Phase(record["phase"]).text if context.by_handler else context.request.phase
     return Handover(
@@ -190,6 +191,17 @@ def parse_handover(data: bytes) -> Handover:
         ),
         context=context,
     )
+
+
+def _with_own_program(context: CaptureContext, snapshot_pid: int) -> CaptureContext:
+    """Name the program of a child: the text was made by its parent."""
+    if not context.request.child_of:
+        return context
+    try:
+        executable = os.readlink(f"/proc/{snapshot_pid}/exe")  # noqa: PTH115 - a text
+    except OSError:
+        return context
+    return replace(context, run=replace(context.run, executable=executable))
 
 
 def _parse_thread(data: bytes, offset: int, registers: struct.Struct) -> ThreadRecord:

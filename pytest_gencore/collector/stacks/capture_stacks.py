@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pytest_gencore.collector.describe import describe_capture
 from pytest_gencore.collector.diagnosis.diagnosis import read_diagnosis
 from pytest_gencore.collector.source.stack_overflow import is_stack_overflow
+from pytest_gencore.collector.stacks.child_stacks import ChildStacks
 from pytest_gencore.collector.stacks.last_words import read_last_words
 from pytest_gencore.collector.stacks.model import (
     Frame,
@@ -57,6 +58,7 @@ class Stacks:
         self._has_pystack = False
         threads, self.unread = read_python_threads(handover, snapshot)
         self.diagnosis = read_diagnosis(handover, snapshot)
+        self._children = ChildStacks(self.diagnosis.answers, self.facts.rootdir)
         names = self.diagnosis.names
         threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
         self.threads = add_source_lines(threads, self.facts.rootdir)
@@ -104,6 +106,7 @@ class Stacks:
             unread=self.unread,
             verdict=self.diagnosis.verdict_lines,
             evidence=self.diagnosis.log_lines(),
+            children=self._children.short_lines(),
         )
 
     def find_sources(self, failure_text: str | None, also: Iterable[str]) -> Sources:
@@ -120,6 +123,7 @@ class Stacks:
             unread=self.unread,
             verdict=self.diagnosis.verdict_lines,
             evidence=self.diagnosis.full_lines(),
+            children=self._children.full_lines(),
         )
         return text if self._has_pystack else f"{text}\n{HINT}\n"
 

@@ -54,10 +54,12 @@ def make_answer(
     unread: int = 0,
     verdict: Sequence[str] = (),
     evidence: Sequence[str] = (),
+    children: Sequence[str] = (),
 ) -> list[str]:
     """Return at most ``limit`` lines for a log: verdict, trigger, what the process said, evidence, stacks.
 
-    The likely culprit's stack comes first. ``unread`` threads are missing in ``threads``.
+    The likely culprit's stack comes first, then the lines of ``children``. ``unread`` threads are missing in
+    ``threads``.
     """
     lines = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said, *evidence]
     ordered = order_threads(facts, threads)
@@ -67,6 +69,8 @@ def make_answer(
         lines.append(describe_thread(group, _remarks(facts, group[0])))
         lines += _find_missing(group[0])
         lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
+        if not number:
+            lines += children
     end = ["", _describe_unread(unread)] if unread else []
     limit -= len(end)
     if len(lines) > limit:
@@ -101,12 +105,13 @@ def format_full(
     byte_limit: int = FULL_BYTES_LIMIT,
     verdict: Sequence[str] = (),
     evidence: Sequence[str] = (),
+    children: Sequence[str] = (),
 ) -> str:
     """Return every frame and local of every thread, for ``stacks.txt``; at most so many bytes of UTF-8."""
     parts: list[str] = []
     size = 0
     head = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said, *evidence]
-    for line in (*head, *_full_lines(facts, threads, unread)):
+    for line in (*head, *_full_lines(facts, threads, unread), *children):
         size += len(line.encode(errors="replace")) + 1
         if size > byte_limit - 100:
             parts.append(f"... cut at {byte_limit} bytes")

@@ -69,6 +69,8 @@ class Facts:
     trigger: Trigger
     pid: int
     """The captured process."""
+    child: str = ""
+    """The command line of a child of the armed process that was captured; empty if it is not one."""
     nodeid: str | None = None
     phase: str | None = None
     """``setup``, ``call`` or ``teardown``."""
@@ -107,8 +109,10 @@ def describe_trigger(facts: Facts) -> str:
     test = facts.nodeid or ("" if facts.place else "no test")
     seconds = facts.place_seconds
     since = "" if seconds is None else f"for {format_duration(round(seconds, 1))}"
-    parts = (test, facts.phase, facts.place, since, worker, f"process {facts.pid}")
-    where = ", ".join(filter(None, parts))
+    process = "" if facts.child else f"process {facts.pid}"
+    where = ", ".join(filter(None, (test, facts.phase, facts.place, since, worker, process)))
+    if facts.child:
+        where = f"child {facts.pid} ({facts.child}) of {where}"
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
         return f"{facts.exception} raised in {where}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_gencore.collector.diagnosis.system.call_tables import BY_NUMBER, READING, WRITING
 from pytest_gencore.collector.diagnosis.system.living import (
     descendants_of,
+    fields_of_stat,
     parent_in,
     read_start,
     some_links_of,
@@ -88,6 +89,14 @@ class Child:
     pipe: BlockedPipe | None = None
     is_direct: bool = True
     """False for a child of a child."""
+    used: float = 0.0
+    """Seconds of a processor that it had used until ``seen``."""
+    seen: float = 0.0
+    """When it was looked at, by ``time.monotonic()``."""
+    cpu: float | None = None
+    """Processors that it used afterwards, 1.0 for a whole one; None if that was not looked at."""
+    cpu_seconds: float = 0.0
+    """For how long it was watched."""
 
     @property
     def state_text(self) -> str:
@@ -105,6 +114,8 @@ class Child:
             f"{self.state_text}{where}",
             f"{format_duration(self.age)} old",
         ]
+        if self.cpu is not None:
+            parts.append(f"{self.cpu:.0%} CPU over {self.cpu_seconds:.1f} s".replace("%", " %", 1))
         if self.pipe is not None:
             parts.append(self._pipe_text(self.pipe))
         return escape_unprintable(", ".join(parts))
@@ -128,6 +139,8 @@ class Child:
             "wait_channel": escape_unprintable(self.channel),
             "call": self.call,
             "is_direct": self.is_direct,
+            "cpu": self.cpu,
+            "cpu_seconds": self.cpu_seconds,
             "pipe": None
             if pipe is None
             else {
@@ -162,9 +175,11 @@ def read_children(handover: Handover) -> list[Child]:
             texts = {
                 name: read_start(f"/proc/{pid}/{name}") for name in ("stat", "cmdline", "wchan", "syscall")
             }
+            now = time.monotonic()
             child = _make(pid, texts, some_links_of(pid, first_argument(texts["syscall"])), handover, machine)
             if child is not None:
-                children.append(replace(child, is_direct=parent_in(texts["stat"]) == handover.pid))
+                is_direct = parent_in(texts["stat"]) == handover.pid
+                children.append(replace(child, is_direct=is_direct, seen=now))
     return children
 
 
@@ -207,11 +222,34 @@ def _make(
         state=os.fsdecode(fields[0]),
         age=max(0.0, _boot_seconds(handover) - began / os.sysconf("SC_CLK_TCK")),
         began=began,
+        used=_processor_seconds(fields),
+        seen=handover.stopped_at_ns / 1e9,
         channel="" if channel == "0" else channel,
         call=kind.name if kind else "",
         call_arguments=tuple(int(text, 16) for text in match[2].split()) if match else (),
         links=tuple(links),
     )
+
+
+def _processor_seconds(fields: list[bytes]) -> float:
+    """Return what a process has used, by fields 14 and 15 of ``stat``."""
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def with_cpu(children: list[Child], seconds: float) -> list[Child]:
+    """Return them with what they use of processors, each watched for so long at least; sleeps for that."""
+    if not children:
+        return children
+    time.sleep(max(0.0, max(child.seen for child in children) + seconds - time.monotonic()))
+    return [_look_again(child) for child in children]
+
+
+def _look_again(child: Child) -> Child:
+    fields = fields_of_stat(child.pid)
+    if len(fields) < 20 or int(fields[19]) != child.began or fields[0] in (b"Z", b"X"):
+        return child
+    over = time.monotonic() - child.seen
+    return replace(child, cpu=max(0.0, _processor_seconds(fields) - child.used) / over, cpu_seconds=over)
 
 
 def _boot_seconds(handover: Handover) -> float:

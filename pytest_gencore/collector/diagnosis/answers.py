@@ -1,6 +1,6 @@
-"""Children by fork: asked what they wait for, and what they say; see csrc/forked.c.
+"""Children: asked where they stand, and what they say; see csrc/forked.c.
 
-Only a child that still runs the captured process's program may be sent the signal: it would end any other.
+Only a child that runs the extension, with a handler of the signal, may be sent it: it would end any other.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import select
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.living import read_start
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.machine.process import is_alive
-from pytest_gencore.run.files import ANSWER
+from pytest_gencore.run.files import ANSWER, ASKED_TO_DUMP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.collector.diagnosis.system.children import Child
     from pytest_gencore.collector.source.handover import Handover
-    from pytest_gencore.collector.source.procfs import Mapping
 
 ANSWER_SECONDS: Final = 0.5
 """For all of them together."""
-_ASKED: Final = 8
+_ASKED: Final = 16
+_LIBRARY: Final = b"/pytest_gencore/capture/_native."
 _YOUNGEST: Final = 0.2
 """Seconds: a younger child may be about to start a program, which does not know the signal."""
 _OF_SIGNALS: Final = ("pause", "sigsuspend", "sigtimedwait", "signalfd")
@@ -35,10 +35,22 @@ _BYTES: Final = 4 * 1024 * 1024
 _PIECE: Final = 65536
 
 
-def ask_forked(handover: Handover, children: list[Child]) -> dict[int, bytes]:
-    """Return what the probe has written in each child that could be asked; empty if it did not answer."""
-    own = _mapping_of(handover.snapshot_pid, handover.probe_function)
-    if not handover.forked_signal or own is None:
+class Answer(NamedTuple):
+    """What one child has said."""
+
+    stacks: str
+    """Of its threads, by faulthandler; the one that has answered is the current one."""
+    facts: bytes
+    """What the probe has written: only of children by fork."""
+
+
+def ask_children(handover: Handover, children: list[Child]) -> dict[int, Answer]:
+    """Return what each child that could be asked has said in time; empty texts of one that has not.
+
+    With ``dumps_children`` each captures itself afterwards.
+    """
+    library = _find_library(handover.snapshot_pid)
+    if not handover.forked_signal or library is None:
         return {}
     answers: dict[int, bytes] = {}
     files: dict[int, tuple[int, Path]] = {}
@@ -47,7 +59,7 @@ def ask_forked(handover: Handover, children: list[Child]) -> dict[int, bytes]:
             waits_for_signal = any(call in child.call or call in child.channel for call in _OF_SIGNALS)
             if len(answers) < _ASKED and child.age >= _YOUNGEST and not waits_for_signal:
                 path = handover.run_folder / ANSWER.named(child.pid)
-                file = _ask(child, own, handover, path)
+                file = _ask(child, library, handover, path)
                 if file is not None:
                     files[child.pid] = file, path
                     answers[child.pid] = b""
@@ -57,18 +69,24 @@ def ask_forked(handover: Handover, children: list[Child]) -> dict[int, bytes]:
             os.close(file)
             with suppress(OSError):
                 path.unlink()
-    return answers
+    return {pid: _parse(data) for pid, data in answers.items()}
 
 
-def _mapping_of(pid: int, address: int) -> Mapping | None:
-    """Return what a process has at an address; None if nothing is known."""
+def _parse(data: bytes) -> Answer:
+    stacks, _, facts = data.partition(b"\0")
+    return Answer(stacks.decode(errors="replace"), facts)
+
+
+def _find_library(pid: int) -> tuple[object, ...] | None:
+    """Return what identifies the extension that a process runs; None if it has none."""
     with suppress(OSError, ValueError):
-        mappings = read_mappings(pid, with_sizes=False)
-        return next((found for found in mappings if found.start <= address < found.end), None)
+        for mapping in read_mappings(pid, with_sizes=False):
+            if mapping.executable and _LIBRARY in mapping.path:
+                return mapping.device, mapping.inode, mapping.offset
     return None
 
 
-def _ask(child: Child, own: Mapping, handover: Handover, path: Path) -> int | None:
+def _ask(child: Child, library: tuple[object, ...], handover: Handover, path: Path) -> int | None:
     """Ask a child; return the descriptor of its answer, None if it cannot be asked."""
     try:
         process = os.pidfd_open(child.pid)
@@ -76,11 +94,13 @@ def _ask(child: Child, own: Mapping, handover: Handover, path: Path) -> int | No
         return None
     file = None
     try:
-        if not is_alive(child.pid, child.began) or _mapping_of(child.pid, handover.probe_function) != own:
+        if not is_alive(child.pid, child.began) or _find_library(child.pid) != library:
             return None
         os.mkfifo(path, 0o600)
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         if _takes_signal(child.pid, handover.forked_signal):
+            if handover.context.request.dumps_children:
+                (handover.run_folder / ASKED_TO_DUMP.named(child.pid)).touch(mode=0o600)
             signal.pidfd_send_signal(process, handover.forked_signal)
             return file
     except FileExistsError:

@@ -1,0 +1,96 @@
+/* child_triggers.c - children that tell where they stand, and capture themselves, for Python. */
+#include "glue.h"
+
+#include "forked.h"
+
+PyDoc_STRVAR(arm_forked_doc,
+             "arm_forked(answers, /)\n--\n\n"
+             "Let children that are forked from now on tell collectors where they stand; returns "
+             "whether\n"
+             "there is a signal for it. answers: the path of an answer, without the child's id at "
+             "its end.");
+
+static PyObject *
+native_arm_forked(PyObject *module, PyObject *answers)
+{
+    const char *path;
+    uint64_t size;
+
+    (void)module;
+    if (native_bytes(answers, &path, &size) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(gencore_arm_forked(path) == 0);
+}
+
+PyDoc_STRVAR(release_forked_doc, "release_forked()\n--\n\nGive the signal of arm_forked back.");
+
+static PyObject *
+native_release_forked(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    gencore_release_forked();
+    return native_none();
+}
+
+PyDoc_STRVAR(forked_signal_doc,
+             "forked_signal()\n--\n\nThe signal of arm_forked, 0 if there is none.");
+
+static PyObject *
+native_forked_signal(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(gencore_forked_signal());
+}
+
+PyDoc_STRVAR(arm_spawned_doc,
+             "arm_spawned(answers, signal, /)\n--\n\n"
+             "As arm_forked for this process itself; returns whether the signal was free.");
+
+static PyObject *
+native_arm_spawned(PyObject *module, PyObject *args)
+{
+    const char *path;
+    int signal;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "yi:arm_spawned", &path, &signal)) {
+        return NULL;
+    }
+    return PyBool_FromLong(gencore_arm_spawned(path, signal) == 0);
+}
+
+PyDoc_STRVAR(set_child_standbys_doc,
+             "set_child_standbys(crash, dump, /)\n--\n\n"
+             "Say what children capture themselves with, when they crash and when a collector "
+             "asks for it;\n"
+             "None: not. They are never freed.");
+
+static PyObject *
+native_set_child_standbys(PyObject *module, PyObject *args)
+{
+    PyObject *crash_capsule, *dump_capsule;
+    const struct gencore_standby *crash, *dump;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO:set_child_standbys", &crash_capsule, &dump_capsule)
+        || native_standby(crash_capsule, &crash) < 0 || native_standby(dump_capsule, &dump) < 0) {
+        return NULL;
+    }
+    Py_INCREF(crash_capsule);
+    Py_INCREF(dump_capsule);
+    gencore_set_child_standby(crash);
+    gencore_set_dump_standby(dump);
+    return native_none();
+}
+
+PyMethodDef native_child_methods[] = {
+    {"arm_forked", native_arm_forked, METH_O, arm_forked_doc},
+    {"release_forked", native_release_forked, METH_NOARGS, release_forked_doc},
+    {"forked_signal", native_forked_signal, METH_NOARGS, forked_signal_doc},
+    {"arm_spawned", native_arm_spawned, METH_VARARGS, arm_spawned_doc},
+    {"set_child_standbys", native_set_child_standbys, METH_VARARGS, set_child_standbys_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,102 @@
+"""The children of tests, watched like the process that runs them: see capture/spawned.py and ADR 0026."""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import py_compile
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.capture import spawned
+from pytest_gencore.run.files import CHILDREN
+from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.run.started import StartedTests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gencore.capture import CaptureEngine
+    from pytest_gencore.plugin.prepared import PreparedCaptures
+    from pytest_gencore.plugin.settings import Settings
+
+_VARIABLE = "PYTHONPATH"
+_MARSHAL_VERSION = 2
+"""Every Python reads it."""
+
+
+class WatchedChildren:
+    """The list of started tests, which children read, too, and what arms them."""
+
+    def __init__(
+        self,
+        engine: CaptureEngine,
+        settings: Settings,
+        prepared: PreparedCaptures,
+        *,
+        run_id: str,
+        worker_id: str | None,
+    ) -> None:
+        """Begin the list, and arm children that start from now on, unless they are not to be watched.
+
+        Where the run's folder cannot be made, there is neither: captures will say why.
+        """
+        self._native: Any = engine.native
+        self._started: StartedTests | None = None
+        self._switch: Path | None = None
+        self._directory = settings.dir
+        self._had_directory = settings.dir.exists()
+        folder = settings.dir / run_folder_name(run_id)
+        with contextlib.suppress(OSError):
+            self._started = StartedTests(folder, worker_id)
+            self._native.list_tests(self._started.descriptor)
+        if settings.children == "none":
+            return
+        crash = prepared.child(settings, "crash")
+        dump = prepared.child(settings, "child") if settings.children == "dump" else None
+        self._native.set_child_standbys(crash.standby, None if dump is None else dump.standby)
+        if self._started is None:
+            return
+        data = engine.describe_children(
+            [crash.request, None if dump is None else dump.request],
+            signal=self._native.forked_signal(),
+            started=self._started.path,
+        )
+        with contextlib.suppress(OSError):
+            self._switch_on(folder / CHILDREN.named(os.getpid()), data)
+
+    def close(self) -> None:
+        """Arm no more children, and remove the list."""
+        self._native.list_tests(-1)
+        self._native.set_child_standbys(None, None)
+        if self._switch is not None:
+            self._switch_off(str(self._switch))
+            shutil.rmtree(self._switch, ignore_errors=True)
+        if self._started is not None:
+            self._started.close()
+            if not self._had_directory:
+                with contextlib.suppress(OSError):  # there are archives in it, or others use it
+                    self._directory.rmdir()
+
+    def _switch_on(self, folder: Path, data: dict[str, object]) -> None:
+        """Let each Python that starts with our environment find ``sitecustomize`` here; raises OSError."""
+        folder.mkdir(0o700)
+        self._switch = folder
+        start = folder / f"{spawned.NAME}.py"
+        shutil.copyfile(spawned.__file__, start)
+        py_compile.compile(str(start))  # else each child does it, if it may not write here
+        (folder / spawned.DATA).write_bytes(marshal.dumps(data, _MARSHAL_VERSION))
+        before = os.environ.get(_VARIABLE)
+        os.environ[_VARIABLE] = f"{folder}{os.pathsep}{before}" if before else str(folder)
+
+    @staticmethod
+    def _switch_off(folder: str) -> None:
+        """Take only what is ours out of the variable: tests may have changed it."""
+        entries = os.environ.get(_VARIABLE, "").split(os.pathsep)
+        if folder in entries:
+            entries.remove(folder)
+            if entries:
+                os.environ[_VARIABLE] = os.pathsep.join(entries)
+            else:
+                del os.environ[_VARIABLE]

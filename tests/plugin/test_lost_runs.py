@@ -1,0 +1,102 @@
+"""Runs that ended without a word: what the next run and ``gencore list`` say of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from kernel import wait_until
+from projects import ARTIFACTS, QUICK, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DIES = """
+    import os, signal
+    def test_one(): pass
+    def test_killed(): os.kill(os.getpid(), signal.SIGKILL)
+"""
+SAYS = (
+    r"an earlier run \(process \d+\) ended without a word, "
+    r"in: test_a.py::test_killed, since \d{4}-\S+ \S+ UTC"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    yield project
+    project.close()
+
+
+def test_next_run(project: Project) -> None:
+    project.write(test_a=DIES)
+    assert project.run(*QUICK).status == -9
+    listed = project.run_program("-m", "pytest_gencore", "list", ARTIFACTS)
+    assert re.search(SAYS, listed.err)
+
+    first = project.run(*QUICK, "-k", "one")
+    second = project.run(*QUICK, "-k", "one")
+
+    assert re.search(f"^gencore: {SAYS}$", first.out, re.MULTILINE)
+    assert "earlier run" not in second.out
+    assert first.counts() == second.counts() == {"passed": 1, "deselected": 1}
+
+
+def test_killed_while_an_archive_is_written(project: Project) -> None:
+    """Its collector tidies up behind the run, but not what it does not say itself."""
+    project.write(test_a="def test_fails(): assert 0\n" + DIES.replace("    ", "", 1).replace("\n    ", "\n"))
+    assert project.run(*QUICK).status == -9
+    project.wait_for_archives()
+
+    assert re.search(SAYS, project.run(*QUICK, "-k", "one").out)
+
+
+def test_run_that_lives(project: Project) -> None:
+    """Another run in the same directory says nothing of it, and leaves it alone."""
+    project.write(
+        test_a="""
+        import os, pathlib, subprocess, sys
+        def test_it():
+            (folder,) = pathlib.Path("gencore-artifacts").glob(".gencore-*")
+            before = sorted(os.listdir(folder))
+            inner = [sys.executable, "-m", "pytest", "--gencore-on-fail", "other.py"]
+            assert b"ended without" not in subprocess.run(inner, capture_output=True, check=True).stdout
+            assert sorted(os.listdir(folder)) == before
+        """,
+        other="def test_other(): pass\n",
+    )
+    assert project.run(*QUICK).counts() == {"passed": 1}
+
+
+def test_whole_run_with_workers(project: Project) -> None:
+    project.write(
+        test_a="""
+        import pathlib, os, time
+        def test_one(): pass
+        def test_hang():
+            pathlib.Path("here").touch()
+            while True:
+                time.sleep(1)
+        """
+    )
+    running = project.start(*QUICK, "-n1")
+    wait_until((project.folder / "here").exists, "the test runs", timeout=30)
+    running.kill()
+
+    said = project.run(*QUICK, "-k", "one")
+    assert "ended without a word, in: worker gw0, test_a.py::test_hang, since " in said.out
+
+
+@pytest.mark.parametrize("has_directory", [False, True])
+def test_nothing_is_left(project: Project, *, has_directory: bool) -> None:
+    project.write(test_a="def test_one(): pass\n")
+    directory = project.folder / ARTIFACTS
+    if has_directory:
+        directory.mkdir()
+
+    for workers in ((), ("-n2",)):
+        assert project.run(*QUICK, *workers).counts() == {"passed": 1}
+        assert directory.exists() == has_directory
