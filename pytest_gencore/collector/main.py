@@ -74,6 +74,8 @@ class _Collector:
             elif workers is not None:
                 finisher.answer = [*finisher.answer, *workers.describe()]
             has_archive = finisher.workers is None and wants_archive(handover)
+            if has_archive:
+                finisher.write_text_early()
             self.messenger.prepare(
                 finisher.answer,
                 describe_failures(finisher.journal, handover.context.request.nodeid),

@@ -182,6 +182,11 @@ OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)
 """Those that belong to one capture, besides its folder."""
 
 
+def text_name(name: str) -> str:
+    """Return what the file is called that has the answer of a cancelled run until the archive is finished."""
+    return f"{name}.txt"
+
+
 def partial_name(name: str) -> str:
     """Return what the archive ``name`` is called until it is finished."""
     return f"{name}.tar.gz{PARTIAL_SUFFIX}"

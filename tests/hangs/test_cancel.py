@@ -14,7 +14,7 @@ from gencore_archives import read_manifest
 from junit_file import read_junit
 from kernel import wait_until
 from limit_cases import Case, Injector
-from projects import QUICK
+from projects import ARTIFACTS, QUICK
 
 if TYPE_CHECKING:
     from projects import Project, Running
@@ -586,3 +586,18 @@ def test_worker_that_is_terminated(project: Project) -> None:
     assert ended.status == 1
     assert f"cancelled by SIGTERM (sent by process {os.getpid()}, " in ended.out
     assert ended.counts()["failed"] == 1
+
+
+def test_text_beside_an_archive_that_is_not_finished(project: Project) -> None:
+    """Uploads leave out hidden folders, and the machine may go before the archive is finished."""
+    project.write(test_a=HANG)
+    running = project.start(*QUICK, "--gencore-max-size=1KB")
+    wait_until((project.folder / "here").exists, "the test runs", timeout=30)
+    running.process.send_signal(signal.SIGTERM)
+    ended = running.end()
+
+    assert "gencore: no core archive: " in ended.err
+    (text,) = (project.folder / ARTIFACTS).glob("*.txt")
+    assert text.stat().st_mode & 0o777 == 0o600
+    assert text.read_text().splitlines()[0] == "waits for queue.get() of an empty queue"
+    text.unlink()

@@ -10,11 +10,10 @@ import pytest
 from gencore_archives import read_manifest, read_member
 from kernel import wait_until
 from oracles import run_tool
-from projects import EXITS, QUICK, SUPPORT, Project
+from projects import EXITS, QUICK, SUPPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from projects import Project
 
 CRASHES = """
     import ctypes, multiprocessing, os, subprocess, sys
@@ -59,13 +58,6 @@ TREE = """
         pool.close()
         pool.join()
 """
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 @pytest.mark.field

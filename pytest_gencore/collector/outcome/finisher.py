@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name
+from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
 from pytest_gencore.units import format_duration, format_size
 
@@ -54,6 +54,7 @@ class Finisher:
         is_core = handover.context.request.product == "core"
         self._result = handover.directory / (handover.name if is_core else f"{handover.name}.tar.gz")
         self._partial = handover.directory / partial_name(handover.name)
+        self._text = handover.directory / text_name(handover.name)
         self._file = os.dup(file)
 
     def publish(self, artifact: Artifact) -> None:
@@ -63,12 +64,27 @@ class Finisher:
                 raise CaptureDropped("dropped")
             self._quota.check(artifact.size)
             _name(self._file, self._partial, self._result)
+            with contextlib.suppress(OSError):
+                self._text.unlink()
             self._state.finish(
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
         self._is_published = True
         line = f"core archive: {self._result}"
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
+
+    def write_text_early(self) -> None:
+        """Write the answer beside the archive that will be, for uploads: they leave out hidden folders.
+
+        Only of a run that is cancelled: what ends it may not let us finish. It is in the archive, too.
+        """
+        if self._handover.context.request.trigger == "cancel" and self.answer:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with (
+                contextlib.suppress(OSError),
+                os.fdopen(os.open(self._text, flags, 0o600), "w", errors="backslashreplace") as file,
+            ):
+                file.write("\n".join(self.answer) + "\n")
 
     def check(self) -> None:
         """Raise CaptureAborted if there is nothing left to be finished: somebody removed the directory."""
