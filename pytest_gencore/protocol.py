@@ -92,6 +92,14 @@ class Command(IntEnum):
     PROBE = 6
 
 
+class WorkerState(IntEnum):
+    """``enum gencore_worker_state``: what a controller expects of a worker."""
+
+    FREE = 0
+    HEARD = 1
+    DISMISSED = 2
+
+
 class CaptureResult(NamedTuple):
     """``struct gencore_result``: what the extension returns of a capture."""
 
@@ -171,6 +179,8 @@ RECORD: Final = Layout(
     ("place_tid", "q"),
     ("journal_address", "Q"),
     ("journal_size", "Q"),
+    ("workers_address", "Q"),
+    ("workers_count", "Q"),
     ("children_size", "Q"),
     ("descriptors_size", "Q"),
     ("child_count", "i"),
@@ -245,6 +255,12 @@ CHILD: Final = Layout(
     ("links_size", "I"),
 )
 """``struct gencore_child``; its texts follow."""
+
+WORKER: Final = Layout(("heard_at", "q"), ("test", "Q"), ("pid", "i"), ("state", "i"), ("name", "32s"))
+"""``struct gencore_worker``: one of a controller, in its memory."""
+
+WORKER_TEST: Final = Layout(("began_at", "q"), ("size", "Q"))
+"""``struct gencore_worker_test``; the name of the test follows."""
 
 SNAPSHOT_STATUS: Final = Layout(
     ("pid", "i"),

@@ -35,6 +35,7 @@ from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.outcome.artifact import Artifact
+    from pytest_gencore.collector.outcome.silent import SilentWorkers
     from pytest_gencore.collector.outcome.workers import Workers
     from pytest_gencore.junit.journal import Journal
 
@@ -53,6 +54,10 @@ class _Collector:
         self.process = CapturedProcess(handover.pid, handover.snapshot_pid)
         self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
+        self.silent: SilentWorkers | None = None
+        """Of a controller that made no progress."""
+        self.titles = 1
+        """How many lines of the answer are marked as ours."""
         self.finisher = Finisher(handover, self.state, self.messenger, self.quota, Descriptor.ARCHIVE)
 
     def work(self) -> Artifact:
@@ -63,9 +68,12 @@ class _Collector:
         snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
         try:
             stacks = Stacks(handover, snapshot)
+            self.silent = look_at_silent(handover, snapshot, stacks)
+            if self.silent is not None and self.silent.have_told:
+                raise CaptureDropped("the workers have been captured")
             self._publish_answer(stacks)
             finisher.journal = _read_journal(handover, snapshot)
-            titles = 1 + len(stacks.diagnosis.verdict_lines)
+            titles = self.titles
             workers = ask_workers(handover, finisher.journal)
             if workers is not None and workers.is_any_busy:
                 finisher.workers = workers
@@ -112,7 +120,12 @@ class _Collector:
             snapshot.end()
 
     def _publish_answer(self, stacks: Stacks) -> None:
-        self.finisher.answer = stacks.make_answer()
+        lines, verdicts = stacks.make_answer(), len(stacks.diagnosis.verdict_lines)
+        if self.silent is not None:
+            lines, self.titles = self.silent.add_to(lines, verdicts)
+        else:
+            self.titles = 1 + verdicts
+        self.finisher.answer = lines
         self.finisher.summary = stacks.summary
         if write_answer(self.handover, self.finisher.answer):
             self.state.answer(stacks.summary)
@@ -156,6 +169,16 @@ def ask_workers(handover: Handover, journal: Journal | None) -> Workers | None:
     workers = Workers(handover, journal.workers)
     workers.wait_for_answers()
     return workers
+
+
+def look_at_silent(handover: Handover, snapshot: Snapshot, stacks: Stacks) -> SilentWorkers | None:
+    """Return the workers of a controller that made no progress; None for any other capture."""
+    if handover.context.request.deadline_source != "gencore-session" or not handover.workers_count:
+        return None
+    from pytest_gencore.collector.outcome.silent import SilentWorkers, read_workers  # few captures need it
+
+    workers = read_workers(handover, snapshot)
+    return SilentWorkers(handover, workers, stacks.threads) if workers else None
 
 
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,6 +136,15 @@ class Capturer:
         """Leave signals to pytest from here on."""
         if self._watch is not None:
             self._watch.ignore_cancels()
+
+    def paused_session(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the run need not make progress: we wait for something ourselves."""
+        return contextlib.nullcontext() if self._watch is None else self._watch.session.paused()
+
+    def note_progress(self) -> None:
+        """Say that the run goes on, where the extension cannot see it."""
+        if self._watch is not None:
+            self._watch.session.note_progress()
 
     def settings_for(self, item: pytest.Item) -> Settings:
         """Return the settings of one test: for most, those of the run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -66,26 +65,6 @@ class DeadlineClock:
     def give_up(self) -> None:
         """Let it never run again: somebody debugs."""
         self._is_over = True
-
-
-class SessionDeadline:
-    """That of a run without progress; the extension takes notice of progress."""
-
-    def __init__(self, native: Any, seconds: float, standby: object, *, exits: bool) -> None:
-        """Prepare; the clock does not run yet."""
-        self._native = native
-        self._seconds = seconds
-        self._standby = standby
-        self._exits = exits
-
-    def start(self) -> None:
-        """Let the clock run."""
-        with contextlib.suppress(OSError):  # no signal is free: a run without it
-            self._native.set_deadline(Deadline.SESSION, self._seconds, self._standby, self._exits)
-
-    def stop(self) -> None:
-        """Stop the clock; what it did tells its collector."""
-        self._native.cancel_deadline(Deadline.SESSION)
 
 
 class Deadlines:

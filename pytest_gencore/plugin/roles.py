@@ -27,6 +27,7 @@ from pytest_gencore.plugin.whole import is_whole_process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gencore.plugin.listening import Listening
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Worker
 
@@ -39,6 +40,7 @@ class Roles:
         self.capturing: Capturing | None = None
         self.showing: Showing | None = None
         self.worker: Worker | None = None
+        self.listening: Listening | None = None
         self.capturer: Capturer | None = None
         self._config = config
         self._plugins: list[object] = []
@@ -68,6 +70,8 @@ class Roles:
         """Leave the process as it was, and show what pytest had no summary for."""
         if self.showing is not None:
             self.showing.close()
+        if self.listening is not None:
+            self.listening.close()
         if self.capturer is not None:
             self.capturer.close()
         while self._plugins:
@@ -105,6 +109,7 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
         find_unavailable=lambda: capturer.unavailable,
         may_have_captures=lambda: capturer.is_armed,
         ignore_cancels=capturer.ignore_cancels,
+        paused_session=capturer.paused_session,
     )
     roles.capturing = Capturing(config, capturer, record=roles.showing.record)
     roles.register(roles.capturing, "capturing")
@@ -114,6 +119,7 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
 
 def make_controller(config: pytest.Config, settings: Settings) -> Roles:
     """Show what workers capture; here no test runs."""
+    from pytest_gencore.plugin.sessiondeadline import find_controller_seconds
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Controller
 
@@ -121,7 +127,7 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
         config,
-        dataclasses.replace(settings, session_timeout=None),
+        dataclasses.replace(settings, session_timeout=find_controller_seconds(settings.session_timeout)),
         get_run_id=get_run_id,
         worker_id=None,
         once_a_worker=False,
@@ -139,10 +145,16 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
         find_unavailable=controller.find_unavailable,
         may_have_captures=controller.may_have_captures,
         ignore_cancels=controller.ignore_cancels,
+        paused_session=capturer.paused_session,
     )
     roles.showing = showing
     roles.register(showing, "showing")
     roles.register(controller, "controller")
+    if settings.session_timeout is not None and capturer.engine is not None:
+        from pytest_gencore.plugin.listening import Listening
+
+        roles.listening = Listening(capturer.engine.native, capturer.note_progress)
+        roles.register(roles.listening, "listening")
     return roles
 
 
@@ -167,6 +179,10 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
     roles.worker = Worker(config, lambda: capturer.unavailable)
     roles.register(roles.capturing, "capturing")
     roles.register(roles.worker, "worker")
+    if ours["is_heard"]:
+        from pytest_gencore.plugin.heartbeat import Heartbeat
+
+        roles.register(Heartbeat(config), "heartbeat")
     return roles
 
 

@@ -12,6 +12,7 @@ from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pytest_gencore.plugin.progress import StatusLine
@@ -33,12 +34,15 @@ class Showing:
         find_unavailable: Callable[[], str],
         may_have_captures: Callable[[], bool],
         ignore_cancels: Callable[[], None],
+        paused_session: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """``find_unavailable`` says why this machine cannot capture, as far as known.
 
         ``may_have_captures`` says whether there can be captures that no report has named;
-        ``ignore_cancels`` leaves Ctrl-C to pytest, while archives are waited for.
+        ``ignore_cancels`` leaves Ctrl-C to pytest, while archives are waited for, and with
+        ``paused_session`` the run need not make progress then.
         """
+        self._paused_session = paused_session
         self._ignore_cancels = ignore_cancels
         self._results: Results | None = None
         self._reports: list[pytest.TestReport] = []
@@ -146,13 +150,8 @@ class Showing:
         run = Run(self._settings.dir, self._get_run_id())
         status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))
         run.end_reports()
-        try:
-            is_cancelled = any(outcome.trigger == "cancel" for outcome in run.outcomes())
-            outcomes = run.wait(
-                progress=status_line.show, timeout=self._settings.grace if is_cancelled else None
-            )
-        except KeyboardInterrupt:
-            outcomes = self._wait_after_interrupt(run, status_line)
+        with self._paused_session():
+            outcomes = self._wait(run, status_line)
         problem = run.find_problem()
         if problem:
             self.results.add_note(f"what became of the captures is not known: {problem}")
@@ -166,6 +165,13 @@ class Showing:
         self._complete_junit()
         self._complete_allure()
         run.close()
+
+    def _wait(self, run: Run, status_line: StatusLine) -> list[Outcome]:
+        try:
+            is_cancelled = any(outcome.trigger == "cancel" for outcome in run.outcomes())
+            return run.wait(progress=status_line.show, timeout=self._settings.grace if is_cancelled else None)
+        except KeyboardInterrupt:
+            return self._wait_after_interrupt(run, status_line)
 
     def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
         """Go on waiting; a second Ctrl-C gives up what is not finished."""

@@ -13,10 +13,11 @@ import pytest
 
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.cancels import CancelHandlers
-from pytest_gencore.plugin.deadlines import Deadlines, SessionDeadline
+from pytest_gencore.plugin.deadlines import Deadlines
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.plugin.prepared import PreparedCaptures
+from pytest_gencore.plugin.sessiondeadline import SessionDeadline
 from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import encode_place
 
@@ -54,6 +55,7 @@ class Watch:
         self._begin_test = engine.native.begin_test
         self._set_phase = engine.native.set_test_phase
         self._local = local
+        self._is_controller = place == places.CONTROLLER
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config, asks_children=settings.children != "none")
         self._on_fail = settings.on_fail
@@ -73,7 +75,8 @@ class Watch:
         # Once: whoever attaches later is noticed by the timers' handler.
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
         self._enter_place(place)
-        self._session = self._start_session_deadline(settings)
+        self.session = self._make_session_deadline(settings)
+        self.session.start()
         self._cancels = CancelHandlers(self._native)
         if self._on_fail:
             self._handlers.install(self._no_test)
@@ -104,8 +107,7 @@ class Watch:
         if self._on_fail:
             self._handlers.install(self._no_test)
             self._arm_cancels()
-        if self._session is not None and self._local:
-            self._session.start()
+        self.session.begin_end()
         return True
 
     def ignore_cancels(self) -> None:
@@ -119,14 +121,15 @@ class Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self) -> None:
-        """Record that this is collected."""
-        self._enter_place(places.COLLECTION)
+        """Record that this is collected; a controller has it from a worker."""
+        if not self._is_controller:
+            self._enter_place(places.COLLECTION)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
         """Record that nothing is collected any more."""
         self._enter_place(places.BETWEEN_TESTS)
-        self._stop_session(unless_local=True)
+        self.session.end_work()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
@@ -184,6 +187,7 @@ class Watch:
     def pytest_fixture_post_finalizer(self) -> None:
         """Give each fixture of a wider scope a time of its own."""
         if self._wide.is_inside and self._has_own_fixtures:
+            self._native.note_progress()
             self.deadlines.start_wide()
 
     @pytest.hookimpl(tryfirst=True)
@@ -197,7 +201,7 @@ class Watch:
         """Disarm if the run was interrupted in a test."""
         self._end()
         self._enter_place(places.SESSION_END)
-        self._stop_session()  # from here on archives are waited for, however long that takes
+        self.session.start()  # also in a worker: it has something to do again
 
     @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Generator[None, object, object]:
@@ -225,7 +229,7 @@ class Watch:
 
     def pytest_enter_pdb(self) -> None:
         """Let no deadline pass for whoever debugs the test, and leave Ctrl-C to the debugger."""
-        self._stop_session()
+        self.session.stop()
         self.ignore_cancels()
         if self._item is not None:
             self.deadlines.give_up()
@@ -235,8 +239,7 @@ class Watch:
             self._end()
         self._running = item
         self._nodeid = item.nodeid
-        if self._session is not None and not self._local:
-            self._session.start()
+        self.session.begin_test()
         settings = self._settings_for(item)
         if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
             return
@@ -252,7 +255,7 @@ class Watch:
 
     def _end(self) -> None:
         self._running = self._nodeid = None
-        self._stop_session(unless_local=True)
+        self.session.end_work()
         if self._item is None:
             return
         self._item = None
@@ -265,19 +268,11 @@ class Watch:
             self._handlers.uninstall()
         self._is_test_armed = False
 
-    def _start_session_deadline(self, settings: Settings) -> SessionDeadline | None:
-        seconds = settings.session_timeout
-        if seconds is None or not self._handlers.is_owner or self._is_debugging():
-            return None
-        prepared = self.prepared.timeout(settings, seconds, "gencore-session")
-        session = SessionDeadline(self._native, seconds, prepared.standby, exits=self._exits)
-        session.start()
-        return session
-
-    def _stop_session(self, *, unless_local: bool = False) -> None:
-        """Stop its clock; ``unless_local``: only in a worker, which waits for others between its tests."""
-        if self._session is not None and not (unless_local and self._local):
-            self._session.stop()
+    def _make_session_deadline(self, settings: Settings) -> SessionDeadline:
+        seconds = settings.session_timeout or 0
+        is_wanted = seconds > 0 and self._handlers.is_owner and not self._is_debugging()
+        prepared = self.prepared.timeout(settings, seconds, "gencore-session") if is_wanted else None
+        return SessionDeadline(self._native, seconds, prepared, exits=self._exits, local=self._local)
 
     def _enter_place(self, place: str) -> None:
         if self._handlers.is_owner:

@@ -46,7 +46,7 @@ class Controller:
         get_run_id: Callable[[], str],
         get_results: Callable[[], Results],
     ) -> None:
-        """Arm ``capturer``, that of the controller itself, if every failing test is captured."""
+        """Arm ``capturer``, that of the controller itself, unless only some tests are captured."""
         self._capturer = capturer
         self._cancelled: CancelledWorkers | None = None
         self._get_results = get_results
@@ -56,7 +56,7 @@ class Controller:
         self._dead_workers: DeadWorkers | None = None
         self._lost_workers: LostWorkers | None = None
         self._unavailable: str | None = None
-        if settings.on_fail:
+        if settings.on_fail or settings.session_timeout is not None:
             capturer.arm()
 
     def find_unavailable(self) -> str:
@@ -68,8 +68,9 @@ class Controller:
         return self._unavailable
 
     def may_have_captures(self) -> bool:
-        """Return whether there may be captures of workers that died."""
-        return self._dead_workers is not None and self._settings.dir.is_dir()
+        """Return whether there may be captures of workers that died, or of the controller."""
+        may_have = self._dead_workers is not None or self._capturer.is_armed
+        return may_have and self._settings.dir.is_dir()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -83,6 +84,7 @@ class Controller:
             "directory": str(self._settings.dir),
             "run_id": run_id,
             "once_a_worker": self._config.getoption("dist", "no") == "each",
+            "is_heard": self._settings.session_timeout is not None,
         }
 
     @pytest.hookimpl(optionalhook=True)
@@ -118,7 +120,8 @@ class Controller:
         """Take over what a worker says when it ends; raises its usage error."""
         self._forget_worker(node)
         if error is not None and error != "keyboard-interrupt":
-            self._look_at_dead(node)
+            with self._capturer.paused_session():
+                self._look_at_dead(node)
         output = getattr(node, "workeroutput", {}).get(WORKER_KEY, {})
         if output.get("usage_error"):
             raise pytest.UsageError(output["usage_error"])

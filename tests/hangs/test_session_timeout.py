@@ -108,13 +108,42 @@ def test_progress(project: Project, workers: list[str]) -> None:
     assert project.find_archives() == []
 
 
-def test_session_end_is_not_watched(project: Project) -> None:
+@pytest.mark.parametrize("exits", [True, False], ids=["exits", "goes_on"])
+def test_session_end_that_hangs(project: Project, exits: bool) -> None:
+    wait = "wait()" if exits else "wait(4)"
     project.write(
-        conftest="import threading\ndef pytest_sessionfinish(): threading.Event().wait(2.5)\n",
+        conftest=f"import threading\ndef pytest_sessionfinish(): threading.Event().{wait}\n",
         test_a="def test_x(): pass\n",
     )
 
-    ended = project.run(*QUICK, "--gencore-session-timeout=1.5s", *EXITS)
+    ended = project.run(*QUICK, "--gencore-session-timeout=1.5s", *(EXITS if exits else ()))
 
-    assert ended.counts() == {"passed": 1}
-    assert project.find_archives() == []
+    assert ended.status == (1 if exits else 0)
+    assert read_manifest(project.only_archive())["place"] == "session end"
+    assert f"{NO_PROGRESS}session end, " in ended.out + ended.err
+    assert 'conftest.py", line 2, in pytest_sessionfinish' in ended.out + ended.err
+
+
+@WORKERS
+def test_waiting_for_archives(project: Project, workers: list[str]) -> None:
+    """However long a collector takes: here it is stopped for longer than the limit."""
+    project.write(
+        conftest="""
+        import contextlib, os, pathlib, psutil, threading
+        def pytest_runtest_logfinish():
+            if "PYTEST_XDIST_WORKER" in os.environ:
+                return
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error, OSError):
+                    archive = pathlib.Path(f"/proc/{process.pid}/fd/4").readlink()
+                    if archive.is_relative_to(pathlib.Path.cwd() / "gencore-artifacts"):
+                        process.suspend()
+                        threading.Timer(5, process.resume).start()
+        """,
+        test_a="def test_x(): assert False\n",
+    )
+
+    ended = project.run(*QUICK, *workers, "--gencore-session-timeout=1.5s", *EXITS)
+
+    assert ended.counts() == {"failed": 1}
+    assert read_manifest(project.only_archive())["trigger"]["kind"] == "failure"

@@ -22,6 +22,8 @@ from pytest_gencore.protocol import (
     SNAPSHOT_STATUS,
     SOCKET,
     THREAD,
+    WORKER,
+    WORKER_TEST,
     CaptureResult,
     Command,
     Deadline,
@@ -30,6 +32,7 @@ from pytest_gencore.protocol import (
     Phase,
     Stage,
     ThreadState,
+    WorkerState,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "gencore_thread_state": (ThreadState, "GENCORE_THREAD_"),
     "gencore_phase": (Phase, "GENCORE_PHASE_"),
     "gencore_deadline": (Deadline, "GENCORE_DEADLINE_"),
+    "gencore_worker_state": (WorkerState, "GENCORE_WORKER_"),
     "gencore_command_kind": (Command, "GENCORE_COMMAND_"),
 }
 LAYOUTS = {
@@ -52,6 +56,8 @@ LAYOUTS = {
     "gencore_open_file": OPEN_FILE,
     "gencore_socket": SOCKET,
     "gencore_child": CHILD,
+    "gencore_worker": WORKER,
+    "gencore_worker_test": WORKER_TEST,
     "gencore_snapshot_status": SNAPSHOT_STATUS,
     "gencore_command": COMMAND,
 }

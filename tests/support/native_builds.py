@@ -26,6 +26,7 @@ GLUE = {
     "probe_heap.c",
     "raises.c",
     "triggers.c",
+    "worker_calls.c",
 }
 """The files that know Python."""
 SIGNAL_SAFE_SOURCES = sorted(path for path in CSRC.glob("*.c") if path.name not in GLUE)

@@ -4,8 +4,6 @@
 
 #include "gencore.h"
 
-#define GENCORE_WORKERS 256
-
 /*
  * Put our handlers before the default action of SIGTERM and SIGHUP; whatever else is there stays
  * the first. `with_interrupt`: before the current handler of SIGINT, too, which ours calls; only

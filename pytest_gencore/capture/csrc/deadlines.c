@@ -11,6 +11,7 @@
 #include "deadlines.h"
 #include "gencore.h"
 #include "signal_safe.h"
+#include "workers.h"
 
 #ifndef SIGEV_THREAD_ID
 #define SIGEV_THREAD_ID 4
@@ -45,12 +46,15 @@ static const char *const ended[GENCORE_DEADLINES] = {
 
 static long set_timer(const struct deadline *deadline, int64_t nanoseconds);
 
-void
+int
 gencore_note_progress(void)
 {
-    if (__atomic_load_n(&deadlines.all[GENCORE_DEADLINE_SESSION].standby, __ATOMIC_ACQUIRE)) {
+    const struct deadline *session = &deadlines.all[GENCORE_DEADLINE_SESSION];
+
+    if (__atomic_load_n(&session->standby, __ATOMIC_ACQUIRE)) {
         __atomic_store_n(&deadlines.progress_at, safe_now(CLOCK_MONOTONIC), __ATOMIC_RELEASE);
     }
+    return session->fired == GENCORE_FIRED;
 }
 
 /* Whether the run has made progress since the timer was set: then it is set anew, for the rest. */
@@ -120,6 +124,7 @@ on_deadline(int signal, siginfo_t *info, void *context)
         if (text && deadline->standby->plan->stderr_fd >= 0) {
             (void)safe_write_all(deadline->standby->plan->stderr_fd, text, safe_length(text));
         }
+        gencore_end_workers(deadline->standby->plan->stderr_fd);
         (void)raw1(SYS_exit_group, 1);
     }
 }
@@ -215,7 +220,7 @@ gencore_set_deadline(unsigned int which, int64_t nanoseconds, const struct genco
     deadline->cpu_then = safe_now(CLOCK_THREAD_CPUTIME_ID);
     deadline->fired = GENCORE_NOT_FIRED;
     deadline->standby = standby;
-    gencore_note_progress();
+    (void)gencore_note_progress();
     return (int)set_timer(deadline, nanoseconds > 0 ? nanoseconds : 1);
 }
 

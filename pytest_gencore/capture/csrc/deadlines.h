@@ -19,9 +19,9 @@ int gencore_set_deadline(unsigned int which, int64_t nanoseconds,
 
 /*
  * The run goes on: the deadline of the session is that far away again. Signal safe, from any
- * thread; costs nothing without that deadline.
+ * thread; costs nothing without that deadline. Whether it has passed, and must be set again.
  */
-void gencore_note_progress(void);
+int gencore_note_progress(void);
 
 /* By the thread that set it: the handler does not run afterwards. What it did: enum gencore_fired.
  */

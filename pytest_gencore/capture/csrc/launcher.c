@@ -25,6 +25,7 @@
 #include "gencore.h"
 #include "runfiles.h"
 #include "signal_safe.h"
+#include "workers.h"
 
 #define FIRST_SCRATCH_FD (GENCORE_FD_STDERR + 1) /* above the collector's fixed ones */
 #define LIMIT_COUNT 16                           /* RLIM_NLIMITS */
@@ -144,6 +145,7 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     }
     /* Now that the thread that writes notes stands still. */
     gencore_find_journal(&capture->record.journal_address, &capture->record.journal_size);
+    gencore_find_workers(&capture->record.workers_address, &capture->record.workers_count);
     pid = gencore_clone(SIGCHLD, capture->stack_tops[GENCORE_STACK_SNAPSHOT], gencore_snapshot_main,
                         snapshot, NULL);
     cloned = safe_now(CLOCK_MONOTONIC);

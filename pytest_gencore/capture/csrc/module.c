@@ -315,7 +315,8 @@ native_exec(PyObject *module)
         return -1;
     }
     if (PyModule_AddFunctions(module, native_cancel_methods) < 0
-        || PyModule_AddFunctions(module, native_child_methods) < 0) {
+        || PyModule_AddFunctions(module, native_child_methods) < 0
+        || PyModule_AddFunctions(module, native_worker_methods) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, native_trigger_methods);

@@ -110,6 +110,8 @@ struct gencore_record {
     int64_t place_tid;       /* by which thread */
     uint64_t journal_address;
     uint64_t journal_size;      /* bytes of notes at that address, see gencore_note() */
+    uint64_t workers_address;   /* of a controller: struct gencore_worker */
+    uint64_t workers_count;     /* how many there are; some may be free */
     uint64_t children_size;     /* bytes of struct gencore_child with their texts, after this */
     uint64_t descriptors_size;  /* bytes of struct gencore_open_file likewise, after those */
     int32_t child_count;        /* seen, more than are described perhaps; -1: not looked for */
@@ -200,6 +202,29 @@ struct gencore_snapshot_status {
     int32_t limit_error;  /* RLIMIT_CORE */
     int32_t chdir_error;
     uint32_t page_size;
+};
+
+#define GENCORE_WORKERS 256 /* of one controller */
+
+enum gencore_worker_state {
+    GENCORE_WORKER_FREE = 0,      /* there is none in this place */
+    GENCORE_WORKER_HEARD = 1,     /* it is expected to say something */
+    GENCORE_WORKER_DISMISSED = 2, /* it has said its last; the process may be there */
+};
+
+/* A worker of pytest-xdist, in the memory of its controller. */
+struct gencore_worker {
+    int64_t heard_at; /* CLOCK_MONOTONIC of its last message, or when it was started */
+    uint64_t test;    /* address of the struct gencore_worker_test that it runs; 0: none */
+    int32_t pid;      /* 0: it is on another machine */
+    int32_t state;    /* enum gencore_worker_state */
+    char name[32];
+};
+
+/* Its test. Then comes the name, UTF-8. */
+struct gencore_worker_test {
+    int64_t began_at; /* CLOCK_MONOTONIC */
+    uint64_t size;    /* bytes of the name; 0: it collects its tests */
 };
 
 /* What the collector asks of the snapshot; one reply each. */

@@ -101,6 +101,9 @@ class Handover:
     journal_address: int
     journal_size: int
     """Bytes of the captured process's notes, see csrc/journal.c."""
+    workers_address: int
+    workers_count: int
+    """``WORKER`` records in the memory of a controller, see csrc/workers.c."""
     slot: int
     """Which of the run's captures this is; 0 if they are not limited."""
     attempt: int
