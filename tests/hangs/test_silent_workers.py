@@ -166,10 +166,12 @@ def test_worker_that_hangs_at_its_end(project: Project) -> None:
 BUSY = {
     "tests": {
         "test_a": """
-        import pytest, threading
-        @pytest.mark.parametrize("number", range(12))
-        def test_x(number):
-            threading.Event().wait(0.4)
+        import threading
+        def make():
+            def test():
+                threading.Event().wait(0.4)
+            return test
+        globals().update({f"test_{number}": make() for number in range(12)})
         """,
         "test_b": "def test_y(): pass\n",
     },
