@@ -79,6 +79,8 @@ class Deadline(IntEnum):
     PYTEST_TIMEOUT = 1
     SESSION = 2
     """Passes when the run makes no progress."""
+    SLOW = 3
+    """A part of that of a test has passed: it is only told."""
 
 
 class Command(IntEnum):

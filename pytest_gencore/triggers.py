@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child"]
+Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child", "slow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,8 @@ class TriggerKind:
     """Whether the process ends."""
     is_hang: bool = False
     """Whether the test had not come to its end: what it waits for is the question."""
+    is_only_told: bool = False
+    """Whether no archive comes of it, and the test goes on: it is one line of the log."""
     is_told_at_once: bool = False
     """Whether the collector tells what it knows as soon as it knows it: nobody else may come to that."""
     has_signal: bool = False
@@ -65,6 +67,14 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
     ),
     "child": TriggerKind(
         summary="captured with its parent: {where}", did="ran", claim=None, by_handler=True, is_hang=True
+    ),
+    "slow": TriggerKind(
+        summary="slow: {where}",
+        did="ran the test",
+        claim=None,
+        by_handler=True,
+        is_only_told=True,
+        is_told_at_once=True,
     ),
     "request": TriggerKind(
         summary="capture requested: {where}", did="asked for this", claim=None, with_pystack=False

@@ -35,6 +35,7 @@ def prepare_standby(
     claim: str | None,
     hand_on_stderr: bool,
     await_seconds: float,
+    is_only_told: bool,
     /,
 ) -> Standby: ...
 def set_test(test: str, /) -> None: ...

@@ -207,6 +207,7 @@ class CaptureEngine:
             find_claim(request),
             tells and not request.child_of,  # which may have closed the descriptor
             await_seconds,
+            kind.is_only_told,
         )
 
     def _describe_stage(self, stage: Stage) -> str:
@@ -220,6 +221,8 @@ class PreparedCapture(NamedTuple):
     request: CaptureRequest
     standby: Standby
     """What the handler uses, as it is."""
+    slow: Standby | None = None
+    """For a deadline: what tells that a part of it has passed; None: nobody shall."""
 
 
 def _load_extension() -> Any:

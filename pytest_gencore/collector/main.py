@@ -26,6 +26,7 @@ from pytest_gencore.collector.source.captured_process import CapturedProcess
 from pytest_gencore.collector.source.handover import Handover, parse_handover
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
+from pytest_gencore.collector.stacks.slow import describe_slow
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
@@ -67,6 +68,7 @@ class _Collector:
         progress = Progress(handover, state, self.messenger)
         snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
         try:
+            self._tell_only(snapshot)
             stacks = Stacks(handover, snapshot)
             self.silent = look_at_silent(handover, snapshot, stacks)
             if self.silent is not None and self.silent.have_told:
@@ -118,6 +120,12 @@ class _Collector:
                 return artifact
         finally:
             snapshot.end()
+
+    def _tell_only(self, snapshot: Snapshot) -> None:
+        """Raise OnlyTold, with the line told, if the trigger is of that kind."""
+        if TRIGGERS[self.handover.context.request.trigger].is_only_told:
+            self.messenger.prepare([describe_slow(self.handover, snapshot)], (), titles=1, archive=False)
+            raise OnlyTold("slow")
 
     def _publish_answer(self, stacks: Stacks) -> None:
         lines, verdicts = stacks.make_answer(), len(stacks.diagnosis.verdict_lines)

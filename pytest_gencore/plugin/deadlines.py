@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.plugin.fired import Fired
 from pytest_gencore.protocol import CaptureResult, Deadline
+from pytest_gencore.request.model import SLOW_PART
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, PreparedCapture
+    from pytest_gencore.plugin.settings import Settings
 
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
@@ -27,14 +29,23 @@ _now, _sleep = time.clock_gettime, time.sleep
 """Kept: tests patch the functions of ``time``."""
 
 
+def tells_slow(config: pytest.Config, settings: Settings) -> bool:
+    """Return whether tests are told of that have used up a part of their time."""
+    if settings.slow_notice != "auto":
+        return settings.slow_notice == "on"
+    return bool(config.getoption("verbose", 0) >= 0)
+
+
 class DeadlineClock:
     """Arms the extension's timer for what is left, and stops it meanwhile."""
 
-    def __init__(self, native: Any, seconds: float, standby: object, *, exits: bool) -> None:
+    def __init__(self, native: Any, seconds: float, prepared: PreparedCapture, *, exits: bool) -> None:
         """Prepare; the clock does not run yet."""
         self._native = native
         self._left = seconds
-        self._standby = standby
+        self._standby = prepared.standby
+        self._slow = prepared.slow
+        self._left_when_slow = seconds * (1 - SLOW_PART)
         self._exits = exits
         self._started: float | None = None
         self._is_over = False
@@ -45,6 +56,9 @@ class DeadlineClock:
             self._started = _now(time.CLOCK_MONOTONIC)
             try:
                 self._native.set_deadline(Deadline.GENCORE, self._left, self._standby, self._exits)
+                if self._slow is not None and self._left > self._left_when_slow:
+                    seconds = self._left - self._left_when_slow
+                    self._native.set_deadline(Deadline.SLOW, seconds, self._slow, False)
             except OSError:  # no signal is free: a test without a deadline
                 self._is_over = True
 
@@ -53,6 +67,8 @@ class DeadlineClock:
         if self._started is None:
             return None
         fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.GENCORE)
+        if self._slow is not None:
+            self._native.cancel_deadline(Deadline.SLOW)
         self._left = max(self._left - (_now(time.CLOCK_MONOTONIC) - self._started), 0.0)
         self._started = None
         self._is_over |= fired is not None
@@ -81,6 +97,8 @@ class Deadlines:
         self._other_request: CaptureRequest | None = None
         self._is_other_set = False
         """Whether the timer before that of pytest-timeout runs, or has run out and nobody took notice yet."""
+        self._is_slow_set = False
+        """Whether the notice before pytest-timeout's deadline is."""
         self._fired: list[Fired] = []
 
     def has_fired(self, phase: str) -> bool:
@@ -103,7 +121,7 @@ class Deadlines:
     def set_own(self, seconds: float, prepared: PreparedCapture, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
         self._own_request = prepared.request
-        self._make_clock = lambda: DeadlineClock(self._native, seconds, prepared.standby, exits=exits)
+        self._make_clock = lambda: DeadlineClock(self._native, seconds, prepared, exits=exits)
         self.clock = self._make_clock()
 
     def set_pytest_timeout(self, seconds: float, prepared: PreparedCapture) -> None:
@@ -112,6 +130,9 @@ class Deadlines:
         lead = min(LEAD_SECONDS, seconds / 2)
         try:
             self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, prepared.standby, False)
+            if prepared.slow is not None and self.clock is None:  # which has a notice of its own
+                self._native.set_deadline(Deadline.SLOW, seconds * SLOW_PART, prepared.slow, False)
+                self._is_slow_set = True
         except OSError:  # no signal is free
             return
         self._is_other_set = True
@@ -193,6 +214,9 @@ class Deadlines:
     def _cancel_other(self) -> tuple[bool, Any] | None:
         fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.PYTEST_TIMEOUT)
         self._is_other_set = False
+        if self._is_slow_set:
+            self._is_slow_set = False
+            self._native.cancel_deadline(Deadline.SLOW)
         return fired
 
     def _after_capture(self, function: Callable[..., object]) -> Callable[..., object]:

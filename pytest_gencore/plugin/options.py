@@ -81,6 +81,12 @@ TABLE = (
         "Capture a failure when it is reported, or already when it is raised",
     ),
     Option(
+        "slow_notice",
+        "auto",
+        "{auto,on,off}",
+        "Say when a test has taken a third of its time; auto: unless -q is given",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 AWAIT_SECONDS = 300.0
 """How long a process that nobody survives waits for its archive before it dies."""
 
+_SHORTEST_SECONDS = 3.0
+"""Deadlines that are shorter pass before anybody has read of them."""
+
 
 class PreparedCaptures:
     """Makes each of them at first use."""
@@ -26,8 +29,13 @@ class PreparedCaptures:
         *,
         ends_alone: bool,
         exits: bool,
+        tells_slow: bool,
     ) -> None:
-        """``ends_alone``: nobody survives the process; ``exits``: a deadline of ours ends it."""
+        """``ends_alone``: nobody survives the process; ``exits``: a deadline of ours ends it.
+
+        ``tells_slow``: tests are told of that are on the way to their deadline.
+        """
+        self._tells_slow = tells_slow
         self._engine = engine
         self._make_request = make_request
         self._ends_alone = ends_alone
@@ -44,15 +52,16 @@ class PreparedCaptures:
     def timeout(self, settings: Settings, seconds: float, source: DeadlineSource) -> PreparedCapture:
         """Return that of a deadline."""
         key = (source, settings.method, settings.threads, seconds)
+        made = self._made.get(key)
+        if made is not None:
+            return made
         ends = source != "pytest-timeout" and self._ends_alone and self._exits
-        return self._made.get(key) or self._make(
-            key,
-            "timeout",
-            settings,
-            await_seconds=AWAIT_SECONDS if ends else 0,
-            deadline_seconds=seconds,
-            deadline_source=source,
-        )
+        deadline: dict[str, Any] = {"deadline_seconds": seconds, "deadline_source": source}
+        made = self._make(key, "timeout", settings, await_seconds=AWAIT_SECONDS if ends else 0, **deadline)
+        if self._tells_slow and source != "gencore-session" and seconds >= _SHORTEST_SECONDS:
+            slow = self._make(("slow", *key), "slow", settings, await_seconds=0, **deadline)
+            made = self._made[key] = made._replace(slow=slow.standby)
+        return made
 
     def cancel(self, settings: Settings, *, ends: bool) -> PreparedCapture:
         """Return that of a run that is cancelled; ``ends``: by a signal that ends the process."""

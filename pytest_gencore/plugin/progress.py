@@ -27,7 +27,8 @@ class StatusLine:
         self._started = time.monotonic()
 
     def show(self, outcomes: list[Outcome]) -> None:
-        """Show the state, if any capture is at work."""
+        """Show the state, if any archive is being written."""
+        outcomes = [outcome for outcome in outcomes if outcome.has_archive]
         if self._reporter is None or all(outcome.state != "working" for outcome in outcomes):
             return
         text = describe_progress(outcomes, time.monotonic() - self._started)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.methods import Method
-    from pytest_gencore.request.model import Children, Moment, Threads
+    from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "dir": values.parse_path,
@@ -31,6 +31,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "interrupt_after": units.parse_duration,
     "children": values.parse_children,
     "moment": values.parse_moment,
+    "slow_notice": values.parse_slow_notice,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -54,6 +55,7 @@ class Settings:
     interrupt_after: float
     """Seconds."""
     children: Children
+    slow_notice: SlowNotice
     moment: Moment
     max_cores: int
     max_size: int

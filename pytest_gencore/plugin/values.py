@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, cast
 from pytest_gencore import units
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.model import Children, Moment, Threads
+    from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
 
 THREADS = ("all", "calling")
 MOMENTS = ("report", "raise")
 CHILDREN = ("watch", "none", "dump")
+SLOW_NOTICES = ("auto", "on", "off")
 HIGHEST_CORE_FILTER = 0x1FF
 """All bits that core(5) knows."""
 
@@ -37,6 +38,13 @@ def parse_children(text: object) -> Children:
     if text not in CHILDREN:
         raise ValueError("expected watch, none or dump")
     return cast("Children", text)
+
+
+def parse_slow_notice(text: object) -> SlowNotice:
+    """Return when slow tests are told of."""
+    if text not in SLOW_NOTICES:
+        raise ValueError("expected auto, on or off")
+    return cast("SlowNotice", text)
 
 
 def check_raises(value: object) -> tuple[type[BaseException], ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.cancels import CancelHandlers
-from pytest_gencore.plugin.deadlines import Deadlines
+from pytest_gencore.plugin.deadlines import Deadlines, tells_slow
 from pytest_gencore.plugin.debuggers import is_debugging, is_debugging_asked_for, is_traced
 from pytest_gencore.plugin.handlers import CrashHandlers
 from pytest_gencore.plugin.prepared import PreparedCaptures
@@ -59,7 +59,9 @@ class Watch:
         self._exits = bool(config.getini("gencore_exit_on_timeout"))
         self._handlers = CrashHandlers(engine, config, asks_children=settings.children != "none")
         self._on_fail = settings.on_fail
-        self.prepared = PreparedCaptures(engine, make_request, ends_alone=local, exits=self._exits)
+        self.prepared = PreparedCaptures(
+            engine, make_request, ends_alone=local, exits=self._exits, tells_slow=tells_slow(config, settings)
+        )
         self._no_test = self.prepared.crash(settings).standby
         self.deadlines = Deadlines(engine)
         self._running: pytest.Item | None = None

@@ -18,6 +18,11 @@ Moment = Literal["report", "raise"]
 Children = Literal["watch", "none", "dump"]
 """What is done about child processes; ``dump``: they are captured with their parent."""
 
+SLOW_PART = 1 / 3
+"""Of the time that a test may take, after which it is told of."""
+SlowNotice = Literal["auto", "on", "off"]
+"""When tests are told of that are on the way to their deadline; ``auto``: unless pytest is quiet."""
+
 DeadlineSource = Literal["gencore", "pytest-timeout", "gencore-session"]
 """Who set a deadline; ``gencore-session``: it is one without progress of the run."""
 

@@ -47,5 +47,7 @@ class Outcome:
     """Where in or outside of the test, in words; empty if test and phase say it."""
     child_of: int = 0
     """The armed process, if a child of it was captured; else 0."""
+    has_archive: bool = True
+    """Whether there is an archive, or there will be: not if nobody wants one."""
     answer: str = ""
     """What happened and where every thread was, some lines for a log; empty as long as it is not known."""

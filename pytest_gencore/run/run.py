@@ -35,6 +35,7 @@ from pytest_gencore.run.pinned import open_private, open_regular, pinned, read_r
 from pytest_gencore.run.state import CaptureState, read_state, write_state
 from pytest_gencore.run.stuck import StuckCollectors, why_it_died
 from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,6 +265,8 @@ class Run:
             phase=state.phase,
             place=state.place,
             child_of=state.child_of,
+            has_archive=state.state != "dropped"
+            and not (state.trigger is not None and TRIGGERS[state.trigger].is_only_told),
             worker_id=state.worker_id,
             trigger=state.trigger,
             method=state.method,

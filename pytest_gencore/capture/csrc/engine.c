@@ -372,7 +372,8 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
     request.usage = usage;
     request.info = info;
     request.context = context;
-    if (gencore_capture(standby->plan, &request, result) < 0 && request.hand_on_stderr) {
+    if (gencore_capture(standby->plan, &request, result) < 0 && request.hand_on_stderr
+        && !request.is_only_told) {
         gencore_complain(standby->plan, result);
     }
 }

@@ -86,6 +86,7 @@ struct gencore_request {
     int stop_threads;   /* 0: only the calling thread's registers */
     int64_t hold_ns;    /* stand still until the collector has ended, at most that long */
     int hand_on_stderr; /* the collector gets plan->stderr_fd */
+    int is_only_told;   /* no archive comes of it: it is none of the run's captures */
     const char *claim;  /* only one capture of the test with the same claim is made; NULL: any */
     gencore_sigset open_signals; /* may come meanwhile; their handlers must return */
     struct gencore_usage usage;  /* of the calling thread */

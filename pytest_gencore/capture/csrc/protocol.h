@@ -78,8 +78,9 @@ enum gencore_deadline {
     GENCORE_DEADLINE_GENCORE = 0,        /* ours */
     GENCORE_DEADLINE_PYTEST_TIMEOUT = 1, /* its alarm follows; interrupts system calls */
     GENCORE_DEADLINE_SESSION = 2,        /* ours, of a run without progress */
+    GENCORE_DEADLINE_SLOW = 3,           /* a part of that of a test: it is only told */
 };
-#define GENCORE_DEADLINES 3
+#define GENCORE_DEADLINES 4
 
 /* First in the hand-over. */
 struct gencore_record {

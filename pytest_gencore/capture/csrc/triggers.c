@@ -38,7 +38,7 @@ standby_destructor(PyObject *capsule)
 
 PyDoc_STRVAR(prepare_standby_doc,
              "prepare_standby(plan, text, core_filter, stop_threads, claim, hand_on_stderr, "
-             "await_seconds, /)\n"
+             "await_seconds, is_only_told, /)\n"
              "--\n\n"
              "Copy what a signal handler captures with, whichever test runs, and return it as an "
              "opaque object.");
@@ -50,13 +50,13 @@ native_prepare_standby(PyObject *module, PyObject *args)
     const char *text, *claim;
     uint64_t text_size;
     unsigned long long core_filter;
-    int stop_threads, hand_on_stderr;
+    int stop_threads, hand_on_stderr, is_only_told;
     double await_seconds;
     struct standby *standby;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OSKpzpd:prepare_standby", &plan, &bytes, &core_filter,
-                          &stop_threads, &claim, &hand_on_stderr, &await_seconds)
+    if (!PyArg_ParseTuple(args, "OSKpzpdp:prepare_standby", &plan, &bytes, &core_filter,
+                          &stop_threads, &claim, &hand_on_stderr, &await_seconds, &is_only_told)
         || native_bytes(bytes, &text, &text_size) < 0 || !PyCapsule_GetPointer(plan, NATIVE_PLAN)) {
         return NULL;
     }
@@ -74,6 +74,7 @@ native_prepare_standby(PyObject *module, PyObject *args)
             .core_filter = core_filter,
             .stop_threads = stop_threads,
             .hand_on_stderr = hand_on_stderr,
+            .is_only_told = is_only_told,
             .claim = standby->claim,
             .hold_ns = (int64_t)(await_seconds * 1e9),
         };

@@ -13,6 +13,7 @@ from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
+from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -115,14 +116,17 @@ class Finisher:
     def end_told(self) -> None:
         """Say what there is to say of a test that was interrupted early, and keep no archive."""
         self._discard()
-        lines = self._conclude_for_workers() if self.workers else [self._describe_early()]
+        lines = self._conclude_for_workers() if self.workers else self._describe_early()
         problem = self._write_junit("\n".join(f"gencore: {line}" for line in lines), None)
         self._messenger.conclude(*lines, *filter(None, (problem,)))
         self._state.drop()
 
-    def _describe_early(self) -> str:
-        after = format_duration(self._handover.context.request.interrupt_after)
-        return f"no core archive: it had run for less than {after} (gencore_interrupt_after)"
+    def _describe_early(self) -> list[str]:
+        request = self._handover.context.request
+        if TRIGGERS[request.trigger].is_only_told:
+            return []
+        after = format_duration(request.interrupt_after)
+        return [f"no core archive: it had run for less than {after} (gencore_interrupt_after)"]
 
     def _conclude_for_workers(self) -> list[str]:
         assert self.workers is not None

@@ -45,7 +45,7 @@ class Messenger:
         grace = handover.context.request.grace_seconds
         self._is_cancelled = handover.context.request.trigger == "cancel"
         self._grace_ends = time.monotonic() + grace
-        self._is_unheard = False
+        self._is_unheard = self._trigger.is_only_told
         self._lines: list[str] | None = None
         self._titles = 1
         self._failures: Sequence[str] = ()
