@@ -45,8 +45,6 @@ class WatchedChildren:
         self._native: Any = engine.native
         self._started: StartedTests | None = None
         self._switch: Path | None = None
-        self._directory = settings.dir
-        self._had_directory = settings.dir.exists()
         folder = settings.dir / run_folder_name(run_id)
         with contextlib.suppress(OSError):
             self._started = StartedTests(folder, worker_id)
@@ -75,9 +73,6 @@ class WatchedChildren:
             shutil.rmtree(self._switch, ignore_errors=True)
         if self._started is not None:
             self._started.close()
-            if not self._had_directory:
-                with contextlib.suppress(OSError):  # there are archives in it, or others use it
-                    self._directory.rmdir()
 
     def _switch_on(self, folder: Path, data: dict[str, object]) -> None:
         """Let each Python that starts with our environment find ``sitecustomize`` here; raises OSError."""

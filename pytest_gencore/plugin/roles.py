@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -44,7 +45,12 @@ class Roles:
         self.capturer: Capturer | None = None
         self._config = config
         self._plugins: list[object] = []
+        self._has_made_directory = False
         self.register(self, "roles")
+
+    def expect_directory(self) -> None:
+        """Take notice whether the artifact directory is there: processes of this run may make it."""
+        self._has_made_directory = not self.settings.dir.exists()
 
     def register(self, plugin: object, name: str) -> None:
         """Register a plugin object until the roles end."""
@@ -76,6 +82,9 @@ class Roles:
             self.capturer.close()
         while self._plugins:
             self._config.pluginmanager.unregister(self._plugins.pop())
+        if self._has_made_directory:
+            with contextlib.suppress(OSError):  # there are archives in it, or others use it
+                self.settings.dir.rmdir()
 
 
 def make_roles(config: pytest.Config, settings: Settings) -> Roles:
@@ -93,6 +102,7 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
     from pytest_gencore.plugin.showing import Showing
 
     roles = Roles(config, settings)
+    roles.expect_directory()
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
         config,
@@ -124,6 +134,7 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
     from pytest_gencore.plugin.xdist import Controller
 
     roles = Roles(config, settings)
+    roles.expect_directory()
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
         config,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class Showing:
                 self.results.add_unavailable(unavailable)
             if self._has_captures():
                 self._finish()
+            elif is_distributed(self._config):
+                self._close_run()
         except Exception as error:  # noqa: BLE001 - the end of a run must not depend on its archives
             self.results.add_note(f"cannot complete the captures: {describe_error(error)}")
 
@@ -172,6 +175,12 @@ class Showing:
             return run.wait(progress=status_line.show, timeout=self._settings.grace if is_cancelled else None)
         except KeyboardInterrupt:
             return self._wait_after_interrupt(run, status_line)
+
+    def _close_run(self) -> None:
+        """Remove what workers have left that were killed."""
+        from pytest_gencore.run.run import Run
+
+        Run(self._settings.dir, self._get_run_id()).close()
 
     def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
         """Go on waiting; a second Ctrl-C gives up what is not finished."""

@@ -191,7 +191,7 @@ def test_crash_outside_of_a_test(project: Project, moment: str, workers: list[st
 
 @pytest.mark.parametrize("death", ["os.abort()", "ctypes.string_at(8)"])
 def test_crash_of_a_forked_child(project: Project, death: str) -> None:
-    """It dies as without us; the test, which forked it, goes on."""
+    """It dies as without us; the test, which forked it, goes on, and there is an archive of the child."""
     project.write(
         test_a=f"""
         import ctypes, os, warnings
@@ -210,7 +210,7 @@ def test_crash_of_a_forked_child(project: Project, death: str) -> None:
 
     assert ended.counts() == {"passed": 1}
     assert ended.err.count("Fatal Python error") == 1
-    assert not project.find_archives()
+    assert read_manifest(project.only_archive())["child_of"] is not None
 
 
 def test_crash_without_faulthandler(project: Project) -> None:

@@ -51,6 +51,7 @@ MANIFEST: dict[str, Any] = {
     "attempt": 1,
     "worker_id": "gw0",
     "pid": 9520,
+    "child_of": None,
     "threads": [
         {"tid": 9520, "name": "python", "native_registers": True, "reason": None},
         {"tid": 9521, "name": "waiter", "native_registers": False, "reason": "it did not answer in time"},

@@ -19,6 +19,9 @@ from lean_runs import base_arguments
 from oracles import run_tool
 from process_state import processes_in
 
+from pytest_gencore.run.folder import has_captures
+from pytest_gencore.run.started import find_lost_runs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,12 +65,15 @@ class Running:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.was_killed = False
+        self.has_summary = True
+        """Whether it has come to its end: else it may leave the list of its tests, for the next run."""
 
     def end(self, timeout: float = 120) -> Ended:
         """Wait for the end of the process, and of the collectors that may still have something to say."""
         out, err = self.process.communicate(timeout=timeout)
         show(out, err)
         assert "INTERNALERROR" not in out + err, out + err
+        self.has_summary = re.search(r"^=.* in \d.*=$|^\d+ \w+.* in \d[\d.]*s", out, re.MULTILINE) is not None
         return Ended(self.process.returncode, out, err)
 
     def kill(self) -> Ended:
@@ -194,4 +200,7 @@ class Project:
         folder = self.folder / ARTIFACTS
         if folder.exists() and not any(running.was_killed for running in self._running):
             others = [path.name for path in folder.iterdir() if not path.name.endswith(".tar.gz")]
+            if not all(running.has_summary for running in self._running):
+                lost = [run.folder for run in find_lost_runs(folder)]
+                others = [name for name in others if folder / name not in lost or has_captures(folder / name)]
             assert not others, f"something is left: {others}"

@@ -64,6 +64,11 @@ class Messenger:
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
 
     @property
+    def has_last_word(self) -> bool:
+        """Whether the captured process has ended, and nobody else tells of it."""
+        return self.is_needed and self._process.has_ended()
+
+    @property
     def speaks(self) -> bool:
         """Whether there is anything to write: nobody else tells, or nobody has told so far."""
         return self.is_needed or self._is_unheard
