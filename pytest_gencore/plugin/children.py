@@ -45,6 +45,8 @@ class WatchedChildren:
         self._native: Any = engine.native
         self._started: StartedTests | None = None
         self._switch: Path | None = None
+        self._before = os.environ.get(_VARIABLE)
+        self._owner = os.getpid()
         folder = settings.dir / run_folder_name(run_id)
         with contextlib.suppress(OSError):
             self._started = StartedTests(folder, worker_id)
@@ -54,7 +56,7 @@ class WatchedChildren:
         crash = prepared.child(settings, "crash")
         dump = prepared.child(settings, "child") if settings.children == "dump" else None
         self._native.set_child_standbys(crash.standby, None if dump is None else dump.standby)
-        if self._started is None:
+        if self._started is None or os.pathsep in str(folder):
             return
         data = engine.describe_children(
             [crash.request, None if dump is None else dump.request],
@@ -65,7 +67,9 @@ class WatchedChildren:
             self._switch_on(folder / CHILDREN.named(os.getpid()), data)
 
     def close(self) -> None:
-        """Arm no more children, and remove the list."""
+        """Arm no more children, and remove the list; a child by fork leaves its parent's alone."""
+        if os.getpid() != self._owner:
+            return
         self._native.list_tests(-1)
         self._native.set_child_standbys(None, None)
         if self._switch is not None:
@@ -82,16 +86,16 @@ class WatchedChildren:
         shutil.copyfile(spawned.__file__, start)
         py_compile.compile(str(start))  # else each child does it, if it may not write here
         (folder / spawned.DATA).write_bytes(marshal.dumps(data, _MARSHAL_VERSION))
-        before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = f"{folder}{os.pathsep}{before}" if before else str(folder)
+        others = f"{os.pathsep}{self._before}" if self._before else ""  # an empty entry would be one, too
+        os.environ[_VARIABLE] = f"{folder}{others}"
 
-    @staticmethod
-    def _switch_off(folder: str) -> None:
+    def _switch_off(self, folder: str) -> None:
         """Take only what is ours out of the variable: tests may have changed it."""
         entries = os.environ.get(_VARIABLE, "").split(os.pathsep)
-        if folder in entries:
-            entries.remove(folder)
-            if entries:
-                os.environ[_VARIABLE] = os.pathsep.join(entries)
-            else:
-                del os.environ[_VARIABLE]
+        if folder not in entries:
+            return
+        entries.remove(folder)
+        if entries or self._before is not None:
+            os.environ[_VARIABLE] = os.pathsep.join(entries)
+        else:
+            del os.environ[_VARIABLE]

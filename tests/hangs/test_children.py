@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -245,3 +246,27 @@ def test_environment_without_a_run(project: Project) -> None:
 
     assert run_tool(*command) == "alive\n"
     assert not os.path.lexists(path.partition(os.pathsep)[0])
+
+
+@pytest.mark.parametrize("before", [None, "", "/somewhere"])
+def test_variable(project: Project, before: str | None) -> None:
+    """It is as it was afterwards, and a folder whose name would be two entries is in none."""
+    project.write(
+        test_a="import os\ndef test_it(): open('path', 'w').write(os.environ.get('PYTHONPATH', 'unset'))\n",
+        conftest="""
+        import os
+        def pytest_unconfigure():
+            open("after", "w").write(repr(os.environ.get("PYTHONPATH")))
+        """,
+    )
+    unset = ("env", "-u", "PYTHONPATH") if before is None else ("env", f"PYTHONPATH={before}")
+    options = tuple(option for option in QUICK if "without_pystack" not in option)
+    program = (*unset, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options)
+
+    for directory, count in (("out", 1), ("a:b", 0)):
+        run_tool(*program, f"--gencore-dir={directory}", cwd=project.folder)
+
+        entries = (project.folder / "path").read_text().split(os.pathsep)
+        assert sum("/.gencore-" in entry for entry in entries) == count
+        assert "" not in entries or (before == "" and not count)
+        assert (project.folder / "after").read_text() == repr(before)
