@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child", "slow"]
+Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child", "slow", "memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,25 +13,26 @@ class TriggerKind:
     """One of them."""
 
     summary: str
-    """First line of the diagnosis; ``{where}``, ``{signal}``, ``{deadline}``, ``{cancel}`` are filled in."""
+    """First line of the diagnosis; ``{where}``, ``{signal}``, ``{deadline}``, ``{cancel}``, ``{memory}``
+    are filled in."""
     did: str
     """What the capturing thread did."""
     claim: str | None
     """Captures of a test with the same claim are made once a run; None: as often as wanted."""
     by_handler: bool = False
-    """Whether a signal handler captures: the process may end without a report."""
+    """Whether a signal handler captures, or a thread of ours: the process may end without a report."""
     is_fatal: bool = False
     """Whether the process ends."""
     is_hang: bool = False
     """Whether the test had not come to its end: what it waits for is the question."""
-    is_only_told: bool = False
-    """Whether no archive comes of it, and the test goes on: it is one line of the log."""
     is_told_at_once: bool = False
     """Whether the collector tells what it knows as soon as it knows it: nobody else may come to that."""
     has_signal: bool = False
     """Whether the signal behind it says something."""
     may_go_on: bool = False
     """Whether a test may go on after it, so that no report names the archive."""
+    is_only_told: bool = False
+    """Whether the answer is all there shall be: told at once, by whichever process, and no archive."""
     with_pystack: bool = True
     """Whether pystack adds locals and native frames to the stacks; it takes seconds."""
 
@@ -76,9 +77,19 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
         is_only_told=True,
         is_told_at_once=True,
     ),
+    "memory": TriggerKind(
+        summary="memory: {memory}: {where}",
+        did="ran the test",
+        claim=None,
+        by_handler=True,
+        is_told_at_once=True,
+        is_only_told=True,
+    ),
     "request": TriggerKind(
         summary="capture requested: {where}", did="asked for this", claim=None, with_pystack=False
     ),
 }
-HANDLED: Final = frozenset(trigger for trigger, kind in TRIGGERS.items() if kind.by_handler)
-"""Those by a signal handler."""
+HANDLED: Final = frozenset(
+    trigger for trigger, kind in TRIGGERS.items() if kind.by_handler and not kind.is_only_told
+)
+"""Those of an archive by a signal handler."""

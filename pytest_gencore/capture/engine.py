@@ -181,6 +181,16 @@ class CaptureEngine:
         arguments = self._describe_standby(request, await_seconds=await_seconds, exits=exits)
         return PreparedCapture(request, self.native.prepare_standby(self.plan, *arguments))
 
+    def tell(self, request: CaptureRequest) -> Capture:
+        """Have this process described, whichever test runs, without an archive; raises as ``capture``.
+
+        Called by a thread that does not run the tests. It counts for no limit of the run.
+        """
+        seconds = HOLD_SECONDS if self.find_room() == "hold" else 0.0
+        arguments = self._describe_standby(request, await_seconds=seconds)
+        standby = self.native.prepare_standby(self.plan, *arguments)
+        return self.read_result(request, CaptureResult(*self.native.capture_prepared(standby)))
+
     def describe_children(
         self, requests: Iterable[CaptureRequest | None], *, signal: int, started: Path
     ) -> dict[str, object]:

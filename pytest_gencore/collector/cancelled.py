@@ -12,6 +12,7 @@ from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.machine.process import start_ticks
 from pytest_gencore.request.model import AFTER_SESSION, BETWEEN_TESTS, SESSION_END
 from pytest_gencore.texts import printable
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
@@ -84,10 +85,12 @@ def read_cancel(handover: Handover) -> Cancel | None:
 def wants_archive(handover: Handover) -> bool:
     """Whether there shall be an archive.
 
-    Not of a test that somebody interrupts before it was slow, nor of a worker that waits for its
-    controller, or has just run all its tests.
+    Not where memory is short, of a test that somebody interrupts before it was slow, nor of a worker that
+    waits for its controller, or has just run all its tests.
     """
     cancel, request = read_cancel(handover), handover.context.request
+    if TRIGGERS[request.trigger].is_only_told:
+        return False
     if cancel is None:
         return True
     is_early = handover.place_ns / 1e9 < request.interrupt_after

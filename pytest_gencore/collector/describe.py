@@ -35,6 +35,7 @@ def describe_capture(handover: Handover) -> Facts:
         deadline_seconds=request.deadline_seconds,
         deadline_source=request.deadline_source,
         cancel=str(cancel or ""),
+        memory=request.memory,
         place_seconds=handover.place_ns / 1e9 if cancel else None,
         exception=request.exception,
         is_raising=request.moment == "raise",
@@ -56,11 +57,12 @@ def _describe_child(handover: Handover) -> str:
 def _find_subject(handover: Handover) -> int | None:
     """Return the thread that the capture is about; None: the one that made it.
 
-    Of a signal to the process the kernel chooses the thread.
+    Of a signal to the process the kernel chooses the thread; memory is watched by one of ours.
     """
     if not handover.context.by_handler:
         return None
-    return handover.place_tid if handover.context.request.trigger == "cancel" else handover.tid
+    is_any_thread = handover.context.request.trigger in {"cancel", "memory"}
+    return handover.place_tid if is_any_thread else handover.tid
 
 
 def describe_state(handover: Handover) -> CaptureState:

@@ -122,8 +122,8 @@ class _Collector:
             snapshot.end()
 
     def _tell_only(self, snapshot: Snapshot) -> None:
-        """Raise OnlyTold, with the line told, if the trigger is of that kind."""
-        if TRIGGERS[self.handover.context.request.trigger].is_only_told:
+        """Raise OnlyTold, with the line told, if a line is all there shall be."""
+        if self.handover.context.request.trigger == "slow":
             self.messenger.prepare([describe_slow(self.handover, snapshot)], (), titles=1, archive=False)
             raise OnlyTold("slow")
 
@@ -192,10 +192,12 @@ def look_at_silent(handover: Handover, snapshot: Snapshot, stacks: Stacks) -> Si
 def _read_journal(handover: Handover, snapshot: Snapshot) -> Journal | None:
     """Read the process's notes from the snapshot; None if there are none, or another's to pass on."""
     is_own = not handover.context.request.child_of
+    trigger = TRIGGERS[handover.context.request.trigger]
     is_ours = (
         is_own
         and handover.context.run.session.is_local
-        and TRIGGERS[handover.context.request.trigger].by_handler
+        and trigger.by_handler
+        and not trigger.is_only_told  # the process goes on, and tells itself
     )
     if not (is_ours and handover.journal_size and handover.journal_address):
         return None

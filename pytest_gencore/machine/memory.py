@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posix
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _RAW: Final = (posix.open, posix.read, posix.close)
 """Kept as they are: a test of this process may have patched ``open``, ``os`` and ``pathlib``."""
+_list: Final = posix.listdir
 _PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE")
 _FILE_LIMIT: Final = 1 << 20
 
@@ -29,6 +31,22 @@ _UNLIMITED: Final = 1 << 60
 _CACHE_V2: Final = ("active_file", "inactive_file")
 _CACHE_V1: Final = ("total_active_file", "total_inactive_file")
 """Of ``memory.stat``: what the kernel gives back before it kills; files in memory (shmem) are not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of one limit is used."""
+
+    used: int
+    """Bytes, without file cache."""
+    limit: int
+    """Bytes."""
+    owner: Literal["cgroup", "machine"]
+
+    @property
+    def percent(self) -> float:
+        """Return which part of the limit that is."""
+        return 100 * self.used / self.limit if self.limit else 100.0
 
 
 def judge(headroom: int | None, rss_bytes: int) -> Literal["go", "hold", "refuse"]:
@@ -59,11 +77,25 @@ def read_headroom(root: str = "") -> int | None:
     without file cache. None if nothing of that can be read. Swap is not counted. ``root`` comes before all
     paths.
     """
-    found = list(_from_cgroups(root))
+    found = [usage.limit - usage.used for usage in _read_usages(root)]
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = _read_text(f"{root}/proc/meminfo").splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return max(0, min(found)) if found else None
+
+
+def find_fullest(root: str = "") -> Usage | None:
+    """Return of what this process uses the largest part: of a cgroup with a limit, or of the machine.
+
+    The same is compared as for ``read_headroom``. None if nothing of that can be read.
+    """
+    usages = list(_read_usages(root))
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = _read_text(f"{root}/proc/meminfo").splitlines()
+        sizes = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        if "MemTotal" in sizes and "MemAvailable" in sizes:
+            usages.append(Usage(sizes["MemTotal"] - sizes["MemAvailable"], sizes["MemTotal"], "machine"))
+    return max(usages, key=lambda usage: usage.percent, default=None)
 
 
 def read_rss(root: str = "", process: int | str = "self") -> int:
@@ -73,12 +105,26 @@ def read_rss(root: str = "", process: int | str = "self") -> int:
     return 0
 
 
-def _from_cgroups(root: str) -> Iterator[int]:
-    """Yield limit less usage of every memory cgroup with a limit."""
+def read_children_rss(pid: int) -> int:
+    """Return the resident memory of all descendants of a process; those that end meanwhile count nothing."""
+    left, seen, total = [pid], {pid}, 0
+    while left:
+        folder = f"/proc/{left.pop()}/task"
+        with contextlib.suppress(OSError, ValueError):
+            for task in _list(folder):
+                children = {int(child) for child in _read_text(f"{folder}/{task}/children").split()} - seen
+                total += sum(read_rss(process=child) for child in children)
+                left += children
+                seen |= children
+    return total
+
+
+def _read_usages(root: str) -> Iterator[Usage]:
+    """Yield what is used of every memory cgroup with a limit."""
     for folder, is_v1 in memory_cgroups(root):
-        room = _room_v1(folder) if is_v1 else _room_v2(folder)
-        if room is not None:
-            yield room
+        usage = _usage_v1(folder) if is_v1 else _usage_v2(folder)
+        if usage is not None:
+            yield usage
 
 
 def memory_cgroups(root: str = "", process: int | str = "self") -> Iterator[tuple[str, bool]]:
@@ -122,20 +168,20 @@ def _folders(top: str, relative: str) -> Iterator[str]:
         yield "/".join((top, *parts[:count]))
 
 
-def _room_v2(folder: str) -> int | None:
+def _usage_v2(folder: str) -> Usage | None:
     limit = _read(f"{folder}/memory.max")
     usage = _read(f"{folder}/memory.current")
     if limit is None or usage is None:
         return None
-    return limit - usage + _read_cache(folder, _CACHE_V2)
+    return Usage(usage - _read_cache(folder, _CACHE_V2), limit, "cgroup")
 
 
-def _room_v1(folder: str) -> int | None:
+def _usage_v1(folder: str) -> Usage | None:
     limit = _read(f"{folder}/memory.limit_in_bytes")
     usage = _read(f"{folder}/memory.usage_in_bytes")
     if limit is None or usage is None or limit >= _UNLIMITED:
         return None
-    return limit - usage + _read_cache(folder, _CACHE_V1)
+    return Usage(usage - _read_cache(folder, _CACHE_V1), limit, "cgroup")
 
 
 def _read(path: str) -> int | None:

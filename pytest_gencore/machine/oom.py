@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.machine.memory import memory_cgroups, read_rss
+from pytest_gencore.machine.memory import memory_cgroups, read_children_rss, read_rss
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ def take_sample(pid: int) -> Sample:
         for folder, is_v1 in memory_cgroups(process=process):
             files.append(f"{folder}/{'memory.oom_control' if is_v1 else 'memory.events'}")
     counts = {path: read_count(path) for path in dict.fromkeys(files)}
-    return Sample(
-        {path: count for path, count in counts.items() if count is not None}, _used_by_tree(pid, set())
-    )
+    used = read_rss(process=pid) + read_children_rss(pid)
+    return Sample({path: count for path, count in counts.items() if count is not None}, used)
 
 
 def read_count(path: str) -> int | None:
@@ -107,16 +106,3 @@ def find_in_log(pid: int) -> str:
 
 def _join(*parts: str) -> str:
     return "; ".join(filter(None, parts))
-
-
-def _used_by_tree(pid: int, seen: set[int]) -> int:
-    """Return the resident bytes of a process and its descendants; those that end meanwhile count nothing."""
-    if pid in seen:
-        return 0
-    seen.add(pid)
-    total = read_rss(process=pid)
-    with contextlib.suppress(OSError, ValueError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                total += _used_by_tree(int(child), seen)
-    return total

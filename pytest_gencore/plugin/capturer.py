@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
     from pytest_gencore.plugin.children import WatchedChildren
     from pytest_gencore.plugin.fired import Fired
+    from pytest_gencore.plugin.memory import MemoryWatch
     from pytest_gencore.plugin.moment import Moment
     from pytest_gencore.plugin.reserve import Reserve
     from pytest_gencore.plugin.watch import Watch
@@ -49,6 +51,7 @@ class Capturer:
         """
         self._watches_children = role == "tests"
         self._children: WatchedChildren | None = None
+        self._memory: MemoryWatch | None = None
         self._outlives_session = outlives_session
         self._is_controller = role == "controller"
         self._place = place
@@ -119,6 +122,9 @@ class Capturer:
         if self.moment is not None:
             self.moment.close()
             self.moment = None
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         if self._children is not None:
             self._children.close()
             self._children = None
@@ -191,6 +197,10 @@ class Capturer:
             session=self._describe_session(),
         )
 
+    def _make_memory_request(self, words: str) -> CaptureRequest:
+        settings = dataclasses.replace(self.settings, threads="all", children="watch")  # there is no core
+        return self.make_request("memory", settings, None, memory=words)
+
     def _describe_session(self) -> Any:
         from pytest_gencore.request.context import SessionContext
 
@@ -234,6 +244,15 @@ class Capturer:
                 self._watch.prepared,
                 run_id=self.get_run_id(),
                 worker_id=self._worker_id,
+            )
+        if self._watches_children and self.settings.capture_memory is not None and self._watch.is_owner:
+            from pytest_gencore.plugin.memory import MemoryWatch
+
+            self._memory = MemoryWatch(
+                engine,
+                self.settings.capture_memory,
+                make_request=self._make_memory_request,
+                descriptor=self._stderr_fd,
             )
         if self._is_local and self._config.getoption("xmlpath", None):
             self._register(journal.Journal(self._config, engine), journal.NAME)

@@ -42,7 +42,9 @@ class Capturing:
         self.is_moment_wanted = capturer.settings.moment == "raise"
         """Whether a test can ask for a capture when its failure is raised."""
         self._html_path = find_html_path(config)
-        if self.is_wanted or capturer.settings.session_timeout is not None:
+        settings = capturer.settings
+        is_watched = settings.session_timeout is not None or settings.capture_memory is not None
+        if self.is_wanted or is_watched:
             capturer.arm()
 
     def pytest_collection_finish(self) -> None:

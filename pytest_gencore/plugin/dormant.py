@@ -57,7 +57,10 @@ def start(config: pytest.Config) -> None:
         from pytest_gencore.plugin.settings import resolve_settings
 
         settings = resolve_settings(config)
-        if settings.on_fail or settings.timeout is not None or settings.session_timeout is not None:
+        if settings.on_fail or any(
+            value is not None
+            for value in (settings.timeout, settings.session_timeout, settings.capture_memory)
+        ):
             wake(config)
             return
     if is_distributed(config):

@@ -69,6 +69,12 @@ TABLE = (
         "Make an archive at Ctrl-C only if the test has run for so long; the stacks are shown in any case",
     ),
     Option(
+        "capture_memory",
+        None,
+        "PERCENT",
+        "Show what runs when so many percent of the memory of the cgroup are used, once; no archive",
+    ),
+    Option(
         "children",
         "watch",
         "{watch,none,dump}",

@@ -29,6 +29,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "session_timeout": values.parse_timeout,
     "grace": units.parse_duration,
     "interrupt_after": units.parse_duration,
+    "capture_memory": values.parse_percent,
     "children": values.parse_children,
     "moment": values.parse_moment,
     "slow_notice": values.parse_slow_notice,
@@ -54,6 +55,8 @@ class Settings:
     """Seconds."""
     interrupt_after: float
     """Seconds."""
+    capture_memory: float | None
+    """Percent."""
     children: Children
     slow_notice: SlowNotice
     moment: Moment
@@ -62,6 +65,11 @@ class Settings:
     """Bytes."""
     raises: tuple[type[BaseException], ...] = ()
     """What is captured when it is raised; empty: ``AssertionError`` and that of ``pytest.fail``."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether the process takes notice of what runs."""
+        return bool(self.on_fail or self.timeout or self.capture_memory)
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""

@@ -59,11 +59,19 @@ class Showing:
     def make_header(self) -> list[str]:
         """Return what is armed and what is in the way; nothing if only markers can ask for captures."""
         if not self._settings.on_fail:
-            return []
+            return self._warn_of_memory()
         reason = self._find_unavailable()
         armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}"
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
-        return [escape_unprintable(f"gencore: {line}") for line in lines]
+        return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
+
+    def _warn_of_memory(self) -> list[str]:
+        if self._settings.capture_memory is None:
+            return []
+        from pytest_gencore.machine.memory import find_fullest
+
+        text = "gencore: memory is not watched: neither a cgroup's limit nor /proc/meminfo can be read"
+        return [] if find_fullest() else [text]
 
     def _tell_lost_runs(self) -> list[str]:
         """Say which earlier runs ended without a word, once; their remains are removed."""

@@ -94,6 +94,18 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_percent(text: str) -> float:
+    """Return the number of a part such as ``90%`` or ``90``."""
+    message = "expected a percentage above 0, up to 100, such as 90%"
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise ValueError(message) from None
+    if not 0 < percent <= 100:
+        raise ValueError(message)
+    return percent
+
+
 def parse_size(text: str) -> int:
     """Return the bytes of a size above 0, as ``units.parse_size`` takes it."""
     size = units.parse_size(text)

@@ -243,7 +243,7 @@ class Watch:
         self._nodeid = item.nodeid
         self.session.begin_test()
         settings = self._settings_for(item)
-        if not self._handlers.is_owner or not (settings.on_fail or settings.timeout):
+        if not (self._handlers.is_owner and settings.watches):
             return
         self._item = item
         self._is_test_armed = settings.on_fail

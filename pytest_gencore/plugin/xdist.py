@@ -68,9 +68,9 @@ class Controller:
         return self._unavailable
 
     def may_have_captures(self) -> bool:
-        """Return whether there may be captures of workers that died, or of the controller."""
-        may_have = self._dead_workers is not None or self._capturer.is_armed
-        return may_have and self._settings.dir.is_dir()
+        """Return whether there may be captures that no report names: of workers, or of the controller."""
+        is_watched = self._capturer.is_armed or self._settings.capture_memory is not None
+        return (is_watched or self._dead_workers is not None) and self._settings.dir.is_dir()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

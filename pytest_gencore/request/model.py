@@ -64,6 +64,8 @@ class CaptureRequest:
     """How long the process of a cancelled run waits for its archive, for trigger ``cancel``."""
     interrupt_after: float = 0
     """What SIGINT cancels earlier than that after it began gets no archive, in seconds; likewise."""
+    memory: str = ""
+    """How much of which limit is used, and by whom, in words, for trigger ``memory``."""
     child_of: int = 0
     """The armed process, if a child of it captures itself; else 0."""
     dumps_children: bool = False

@@ -26,6 +26,7 @@ GLUE = {
     "probe_heap.c",
     "raises.c",
     "triggers.c",
+    "thread_calls.c",
     "worker_calls.c",
 }
 """The files that know Python."""

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.machine.memory import COLLECTOR_BYTES, judge, read_headroom, read_rss
+from pytest_gencore.machine.memory import (
+    COLLECTOR_BYTES,
+    Usage,
+    find_fullest,
+    judge,
+    read_headroom,
+    read_rss,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +61,7 @@ def test_without_cgroups(tmp_path: Path) -> None:
 
 def test_nothing_can_be_read(tmp_path: Path) -> None:
     assert read_headroom(str(tmp_path)) is None
+    assert find_fullest(str(tmp_path)) is None
     assert read_rss(str(tmp_path)) == 0
 
 
@@ -101,6 +109,24 @@ def test_file_cache_can_be_had(tmp_path: Path) -> None:
         **v2("", str(2 * GIB), GIB, cache=100 * MIB),
     }
     assert read_headroom(make_tree(tmp_path, files)) == GIB + 200 * MIB
+
+
+def test_fullest(tmp_path: Path) -> None:
+    """Of the cgroups with a limit and the machine; file cache is not used."""
+    files = {
+        "proc/self/mountinfo": V2_MOUNT.format(root="/") + "\n",
+        "proc/self/cgroup": "0::/ci/job\n",
+        **v2("/ci/job", str(2 * GIB), GIB + 200 * MIB, cache=100 * MIB),
+        **v2("/ci", str(8 * GIB), 3 * GIB),
+        **v2("", "max", 50 * GIB),
+    }
+    root = make_tree(tmp_path, files)
+    assert find_fullest(root) == Usage(GIB, 2 * GIB, "cgroup")
+    memory = "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\nHugePages_Total: 0\n"
+    (tmp_path / "proc/meminfo").write_text(memory)
+    fullest = find_fullest(root)
+    assert fullest == Usage(600 * 1024, 1000 * 1024, "machine")
+    assert fullest.percent == 60
 
 
 @pytest.mark.parametrize("mount_root", ["/", "/docker/abc"])

@@ -316,7 +316,8 @@ native_exec(PyObject *module)
     }
     if (PyModule_AddFunctions(module, native_cancel_methods) < 0
         || PyModule_AddFunctions(module, native_child_methods) < 0
-        || PyModule_AddFunctions(module, native_worker_methods) < 0) {
+        || PyModule_AddFunctions(module, native_worker_methods) < 0
+        || PyModule_AddFunctions(module, native_thread_methods) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, native_trigger_methods);

@@ -114,7 +114,7 @@ class Finisher:
         self._messenger.close()
 
     def end_told(self) -> None:
-        """Say what there is to say of a test that was interrupted early, and keep no archive."""
+        """Say what there is to say where there shall be no archive, as of a test interrupted early."""
         self._discard()
         lines = self._conclude_for_workers() if self.workers else self._describe_early()
         problem = self._write_junit("\n".join(f"gencore: {line}" for line in lines), None)

@@ -45,7 +45,7 @@ class Messenger:
         grace = handover.context.request.grace_seconds
         self._is_cancelled = handover.context.request.trigger == "cancel"
         self._grace_ends = time.monotonic() + grace
-        self._is_unheard = self._trigger.is_only_told
+        self._is_unheard = False
         self._lines: list[str] | None = None
         self._titles = 1
         self._failures: Sequence[str] = ()
@@ -59,6 +59,8 @@ class Messenger:
 
         The controller of pytest-xdist tells of its workers that ended.
         """
+        if self._trigger.is_only_told:
+            return True
         if not self._trigger.by_handler or self._has_controller or self._is_child:
             return False
         return self._is_ending or (self._process.has_ended() and not self._closed_mark.exists())
@@ -66,7 +68,7 @@ class Messenger:
     @property
     def has_last_word(self) -> bool:
         """Whether the captured process has ended, and nobody else tells of it."""
-        return self.is_needed and self._process.has_ended()
+        return self.is_needed and not self._trigger.is_only_told and self._process.has_ended()
 
     @property
     def speaks(self) -> bool:

@@ -89,6 +89,8 @@ class Facts:
     """Who set it: ``pytest-timeout`` or ``gencore``."""
     cancel: str = ""
     """What cancelled the run, in words."""
+    memory: str = ""
+    """How much is used of which limit, in words."""
     place_seconds: float | None = None
     """How long the process had been where it was, for a run that was cancelled."""
     exception: str | None = None
@@ -124,6 +126,7 @@ def describe_trigger(facts: Facts) -> str:
         signal=f"{signal_text}, stack overflow," if facts.is_stack_overflow else signal_text,
         deadline=_describe_deadline(facts.deadline_seconds, facts.deadline_source),
         cancel=facts.cancel,
+        memory=facts.memory,
     )
 
 
