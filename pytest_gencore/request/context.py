@@ -76,7 +76,7 @@ class CaptureContext:
     run: RunContext
     request: CaptureRequest
     by_handler: bool
-    """Whether a signal handler captures, or a thread of ours: phase and attempt are those of the hand-over."""
+    """Whether a signal handler captures, or a thread of ours: phase and attempt are the hand-over's."""
     exits: bool
     """Whether the captured process waits for its collector and ends then."""
     stacks: list[ThreadStack]
