@@ -36,8 +36,8 @@ def test_there_are_four_phases(phase: int) -> None:
         _native.set_test_phase(phase, 1)
 
 
-@pytest.mark.parametrize("which", [-1, 3])
-def test_there_are_three_deadlines(which: int) -> None:
+@pytest.mark.parametrize("which", [-1, 4])
+def test_there_are_four_deadlines(which: int) -> None:
     with pytest.raises((ValueError, OverflowError)):
         _native.cancel_deadline(which)
 

@@ -120,6 +120,9 @@ class FakeEngine:
         self.answers = b""
         self.count = 0
 
+    def describe_children(self, *_: object, **_more: object) -> dict[str, object]:
+        return {}
+
     @staticmethod
     def check_available() -> None:
         if MODE == "unavailable":

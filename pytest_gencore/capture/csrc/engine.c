@@ -367,6 +367,9 @@ gencore_capture_in_handler(const struct gencore_standby *standby, gencore_sigset
 {
     struct gencore_request request = standby->request;
 
+    if (request.hold_ns > 0) {
+        gencore_close_list();
+    }
     request.test = gencore_find_place().test;
     request.open_signals = open_signals;
     request.usage = usage;

@@ -56,17 +56,34 @@ gencore_list_tests(int fd)
     list.inode = status.st_ino;
 }
 
+/* Whether the descriptor is still that of the list. */
+static int
+has_list(void)
+{
+    struct stat status;
+
+    return list.fd >= 0 && raw2(SYS_fstat, list.fd, &status) == 0 && status.st_ino == list.inode
+           && status.st_dev == list.device;
+}
+
 int
 gencore_begin_test(const char *test, int64_t now)
 {
     struct iovec line[] = {{(void *)test, safe_length(test)}, {(void *)"\n", 1}};
-    struct stat status;
 
-    if (list.fd >= 0 && raw2(SYS_fstat, list.fd, &status) == 0 && status.st_ino == list.inode
-        && status.st_dev == list.device) {
+    if (has_list()) {
         (void)raw3(SYS_writev, list.fd, line, 2);
     }
     return gencore_set_test(test, now);
+}
+
+void
+gencore_close_list(void)
+{
+    if (has_list()) {
+        (void)raw1(SYS_close, list.fd);
+    }
+    list.fd = -1;
 }
 
 struct gencore_place

@@ -32,6 +32,12 @@ int gencore_set_test(const char *test, int64_t now);
  */
 void gencore_list_tests(int fd);
 
+/*
+ * Close that descriptor: the process is about to end. Where a file that is open stays under another
+ * name when it is removed, as with FUSE, its folder could not be.
+ */
+void gencore_close_list(void);
+
 /* As gencore_set_test() of a test that begins. */
 int gencore_begin_test(const char *test, int64_t now);
 

@@ -153,10 +153,10 @@ class Finisher:
             wait_for_others(self._folder, self._handover.name, _OTHERS_SECONDS)
             with contextlib.suppress(OSError):
                 (self._folder / CLOSED.named()).touch(mode=0o600)
-        elif self._messenger.has_last_word:  # so it did not end without one
+        name = self._handover.context.run.run_folder
+        if self._messenger.has_last_word and not is_awaited(self._folder, name):  # not ended without one
             with contextlib.suppress(OSError):
                 (self._folder / CLOSED.named()).touch(mode=0o600)
-        name = self._handover.context.run.run_folder
         if not is_awaited(self._folder, name):
             close_log()
             sweep(self._folder, self._handover.directory / name)
