@@ -14,7 +14,7 @@ from gencore_archives import read_manifest
 from junit_file import read_junit
 from kernel import wait_until
 from limit_cases import Case, Injector
-from projects import ARTIFACTS, QUICK
+from projects import ARTIFACTS, QUICK, SUPPORT
 
 if TYPE_CHECKING:
     from projects import Project, Running
@@ -460,6 +460,31 @@ def test_places(project: Project, where: str, number: signal.Signals) -> None:
     assert f": {place}, for " in ended.err
     (archive,) = project.find_archives()
     assert read_manifest(archive)["place"] in place
+
+
+READY = """
+    import pathlib
+    def pytest_testnodeready(node):
+        pathlib.Path(f"ready-{node.gateway.id}").touch()
+"""
+
+
+@pytest.mark.parametrize("where", ["module", "conftest", "fixture"])
+def test_places_with_workers(project: Project, where: str) -> None:
+    sources, place = PLACES[where]
+    project.write(ready=READY, **sources)
+    running = project.start(*QUICK, "-n2", "-p", "ready", environment={"PYTHONPATH": f".:{SUPPORT}"})
+    ready = [] if where == "conftest" else ["ready-gw0", "ready-gw1"]  # it hangs in the controller
+    for name in ["here", *ready]:
+        wait_until((project.folder / name).exists, f"there is {name}", timeout=30)
+
+    running.process.send_signal(signal.SIGTERM)
+    ended = running.end()
+
+    assert ended.status == -signal.SIGTERM
+    assert "gencore: cancelled by SIGTERM" in ended.err
+    assert f": {place}, for " in ended.err
+    assert any(read_manifest(archive)["place"] in place for archive in project.find_archives())
 
 
 TWO_HANGS = f"""
