@@ -260,6 +260,7 @@ gencore_trace_main(void *argument)
     long null;
 
     (void)raw2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    gencore_set_child_standby(NULL); /* its end says nothing: what it reads may be damaged */
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CPU, &time_limit, NULL);
     (void)raw4(SYS_prlimit64, 0, RLIMIT_CORE, &no_core, NULL);
     (void)raw3(SYS_dup3, call->output, STDERR_FD, 0);
