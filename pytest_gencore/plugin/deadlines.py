@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,12 @@ def tells_slow(config: pytest.Config, settings: Settings) -> bool:
     return bool(config.getoption("verbose", 0) >= 0)
 
 
+def set_slow(native: Any, seconds: float, standby: object) -> None:
+    """Have a test told of in so many seconds, if a signal is free for that."""
+    with contextlib.suppress(OSError):
+        native.set_deadline(Deadline.SLOW, seconds, standby, False)
+
+
 class DeadlineClock:
     """Arms the extension's timer for what is left, and stops it meanwhile."""
 
@@ -47,6 +54,7 @@ class DeadlineClock:
         self._slow = prepared.slow
         self._left_when_slow = seconds * (1 - SLOW_PART)
         self._exits = exits
+        self._seconds = seconds
         self._started: float | None = None
         self._is_over = False
 
@@ -56,11 +64,11 @@ class DeadlineClock:
             self._started = _now(time.CLOCK_MONOTONIC)
             try:
                 self._native.set_deadline(Deadline.GENCORE, self._left, self._standby, self._exits)
-                if self._slow is not None and self._left > self._left_when_slow:
-                    seconds = self._left - self._left_when_slow
-                    self._native.set_deadline(Deadline.SLOW, seconds, self._slow, False)
             except OSError:  # no signal is free: a test without a deadline
                 self._is_over = True
+                return
+            if self._slow is not None and self._left > self._left_when_slow:
+                set_slow(self._native, self._left - self._left_when_slow, self._slow)
 
     def stop(self) -> tuple[bool, Any] | None:
         """Stop the clock; return what the handler did, None if it was not called."""
@@ -77,6 +85,12 @@ class DeadlineClock:
     def has_fired(self) -> bool:
         """Return whether the handler was called, and ``stop`` will tell what it did."""
         return self._started is not None and self._native.deadline_fired(Deadline.GENCORE) is not None
+
+    def give_way(self, seconds: float) -> bool:
+        """Leave the notice to a deadline that is this far away; return whether it is the earlier one."""
+        if seconds < self._seconds:
+            self._slow = None
+        return self._slow is None
 
     def give_up(self) -> None:
         """Let it never run again: somebody debugs."""
@@ -130,12 +144,12 @@ class Deadlines:
         lead = min(LEAD_SECONDS, seconds / 2)
         try:
             self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, prepared.standby, False)
-            if prepared.slow is not None and self.clock is None:  # which has a notice of its own
-                self._native.set_deadline(Deadline.SLOW, seconds * SLOW_PART, prepared.slow, False)
-                self._is_slow_set = True
         except OSError:  # no signal is free
             return
         self._is_other_set = True
+        if prepared.slow is not None and (self.clock is None or self.clock.give_way(seconds)):
+            set_slow(self._native, seconds * SLOW_PART, prepared.slow)
+            self._is_slow_set = True
 
     def hold_pytest_timeout(self, item: pytest.Item) -> None:
         """Let the thread with which pytest-timeout ends the process wait until our handler has captured.

@@ -50,9 +50,9 @@ def test_notices(project: Project, workers: list[str]) -> None:
     assert ended.counts() == {"passed": 5}
     first, *others = notices_of(ended.err)
     assert first.startswith(
-        "gencore: slow: test_a.py::test_compiled, call: 1 s of 3 s (timeout of gencore), in "
+        "gencore: slow: test_a.py::test_compiled, call: more than 1 s of 3 s (timeout of gencore), in "
     )
-    where = "1 s of 3 s (timeout of gencore), in wait_for_server (test_a.py:7)"
+    where = "more than 1 s of 3 s (timeout of gencore), in wait_for_server (test_a.py:7)"
     assert others == [
         f"gencore: slow: test_a.py::test_fixture, setup, module fixture 'server' of test_a.py:15: {where}",
         f"gencore: slow: test_a.py::test_slow, call: {where}",
@@ -68,8 +68,17 @@ def test_pytest_timeout(project: Project) -> None:
 
     assert ended.counts()["passed"] == 1
     assert [line.partition("process")[2].partition(": ")[2] for line in ended.err.splitlines() if line] == [
-        "1 s of 3 s (timeout of pytest-timeout), in wait_for_server (test_a.py:7)"
+        "more than 1 s of 3 s (timeout of pytest-timeout), in wait_for_server (test_a.py:7)"
     ]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "source"), [(9, 3, "pytest-timeout"), (3, 9, "gencore")])
+def test_earlier_deadline(project: Project, ours: int, theirs: int, source: str) -> None:
+    project.write(test_a=SLOW)
+    ended = project.run(*QUICK, f"--timeout={theirs}", f"--gencore-timeout={ours}", "-k", "test_slow")
+
+    (line,) = notices_of(ended.err)
+    assert f"more than 1 s of 3 s (timeout of {source})" in line
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def describe_slow(handover: Handover, snapshot: Snapshot) -> str:
     facts = describe_capture(handover)
     whole = request.deadline_seconds or 0
     taken = f"{format_duration(round(whole * SLOW_PART, 1))} of {format_duration(whole)}"
-    line = f"{describe_trigger(facts)}: {taken} (timeout of {request.deadline_source})"
+    line = f"{describe_trigger(facts)}: more than {taken} (timeout of {request.deadline_source})"
     threads = read_python_threads(handover, snapshot).threads
     frames = next((thread.frames for thread in threads if thread.native_id == handover.tid), ())
     project = [frame for frame in frames if is_project(frame, facts.rootdir)]
