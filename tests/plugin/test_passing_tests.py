@@ -40,4 +40,4 @@ def test_captures_are_prepared_once_for_all_tests(pytester: pytest.Pytester, run
     pytester.makeconftest(COUNT)
     result = run_gencore("--gencore-on-fail", "--gencore-timeout=60")
     result.assert_outcomes(passed=40)
-    result.stdout.fnmatch_lines(["prepared: cancel cancel crash timeout timeout"])
+    result.stdout.fnmatch_lines(["prepared: cancel cancel crash crash slow slow timeout timeout"])
