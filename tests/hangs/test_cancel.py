@@ -626,3 +626,24 @@ def test_text_beside_an_archive_that_is_not_finished(project: Project) -> None:
     assert text.stat().st_mode & 0o777 == 0o600
     assert text.read_text().splitlines()[0] == "waits for queue.get() of an empty queue"
     text.unlink()
+
+
+def test_test_that_takes_the_signal_itself(project: Project) -> None:
+    """It passes, and the junit XML says so: nobody's run is cancelled."""
+    project.write(
+        test_a="""
+        import os, signal, subprocess, time
+        import pytest
+        def test_it():
+            with pytest.raises(KeyboardInterrupt):
+                subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}"])
+                time.sleep(100)
+        """
+    )
+    for after in ("0", "10s"):
+        ended = project.run(
+            *QUICK, "--junitxml=j.xml", f"--gencore-interrupt-after={after}", "--gencore-children=dump"
+        )
+
+        assert ended.counts()["passed"] == 1
+        assert [case.results for case in read_junit(project.folder / "j.xml")] == [()]

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.collector.cancelled import wants_archive
 from pytest_gencore.collector.diagnosis.system.living import read_start
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.machine.process import is_alive
@@ -99,7 +100,7 @@ def _ask(child: Child, library: tuple[object, ...], handover: Handover, path: Pa
         os.mkfifo(path, 0o600)
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         if _takes_signal(child.pid, handover.forked_signal):
-            if handover.context.request.dumps_children:
+            if handover.context.request.dumps_children and wants_archive(handover):
                 (handover.run_folder / ASKED_TO_DUMP.named(child.pid)).touch(mode=0o600)
             signal.pidfd_send_signal(process, handover.forked_signal)
             return file
