@@ -21,6 +21,8 @@ class TriggerKind:
     """Captures of a test with the same claim are made once a run; None: as often as wanted."""
     by_handler: bool = False
     """Whether a signal handler captures, or a thread of ours: the process may end without a report."""
+    by_any_thread: bool = False
+    """Whether the thread that captures is no matter: it is about the one that runs the tests."""
     is_fatal: bool = False
     """Whether the process ends."""
     is_hang: bool = False
@@ -62,6 +64,7 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
         did="ran the test",
         claim="cancel ",
         by_handler=True,
+        by_any_thread=True,
         is_hang=True,
         is_told_at_once=True,
         has_signal=True,
@@ -82,6 +85,7 @@ TRIGGERS: Final[dict[Trigger, TriggerKind]] = {
         did="ran the test",
         claim=None,
         by_handler=True,
+        by_any_thread=True,
         is_told_at_once=True,
         is_only_told=True,
     ),

@@ -81,7 +81,7 @@ class CaptureEngine:
         self._directory = directory
         folder = directory / run_folder_name(run_id)
         self.answers = os.fsencode(folder / ANSWER.named())
-        """Where children by fork answer collectors: the path without their id."""
+        """Where children answer collectors: the path without their id."""
         slot = os.fsencode(folder / QUOTA.named())
         numbers = range(max_captures or 0, 0, -1)
         self._slots = None if max_captures is None else [b"%b%d" % (slot, number) for number in numbers]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "sitecustomize"
 DATA = "data"
-"""File beside the copy: a dictionary, by ``marshal``; see ``describe_children`` of the plugin."""
+"""File beside the copy: a dictionary, by ``marshal``; see ``CaptureEngine.describe_children``."""
 _TRACE_SIGNALS = 2
 _END = 65536
 """Bytes at the end of the list of tests that are read."""

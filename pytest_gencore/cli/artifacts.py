@@ -69,27 +69,17 @@ class Collectors:
 def find_collectors(directory: Path) -> Collectors:
     """Find the collectors that hold their state file; raises OSError if the directory cannot be read."""
     from pytest_gencore.run.files import STATE
-    from pytest_gencore.run.folder import is_locked
+    from pytest_gencore.run.folder import find_run_folders, is_locked
 
     at_work: list[Path] = []
     closed = []
-    for folder in _find_folders(directory):
+    for folder in find_run_folders(directory):
         reason = _why_closed(folder)
         if reason:
             closed.append(f"{folder} {reason}")
         else:
             at_work += filter(is_locked, sorted(folder.glob(STATE.glob)))
     return Collectors(at_work, closed)
-
-
-def _find_folders(directory: Path) -> list[Path]:
-    """Return the hidden folders of runs; raises OSError if the directory cannot be read."""
-    try:
-        entries = list(os.scandir(directory))
-    except FileNotFoundError:
-        return []
-    folders = [entry for entry in entries if entry.name.startswith(".gencore-")]
-    return sorted(Path(folder.path) for folder in folders if folder.is_dir(follow_symlinks=False))
 
 
 def _why_closed(folder: Path) -> str:
@@ -109,14 +99,10 @@ def find_unfinished(directory: Path) -> list[Path]:
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
     from pytest_gencore.run.files import STATE, partial_name
-    from pytest_gencore.run.folder import is_awaited, is_locked
+    from pytest_gencore.run.folder import find_run_folders, is_used
 
-    folders = _find_folders(directory)
-    used = [
-        folder
-        for folder in folders
-        if is_awaited(folder) or any(is_locked(state) for state in folder.glob(STATE.glob))
-    ]
+    folders = find_run_folders(directory)
+    used = [folder for folder in folders if is_used(folder)]
     under_way = {partial_name(state.stem) for folder in used for state in folder.glob(STATE.glob)}
     partial = [
         path

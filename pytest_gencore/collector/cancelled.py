@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import signal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.machine.process import start_ticks
 from pytest_gencore.request.model import AFTER_SESSION, BETWEEN_TESTS, SESSION_END
-from pytest_gencore.texts import printable
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -118,6 +116,5 @@ def _find_sender(pid: int, uid: int, snapshot_pid: int) -> Sender:
         with contextlib.suppress(OSError, ValueError):
             facts = read_process_facts(pid, pid)
             if start_ticks(pid) <= start_ticks(snapshot_pid):
-                arguments = os.fsdecode(facts.command_line).rstrip("\0").replace("\0", " ")
-                command = printable(arguments or facts.name, _COMMAND_LENGTH)
+                command = facts.describe_command(_COMMAND_LENGTH)
     return Sender(pid, uid, command)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.cancelled import read_cancel
 from pytest_gencore.collector.source.procfs import read_process_facts
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_trigger
 from pytest_gencore.run.state import CaptureState
-from pytest_gencore.texts import printable
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
@@ -50,8 +49,7 @@ def _describe_child(handover: Handover) -> str:
         facts = read_process_facts(handover.snapshot_pid, handover.pid)
     except (OSError, ValueError):
         return "command line not known"
-    arguments = os.fsdecode(facts.command_line).rstrip("\0").replace("\0", " ")
-    return printable(arguments or facts.name, _COMMAND_LENGTH)
+    return facts.describe_command(_COMMAND_LENGTH)
 
 
 def _find_subject(handover: Handover) -> int | None:
@@ -61,8 +59,8 @@ def _find_subject(handover: Handover) -> int | None:
     """
     if not handover.context.by_handler:
         return None
-    is_any_thread = handover.context.request.trigger in {"cancel", "memory"}
-    return handover.place_tid if is_any_thread else handover.tid
+    kind = TRIGGERS[handover.context.request.trigger]
+    return handover.place_tid if kind.by_any_thread else handover.tid
 
 
 def describe_state(handover: Handover) -> CaptureState:

@@ -25,11 +25,16 @@ def is_alive(pid: int, birth: int) -> bool:
     """
     descriptor = os.pidfd_open(pid)
     try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return start_ticks(pid) == birth and not poll.poll(0)
+        return start_ticks(pid) == birth and not has_ended(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_ended(descriptor: int, timeout: float = 0) -> bool:
+    """Wait at most so many seconds for the end of the process of a pidfd; tell whether it has ended."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
 
 
 def state_of(pid: int) -> str:

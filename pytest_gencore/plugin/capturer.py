@@ -49,7 +49,7 @@ class Capturer:
 
         ``outlives_session``: the process has nothing else to do after it, and is watched until it is gone.
         """
-        self._watches_children = role == "tests"
+        self._runs_tests = role == "tests"
         self._children: WatchedChildren | None = None
         self._memory: MemoryWatch | None = None
         self._outlives_session = outlives_session
@@ -235,17 +235,24 @@ class Capturer:
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
         self.stop_clock = deadlines.stop
         self._register(self._watch, watch.NAME)
-        if self._watches_children and self.settings.on_fail and self._watch.is_owner:
+        if self._runs_tests and self._watch.is_owner:
+            self._watch_beside_tests(engine, self._watch)
+        if self._is_local and self._config.getoption("xmlpath", None):
+            self._register(journal.Journal(self._config, engine), journal.NAME)
+
+    def _watch_beside_tests(self, engine: CaptureEngine, watch: Watch) -> None:
+        """Watch the children of tests, and the memory, if the settings ask for it."""
+        if self.settings.on_fail:
             from pytest_gencore.plugin.children import WatchedChildren
 
             self._children = WatchedChildren(
                 engine,
                 self.settings,
-                self._watch.prepared,
+                watch.prepared,
                 run_id=self.get_run_id(),
                 worker_id=self._worker_id,
             )
-        if self._watches_children and self.settings.capture_memory is not None and self._watch.is_owner:
+        if self.settings.capture_memory is not None:
             from pytest_gencore.plugin.memory import MemoryWatch
 
             self._memory = MemoryWatch(
@@ -254,8 +261,6 @@ class Capturer:
                 make_request=self._make_memory_request,
                 descriptor=self._stderr_fd,
             )
-        if self._is_local and self._config.getoption("xmlpath", None):
-            self._register(journal.Journal(self._config, engine), journal.NAME)
 
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore.machine.process import has_ended
 from pytest_gencore.plugin.lostworkers import find_process
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Ear:
 
     def has_ended(self) -> bool:
         """Return whether there is nothing more to look after."""
-        return not (self._is_there or (self._descriptor >= 0 and not is_ready(self._descriptor)))
+        return not self._is_there and (self._descriptor < 0 or has_ended(self._descriptor))
 
     def close(self) -> None:
         """Look after it no more."""
@@ -172,10 +172,3 @@ def find_local_process(node: Any) -> int:
     """Return the process of a worker that runs on this machine, else 0."""
     process = find_process(node) if node.gateway.spec.popen else None
     return 0 if process is None else int(process.pid)
-
-
-def is_ready(descriptor: int) -> bool:
-    """Return whether the process of a descriptor has ended: see pidfd_open(2)."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))

@@ -125,14 +125,14 @@ ANSWER: Final = RunFile(
     _COLLECTOR,
     _COLLECTOR,
     _COLLECTOR,
-    "a FIFO in which process N, a child by fork of the captured process, tells what it waits for",
+    "a FIFO in which process N, a child of the captured process, tells where it stands",
 )
 ASKED_TO_DUMP: Final = RunFile(
     "answer-N.dump",
     _COLLECTOR,
     "process N",
     _COLLECTOR,
-    "process N shall capture itself when it is asked what it waits for",
+    "process N shall capture itself when it is asked where it stands",
 )
 STARTED: Final = RunFile(
     "started-N",

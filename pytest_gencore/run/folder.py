@@ -30,7 +30,7 @@ from pytest_gencore.run.files import (
 from pytest_gencore.run.pinned import open_regular, pinned
 
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
-PREFIX: Final = ".gencore-"
+_PREFIX: Final = ".gencore-"
 
 
 def new_run_id() -> str:
@@ -51,12 +51,12 @@ def new_run_id() -> str:
 
 def run_folder_name(run_id: str) -> str:
     """Return the name of the run's folder in the artifact directory."""
-    return f"{PREFIX}{run_id}"
+    return f"{_PREFIX}{run_id}"
 
 
 def birth_of_run(name: str) -> int:
     """Return when the run's process began, in clock ticks since boot; raises ValueError for another name."""
-    _, birth, _ = name.removeprefix(PREFIX).split("-")
+    _, birth, _ = name.removeprefix(_PREFIX).split("-")
     return int(birth)
 
 
@@ -65,7 +65,7 @@ def is_awaited(folder: Path, name: str = "") -> bool:
     if (folder / CLOSED.named()).exists():
         return False
     try:
-        pid, birth, _ = (name or folder.name).removeprefix(PREFIX).split("-")
+        pid, birth, _ = (name or folder.name).removeprefix(_PREFIX).split("-")
         return is_alive(int(pid), int(birth))
     except (OSError, ValueError, IndexError):
         return False
@@ -84,6 +84,30 @@ def is_locked(state_file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def find_run_folders(directory: Path) -> list[Path]:
+    """Return the folders of runs in an artifact directory; raises OSError if that cannot be read."""
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return []
+    folders = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+    return sorted(Path(folder.path) for folder in folders if folder.is_dir(follow_symlinks=False))
+
+
+def pid_of_run(name: str) -> int:
+    """Return the process that waits for a run; raises ValueError for another name."""
+    return int(name.removeprefix(_PREFIX).partition("-")[0])
+
+
+def is_used(folder: Path, name: str = "") -> bool:
+    """Tell whether a process waits for the run, runs its tests, or collects; names as for ``is_awaited``.
+
+    Locks tell of processes that cannot be seen from here, as those of other containers.
+    """
+    locked = (path for kind in (STARTED, STATE) for path in folder.glob(kind.glob))
+    return is_awaited(folder, name) or any(map(is_locked, locked))
 
 
 def has_captures(folder: Path) -> bool:

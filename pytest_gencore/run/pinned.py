@@ -78,6 +78,15 @@ def pin(path: Path) -> Path:
         return _NOWHERE
 
 
+def create_private(path: Path | str, more_flags: int = 0, *, folder: int | None = None) -> int:
+    """Return a descriptor of a new file that is this user's alone; raises FileExistsError and OSError.
+
+    ``folder`` is a descriptor of what a relative path begins at.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags | more_flags, 0o600, dir_fd=folder)
+
+
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file, never through a link, without waiting; raises OSError."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

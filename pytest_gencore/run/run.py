@@ -31,7 +31,7 @@ from pytest_gencore.run.folder import (
     sweep,
 )
 from pytest_gencore.run.outcome import Outcome
-from pytest_gencore.run.pinned import open_private, open_regular, pinned, read_regular
+from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned, read_regular
 from pytest_gencore.run.state import CaptureState, read_state, write_state
 from pytest_gencore.run.stuck import StuckCollectors, why_it_died
 from pytest_gencore.texts import escape_unprintable
@@ -132,8 +132,7 @@ class Run:
                 raise FileNotFoundError(errno.ENOENT, "the run's folder is gone", str(self._folder))
             path = folder / FAILURE.named(name)
             temporary = path.with_name(f"{path.name}.new")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            with os.fdopen(create_private(temporary), "wb") as file:
                 file.write(text.encode(errors="replace"))
             temporary.replace(path)
 

@@ -9,9 +9,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.run.files import CLOSED, STARTED, STATE
-from pytest_gencore.run.folder import PREFIX, is_awaited, is_locked, sweep
-from pytest_gencore.run.pinned import open_private, open_regular, pinned
+from pytest_gencore.run.files import CLOSED, STARTED
+from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, sweep
+from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class StartedTests:
             folder.mkdir(0o700)
         descriptor = open_private(folder)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.descriptor = os.open(self.path.name, flags, 0o600, dir_fd=descriptor)
+            self.descriptor = create_private(self.path.name, os.O_APPEND, folder=descriptor)
         finally:
             os.close(descriptor)
         self._identity = _identify(self.descriptor)
@@ -103,18 +102,18 @@ class LostRun(NamedTuple):
 
 def find_lost_runs(directory: Path) -> list[LostRun]:
     """Return them as far as they have left a list in the artifact directory; none if it cannot be read."""
+    found: list[LostRun] = []
     try:
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.name.startswith(PREFIX))
+        folders = find_run_folders(directory)
     except OSError:
-        return []
-    found = []
-    for name in names:
-        with pinned(directory / name) as folder, contextlib.suppress(OSError, ValueError):
-            if folder is not None and not is_awaited(folder, name) and not (folder / CLOSED.named()).exists():
-                lists = sorted(folder.glob(STARTED.glob))
-                if lists and not any(map(is_locked, [*lists, *folder.glob(STATE.glob)])):
-                    pid = int(name.removeprefix(PREFIX).partition("-")[0])
-                    found.append(LostRun(directory / name, pid, [_read_last(path) for path in lists]))
+        return found
+    for place in folders:
+        with pinned(place) as folder, contextlib.suppress(OSError, ValueError):
+            if folder is None or is_used(folder, place.name) or (folder / CLOSED.named()).exists():
+                continue
+            tests = [_read_last(path) for path in sorted(folder.glob(STARTED.glob))]
+            if tests:
+                found.append(LostRun(place, pid_of_run(place.name), tests))
     return found
 
 

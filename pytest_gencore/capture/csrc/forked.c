@@ -1,6 +1,6 @@
 /*
  * forked.c - children tell where they stand: by fork they have inherited this handler, others that
- * run Python have it from child/sitecustomize.py.
+ * run Python have it from capture/spawned.py.
  *
  * A collector sends the signal to a child of the process that it describes. The handler lets copies
  * of the child write into a FIFO that the collector has made in the run's folder: first the stacks,
@@ -18,7 +18,7 @@
 
 #define STACK_SIZE 16384
 #define PATH_SIZE 4096
-#define ANSWER_US 700000 /* ANSWER_SECONDS in collector/diagnosis/forked.py, and a little more */
+#define ANSWER_US 700000 /* ANSWER_SECONDS in collector/diagnosis/answers.py, and a little more */
 
 static struct {
     int signal;         /* 0: none is chosen */

@@ -103,7 +103,7 @@ struct gencore_record {
     int64_t hold_ns;         /* 0: released; else held for the collector, at most that long */
     uint64_t trace_function; /* see GENCORE_COMMAND_TRACE; 0: none */
     uint64_t probe_function; /* see GENCORE_COMMAND_PROBE; 0: none */
-    int64_t forked_signal;   /* with it a child by fork tells what it waits for; 0: it cannot */
+    int64_t forked_signal;   /* with it a child tells where it stands; 0: it cannot */
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
     int64_t cpu_ns;          /* that the capturing thread has used since its deadline was set */
     int64_t wall_ns;         /* and how long ago that was; 0: not known */

@@ -42,19 +42,25 @@ native_add_worker(PyObject *module, PyObject *args)
     return worker < 0 ? native_error(worker) : PyLong_FromLong(worker);
 }
 
+static PyObject *
+call_with_worker(PyObject *worker, void (*function)(unsigned int number))
+{
+    unsigned long number = PyLong_AsUnsignedLong(worker);
+
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    function((unsigned int)number);
+    return native_none();
+}
+
 PyDoc_STRVAR(hear_worker_doc, "hear_worker(worker, /)\n--\n\nA worker has said something.");
 
 static PyObject *
 native_hear_worker(PyObject *module, PyObject *worker)
 {
-    unsigned long number = PyLong_AsUnsignedLong(worker);
-
     (void)module;
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    gencore_hear_worker((unsigned int)number);
-    return native_none();
+    return call_with_worker(worker, gencore_hear_worker);
 }
 
 /* A test with the given name, the caller's; NULL with an exception set. */
@@ -110,14 +116,15 @@ PyDoc_STRVAR(dismiss_worker_doc,
 static PyObject *
 native_dismiss_worker(PyObject *module, PyObject *worker)
 {
-    unsigned long number = PyLong_AsUnsignedLong(worker);
-
     (void)module;
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    gencore_dismiss_worker((unsigned int)number);
-    return native_none();
+    return call_with_worker(worker, gencore_dismiss_worker);
+}
+
+static void
+remove_worker(unsigned int number)
+{
+    gencore_remove_worker(number);
+    free((void *)gencore_set_worker_test(number, NULL));
 }
 
 PyDoc_STRVAR(remove_worker_doc,
@@ -127,15 +134,8 @@ PyDoc_STRVAR(remove_worker_doc,
 static PyObject *
 native_remove_worker(PyObject *module, PyObject *worker)
 {
-    unsigned long number = PyLong_AsUnsignedLong(worker);
-
     (void)module;
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    gencore_remove_worker((unsigned int)number);
-    free((void *)gencore_set_worker_test((unsigned int)number, NULL));
-    return native_none();
+    return call_with_worker(worker, remove_worker);
 }
 
 PyMethodDef native_worker_methods[] = {

@@ -50,8 +50,10 @@ def ask_children(handover: Handover, children: list[Child]) -> dict[int, Answer]
 
     With ``dumps_children`` each captures itself afterwards.
     """
+    if not (children and handover.forked_signal):
+        return {}
     library = _find_library(handover.snapshot_pid)
-    if not handover.forked_signal or library is None:
+    if library is None:
         return {}
     answers: dict[int, bytes] = {}
     files: dict[int, tuple[int, Path]] = {}

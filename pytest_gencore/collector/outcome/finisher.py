@@ -13,6 +13,7 @@ from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
+from pytest_gencore.run.pinned import create_private
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
 
@@ -80,10 +81,9 @@ class Finisher:
         Only of a run that is cancelled: what ends it may not let us finish. It is in the archive, too.
         """
         if self._handover.context.request.trigger == "cancel" and self.answer:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with (
                 contextlib.suppress(OSError),
-                os.fdopen(os.open(self._text, flags, 0o600), "w", errors="backslashreplace") as file,
+                os.fdopen(create_private(self._text), "w", errors="backslashreplace") as file,
             ):
                 file.write("\n".join(self.answer) + "\n")
 

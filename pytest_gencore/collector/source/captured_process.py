@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 
-from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.machine.process import has_ended, start_ticks
 
 
 class CapturedProcess:
@@ -26,11 +25,7 @@ class CapturedProcess:
 
     def has_ended(self, timeout: float = 0) -> bool:
         """Wait at most so many seconds for its end; tell whether it has ended."""
-        if self._descriptor is None:
-            return True
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        return self._descriptor is None or has_ended(self._descriptor, timeout)
 
     def close(self) -> None:
         """Watch no longer."""

@@ -87,7 +87,7 @@ class Handover:
     probe_function: int
     """Address of what runs Python in a copy of the snapshot; 0: it cannot be done."""
     forked_signal: int
-    """With it a child that was made by fork tells what it waits for; 0: it cannot."""
+    """With it a child tells where it stands; 0: it cannot."""
     ident_offset: int
     """``threading.get_ident()`` of a thread minus its ``tls``."""
     cpu_ns: int

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.texts import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -126,6 +128,11 @@ class ProcessFacts(NamedTuple):
     gid: int
     command_line: bytes
     """Its beginning: a process says itself where it is (PR_SET_MM_MAP), and it may be gigabytes."""
+
+    def describe_command(self, length: int) -> str:
+        """Return the command line for one line of a log; the name of a process without one."""
+        arguments = os.fsdecode(self.command_line).rstrip("\0").replace("\0", " ")
+        return printable(arguments or self.name, length)
 
 
 def read_process_facts(pid: int, fallback: int) -> ProcessFacts:

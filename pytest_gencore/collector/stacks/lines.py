@@ -115,9 +115,9 @@ def render_frame(frame: Frame, rootdir: str = "") -> list[str]:
         return [
             f"    [native] {printable(' '.join(filter(None, (frame.function, place))))}{printable(library)}"
         ]
-    file = frame.file[len(rootdir.rstrip("/")) + 1 :] if _is_below(frame.file, rootdir) else frame.file
     number = "?" if frame.line is None else frame.line
-    line = f'  File "{printable(file)}", line {number}, in {printable(frame.function)}'
+    file = printable(shorten_file(frame.file, rootdir))
+    line = f'  File "{file}", line {number}, in {printable(frame.function)}'
     return [line, f"    {printable(frame.source)}"] if frame.source else [line]
 
 
@@ -156,6 +156,11 @@ def _describe_gap(frames: Sequence[Frame]) -> str:
         return f"{count} left out"
     *first, last = sorted(names)
     return f"{count} of {', '.join(first)} and {last}" if first else f"{count} of {last}"
+
+
+def shorten_file(file: str, rootdir: str) -> str:
+    """Return a path relative to ``rootdir``, if it is below."""
+    return file[len(rootdir.rstrip("/")) + 1 :] if _is_below(file, rootdir) else file
 
 
 def _is_below(file: str, rootdir: str) -> bool:

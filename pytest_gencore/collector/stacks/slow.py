@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.describe import describe_capture
 from pytest_gencore.collector.stacks.capture_stacks import read_python_threads
-from pytest_gencore.collector.stacks.lines import is_project
+from pytest_gencore.collector.stacks.lines import is_project, shorten_file
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.request.model import SLOW_PART
 from pytest_gencore.texts import printable
@@ -31,6 +31,5 @@ def describe_slow(handover: Handover, snapshot: Snapshot) -> str:
     project = [frame for frame in frames if is_project(frame, facts.rootdir)]
     if project:
         frame = project[-1]
-        file = frame.file.removeprefix(f"{facts.rootdir}/")
-        line += f", in {frame.function} ({file}:{frame.line})"
+        line += f", in {frame.function} ({shorten_file(frame.file, facts.rootdir)}:{frame.line})"
     return printable(line, _LINE_LENGTH)
