@@ -78,7 +78,7 @@ TABLE = (
         "children",
         "watch",
         "{watch,none,dump}",
-        "Capture crashes of child processes, not at all, or archive them with their parent",
+        "Watch child processes, leave them alone, or also archive them when their parent is captured",
     ),
     Option(
         "moment",
