@@ -33,6 +33,13 @@ def name_subject(nodeid: str | None, place: str, otherwise: str) -> str:
     return ", ".join(filter(None, (nodeid, place))) or otherwise
 
 
+def describe_event(kind: str, subject: str, *, is_child: bool) -> str:
+    """Return what happened to whom, by the kind of a trigger; one of them is about children alone."""
+    if not is_child:
+        return f"{kind} of {subject}"
+    return f"{'capture' if kind == 'child' else kind} of a child of {subject}"
+
+
 def is_plain_path(path: str) -> bool:
     """Tell whether a path in a command means itself to gdb and lldb.
 

@@ -20,7 +20,7 @@ from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
 from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
-from pytest_gencore.texts import is_plain_path, name_subject
+from pytest_gencore.texts import describe_event, is_plain_path, name_subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +155,8 @@ def _command(
 def _greet(archive: Archive, folder: Path, debugger: Tool, *, has_commands: bool) -> None:
     manifest = archive.manifest
     what = name_subject(manifest.nodeid, manifest.place, f"process {manifest.pid}")
-    note(f"{manifest.trigger.kind} of {what}, {manifest.created}, {len(manifest.threads)} threads")
+    event = describe_event(manifest.trigger.kind, what, is_child=manifest.child_of is not None)
+    note(f"{event}, {manifest.created}, {len(manifest.threads)} threads")
     note(f"unpacked in {folder}")
     if debugger.name == "gdb":
         click.echo(f"{_HINTS}\n{_PYTHON_HINTS if has_commands else _NO_PYTHON_HINTS}", err=True)

@@ -71,6 +71,7 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         "place": manifest.place,
         "worker_id": manifest.worker_id,
         "pid": manifest.pid,
+        "child_of": manifest.child_of,
         "threads": len(manifest.threads),
         "method": manifest.method,
         "complete": manifest.complete,
@@ -107,6 +108,8 @@ def _format(row: dict[str, Any]) -> str:
             f"{row['path']}  {format_size(row['size'])}  CANNOT BE READ: {row['error']}"
         )
     what = _name(row["nodeid"], row["place"], row["phase"], row["pid"])
+    if row["child_of"] is not None:
+        what = f"a child of {what}"
     marks = [] if row["complete"] else ["not finished"]
     marks += ["truncated"] if row["truncated"] else []
     parts = (row["path"], format_size(row["size"]), row["trigger"], what, *marks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.texts import name_subject
+from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:
     from pytest_gencore.archive import Manifest
@@ -36,5 +36,6 @@ def arrange_threads(text: str, manifest: Manifest, stacks: str | None) -> str:
     if not blocks:
         return text
     subject = name_subject(manifest.nodeid, manifest.place, "no test")
-    heading = f"{manifest.trigger.kind} of {subject}, process {manifest.pid}\n"
+    event = describe_event(manifest.trigger.kind, subject, is_child=manifest.child_of is not None)
+    heading = f"{event}, process {manifest.pid}\n"
     return "\n".join([heading, *(block for _, block in sorted(blocks, key=lambda item: item[0]))])

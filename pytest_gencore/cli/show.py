@@ -73,7 +73,8 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     yield "created", manifest.created
     versions = manifest.versions
     python = f"{versions.python.implementation} {versions.python.version}"
-    yield "process", f"{manifest.pid}, {python}, {versions.kernel} {versions.machine}"
+    parent = f", child of process {manifest.child_of}" if manifest.child_of else ""
+    yield "process", f"{manifest.pid}{parent}, {python}, {versions.kernel} {versions.machine}"
     yield "executable", manifest.executable
     core = manifest.core
     cut = ", TRUNCATED" if core.truncated else ""

@@ -11,7 +11,7 @@ import pytest
 from gencore_archives import read_manifest, read_member
 from kernel import wait_until
 from oracles import run_tool
-from projects import EXITS, QUICK, SUPPORT
+from projects import ARTIFACTS, EXITS, QUICK, SUPPORT
 
 if TYPE_CHECKING:
     from projects import Project
@@ -86,6 +86,12 @@ def test_crashes(project: Project, workers: list[str]) -> None:
         folder = project.unpack(path)
         told = run_tool("gdb", "-q", "-batch", "-x", "open.gdb", "-ex", "bt 3", cwd=folder)
         assert "terminated with signal SIGSEGV" in told
+    shown = project.run_program("-m", "pytest_gencore", "show", str(path)).out
+    assert f"\nprocess    {manifest['pid']}, child of process {manifest['child_of']}, CPython " in shown
+    stacks = project.run_program("-m", "pytest_gencore", "stacks", str(path)).out
+    assert stacks.startswith(f"crash of a child of {manifest['nodeid']}, process {manifest['pid']}\n")
+    listed = project.run_program("-m", "pytest_gencore", "list", ARTIFACTS).out
+    assert listed.count("  crash  a child of test_a.py::test_") == 5
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
