@@ -171,7 +171,7 @@ class Showing:
         if exposure:
             self.results.add_note(f"others can replace the archives in {self._settings.dir}: {exposure}")
         self.results.add_refusals(run.refusals(), self._settings)
-        status_line.finish(f"gencore: {self.results.make_count_text()}")
+        status_line.finish(f"gencore: {self.results.make_count_text() or 'no archive'}")
         self._call_captured_hooks()
         self._complete_junit()
         self._complete_allure()

@@ -25,8 +25,12 @@ GROWS = """
     import sys, time
 
     def is_watched():
-        files = [frame.f_code.co_filename for frame in sys._current_frames().values()]
-        return any(file.endswith("plugin/memory.py") for file in files)
+        for frame in sys._current_frames().values():
+            while frame is not None:
+                if frame.f_code.co_filename.endswith("plugin/memory.py"):
+                    return True
+                frame = frame.f_back
+        return False
 
     def grow(held):
         while is_watched():
