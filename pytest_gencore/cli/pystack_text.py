@@ -1,11 +1,9 @@
-"""What pystack prints of a core, arranged: the test, then the capturing thread and the others by name."""
+"""What pystack prints of a core, arranged: the capturing thread, then the others, by name."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-
-from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:
     from pytest_gencore.archive import Manifest
@@ -35,7 +33,4 @@ def arrange_threads(text: str, manifest: Manifest, stacks: str | None) -> str:
             blocks.append((number, before + block))
     if not blocks:
         return text
-    subject = name_subject(manifest.nodeid, manifest.place, "no test")
-    event = describe_event(manifest.trigger.kind, subject, is_child=manifest.child_of is not None)
-    heading = f"{event}, process {manifest.pid}\n"
-    return "\n".join([heading, *(block for _, block in sorted(blocks, key=lambda item: item[0]))])
+    return "\n".join(block for _, block in sorted(blocks, key=lambda item: item[0]))

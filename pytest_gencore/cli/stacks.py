@@ -15,6 +15,7 @@ from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,13 +63,20 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
     if found:
         tool, text = found
-        text = "\n".join([*opened.diagnosis(), *list_said(opened.manifest), text])
+        text = "\n".join([*_introduce(opened), "", text])
     else:
         tool, text = _built_in(opened, has_pystack=pystack is not None)
     if as_json:
         echo_json({"tool": tool, "text": text})
     else:
         echo_text(text)
+
+
+def _introduce(archive: Archive) -> list[str]:
+    manifest = archive.manifest
+    subject = name_subject(manifest.nodeid, manifest.place, "no test")
+    event = describe_event(manifest.trigger.kind, subject, is_child=manifest.child_of is not None)
+    return [*archive.diagnosis(), *list_said(manifest), f"{event}, process {manifest.pid}"]
 
 
 def _try(name: str, read: Callable[[], Printed]) -> tuple[str, str] | None:

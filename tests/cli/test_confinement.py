@@ -111,7 +111,7 @@ def test_limits_of_pystack(
     monkeypatch.setenv("SECRET", "1")
     monkeypatch.setattr(stacks, "find_tool", lambda _: Tool("pystack", str(fake), ()))
 
-    assert gencore("stacks", real_archive).stdout == "1800 0 0 False\n"
+    assert gencore("stacks", real_archive).stdout.endswith("\n1800 0 0 False\n")
 
 
 @needs("gdb")

@@ -65,7 +65,9 @@ def test_stacks_of_gdb(gencore: Gencore, real_archive: Path, monkeypatch: pytest
 
     assert result.exit_code == 0
     assert "pystack is not installed" in result.stderr
-    assert result.stdout.startswith("Thread ")
+    heading, _, first = result.stdout.splitlines()[:3]
+    assert heading.startswith("failure of test_moon.py::test_it, process ")
+    assert first.startswith("Thread ")
     assert len(re.findall(r"LWP \d+", result.stdout)) >= 2
 
 

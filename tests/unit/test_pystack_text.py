@@ -28,8 +28,6 @@ Thread MainThread, native id 11, ran the test, most recent call last:
 Thread a (b), native id 12, most recent call last:
 """
 ARRANGED = """\
-failure of no test, process 11
-
 Traceback for thread 11 (MainThread, ran the test) [Has the GIL] (most recent call last):
     (Python) File "/a.py", line 2, in test_a
 
@@ -45,8 +43,6 @@ def arrange(text: str, stacks: str | None) -> str:
     manifest = new_manifest()
     thread = {"name": "python", "native_registers": True, "reason": None}
     manifest["threads"] = [{"tid": 11, **thread}, {"tid": 12, **thread}]
-    manifest["trigger"]["kind"] = "failure"
-    manifest["nodeid"], manifest["pid"] = None, 11
     return arrange_threads(text, parse_manifest(json.dumps(manifest).encode()), stacks)
 
 
