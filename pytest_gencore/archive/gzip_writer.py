@@ -6,12 +6,15 @@ import os
 import queue
 import threading
 import zlib
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Data = bytes | bytearray | memoryview
+    Reader = Callable[[int, memoryview], None]
+    """Fills a buffer with what is at a position, or raises; called in any thread."""
 
 _LEVEL: Final = 1
 """See docs/adr/0006-compression-level.md."""
@@ -39,27 +42,41 @@ def count_threads() -> int:
     return min(len(os.sched_getaffinity(0)), _THREADS_LIMIT)
 
 
+class _Part(NamedTuple):
+    """What of a block is still to be read."""
+
+    buffer: memoryview
+    position: int
+    read: Reader
+
+
 class _Block:
     """A block on its way; its memory is free again when it is written."""
 
-    def __init__(self, memory: memoryview, size: int) -> None:
+    def __init__(self, memory: memoryview, size: int, parts: list[_Part]) -> None:
         self.memory = memory
         self._size = size
+        self._parts = parts
         self._is_compressed = threading.Event()
         self._member = b""
         self._error: Exception | None = None
 
     def compress(self) -> None:
-        """Make the member, in whichever thread."""
+        """Read what is not there yet and make the member, in whichever thread."""
         try:
+            _fill(self._parts)
             self._member = _compress(self.memory[: self._size])
         except Exception as error:  # noqa: BLE001 - raised again where the member is asked for
             self._error = error
         self._is_compressed.set()
 
+    def wait(self) -> None:
+        """Wait until nothing is read or compressed any more."""
+        self._is_compressed.wait()
+
     def result(self) -> bytes:
         """Wait for the member; raises what compressing it met."""
-        self._is_compressed.wait()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._member
@@ -83,10 +100,14 @@ class CompressedOutput:
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._block = memoryview(bytearray(_BLOCK))
         self._filled = 0
+        self._parts: list[_Part] = []
         self._threads: list[threading.Thread] = []
         self._start_threads(count_threads())
-        for _ in range(2 * len(self._threads) - 1):  # two for each that compresses, one that is written
+        others = 2 * len(self._threads) - 1  # two for each that compresses, one that is written
+        for _ in range(others):
             self._free.put(memoryview(bytearray(_BLOCK)))
+        self._on_their_way: deque[_Block] = deque(maxlen=others + 1)
+        """Those that were handed over last; at least all that are not written."""
 
     @property
     def failed(self) -> bool:
@@ -104,6 +125,28 @@ class CompressedOutput:
             self.bytes_in += count
             if self._filled == _BLOCK:
                 self._hand_over()
+
+    def write_from(self, read: Reader, ranges: Iterable[tuple[int, int]]) -> None:
+        """Take what ``read`` puts into buffers for these (position, size); it is called in the threads.
+
+        Returns when everything has been read, and raises what that has met.
+        """
+        for start, size in ranges:
+            position, end = start, start + size
+            while position < end:
+                count = min(end - position, _BLOCK - self._filled)
+                buffer = self._block[self._filled : self._filled + count]
+                self._parts.append(_Part(buffer, position, read))
+                self._filled += count
+                position += count
+                self.bytes_in += count
+                if self._filled == _BLOCK:
+                    self._hand_over()
+        _fill(self._parts)
+        self._parts = []
+        for block in self._on_their_way:
+            block.wait()
+        self._raise_error()
 
     def close(self) -> None:
         """Compress and write what is left; raises what the threads have met."""
@@ -140,8 +183,9 @@ class CompressedOutput:
         self._raise_error()
         if not self._filled and not even_if_empty:
             return
-        block = _Block(self._block, self._filled)
-        self._filled = 0
+        block = _Block(self._block, self._filled, self._parts)
+        self._filled, self._parts = 0, []
+        self._on_their_way.append(block)
         if self._threads:
             self._to_compress.put(block)
             self._to_write.put(block)
@@ -176,6 +220,11 @@ class CompressedOutput:
             self.bytes_out += len(member)
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             self._error = error
+
+
+def _fill(parts: Iterable[_Part]) -> None:
+    for part in parts:
+        part.read(part.position, part.buffer)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

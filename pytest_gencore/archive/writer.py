@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from pytest_gencore.archive.gzip_writer import Data
+    from pytest_gencore.archive.gzip_writer import Data, Reader
 
 MANIFEST_NAME: Final = "gencore.json"
 
@@ -118,14 +118,15 @@ class ArchiveWriter:
         name: str,
         real_size: int,
         extents: Sequence[tuple[int, int]],
-        chunks: Iterator[Data],
+        read: Reader,
         mode: int = 0o600,
-    ) -> int:
+    ) -> None:
         """Add a file of which only the extents (offset, length) have contents; the rest are holes.
 
-        ``chunks`` are the contents of the extents, one behind the other, as in ``add_stream``. Extents are
-        sorted; all lengths but the last are multiples of 512, because GNU tar reads each from a block
-        boundary and Python from where the last one ended.
+        ``read`` fills a buffer with what is at an offset; several threads call it, in any order, but none
+        after this has returned. What it raises ends the archive. Extents are sorted; all lengths but the last
+        are multiples of 512, because GNU tar reads each from a block boundary and Python from where the last
+        one ended.
         """
         _check_extents(real_size, extents)
         table = list(extents)
@@ -143,7 +144,8 @@ class ArchiveWriter:
         }
         self._write_header(f"GNUSparseFile.0/{name.lstrip('/')}", len(sparse_map) + size, mode, attributes)
         self._output.write(sparse_map)
-        return self._write_contents(name, size, chunks)
+        self._output.write_from(read, extents)
+        self._write_zeros(-size % _TAR_BLOCK)
 
     def add_top_folder(self) -> None:
         """Add the folder that all members are in, so that it is unpacked for its owner only."""

@@ -123,7 +123,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:
             archive.add_bytes(path, data)
-        archive.add_sparse("core", core.size, core.extents, core.chunks())
+        archive.add_sparse("core", core.size, core.extents, core.read)
         unreadable = contents.source.snapshot.unreadable_pages()
         if unreadable and contents.method == "memory":
             late.append(f"{unreadable} pages could not be read and are zeros")

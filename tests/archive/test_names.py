@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_archives import CORE_SIZE, EXTENTS, NAME, core_contents, new_manifest
+from made_archives import CORE_SIZE, EXTENTS, NAME, new_manifest, read_core
 
 from pytest_gencore.archive import names, read_archive
 from pytest_gencore.archive.names import MemberNames, inner_name
@@ -97,7 +97,7 @@ def test_what_is_let_in_can_be_unpacked(
     path = folder / f"{NAME}.tar.gz"
     with path.open("wb") as file, ArchiveWriter(file, NAME, 0) as writer:
         writer.reserve_manifest(json.dumps(new_manifest(libraries=[])).encode(), 512)
-        writer.add_sparse("core", CORE_SIZE, EXTENTS, iter((core_contents(),)))
+        writer.add_sparse("core", CORE_SIZE, EXTENTS, read_core)
         for name in kept:
             writer.add_bytes(name, b"1")
 

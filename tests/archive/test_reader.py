@@ -138,6 +138,10 @@ def test_unpacked_files_are_private_and_not_executable(tmp_path: Path) -> None:
         assert not path.is_symlink()
 
 
+def fill_with_x(_offset: int, buffer: memoryview) -> None:
+    buffer[:] = b"x" * len(buffer)
+
+
 def test_holes_take_no_room(tmp_path: Path) -> None:
     manifest = new_manifest(libraries=[])
     manifest["core"] |= {"size": 1 << 40, "data_size": 4096}
@@ -146,7 +150,7 @@ def test_holes_take_no_room(tmp_path: Path) -> None:
 
     with path.open("wb") as file, ArchiveWriter(file, NAME, 0) as writer:
         writer.reserve_manifest(json.dumps(manifest).encode(), 0)
-        writer.add_sparse("core", 1 << 40, [(1 << 39, 4096)], iter((b"x" * 4096,)))
+        writer.add_sparse("core", 1 << 40, [(1 << 39, 4096)], fill_with_x)
 
     core = pytest_gencore.read_archive(path).unpack(tmp_path / "out") / "core"
 

@@ -42,13 +42,19 @@ def test_few_threads(path: Path, monkeypatch: pytest.MonkeyPatch, started: list[
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     noise = os.urandom(9 * MIB + 7)
+
+    def read(offset: int, buffer: memoryview) -> None:
+        buffer[:] = noise[offset : offset + len(buffer)]
+
     with writer(path) as archive:
         archive.reserve_manifest(b"{}", 100)
         archive.add_bytes("noise", noise)
         archive.add_bytes("nothing", b"")
+        archive.add_sparse("core", 3 * MIB, [(0, 3 * MIB)], read)
     assert len(started) == possible
     with tarfile.open(path) as tar:
         assert read_member(tar, "noise").read() == noise
+        assert read_member(tar, "core").read() == noise[: 3 * MIB]
     assert not [thread for thread in threading.enumerate() if thread.name in started]
 
 

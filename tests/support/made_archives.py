@@ -95,6 +95,12 @@ def core_contents() -> bytes:
     return b"".join(bytes([number]) * 4096 for number in (1, 2, 3))
 
 
+def read_core(offset: int, buffer: memoryview) -> None:
+    """Fill a buffer with what is at an offset in one of the made core's extents."""
+    (number,) = (number for number, (start, _) in enumerate(EXTENTS, 1) if 0 <= offset - start < 4096)
+    buffer[:] = bytes([number]) * len(buffer)
+
+
 def write_archive(directory: Path, manifest: dict[str, Any] | None = None) -> Path:
     """Write an archive as a collector does, with a core of three extents; ``manifest`` may lie."""
     path = directory / f"{NAME}.tar.gz"
@@ -105,7 +111,7 @@ def write_archive(directory: Path, manifest: dict[str, Any] | None = None) -> Pa
         writer.add_bytes("stacks.txt", STACKS.encode())
         writer.add_bytes("failure.txt", FAILURE.encode())
         writer.add_bytes("open.gdb", b"# nothing\n")
-        writer.add_sparse("core", CORE_SIZE, EXTENTS, iter((core_contents(),)))
+        writer.add_sparse("core", CORE_SIZE, EXTENTS, read_core)
         for name, data in CONTENTS.items():
             writer.add_bytes(name, data, 0o700)
         writer.add_link(ALIAS, LIBRARY)

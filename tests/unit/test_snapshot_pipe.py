@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,7 @@ from pytest_gencore.machine.process import state_of
 from pytest_gencore.protocol import COMMAND, Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MIB = 1 << 20
 SERVER = """
@@ -44,18 +46,24 @@ while command := os.read(0, 24):
 """
 
 
-@pytest.fixture
-def snapshot() -> Iterator[Snapshot]:
-    """A snapshot whose memory is the number of its MiB, over and over; it stops at 0xdead."""
+@contextlib.contextmanager
+def served(code: str, stderr: int | None = None) -> Iterator[tuple[Snapshot, subprocess.Popen[bytes]]]:
     arguments = [str(int(kind)) for kind in (Command.READ, Command.MINCORE, Command.UNREADABLE)]
-    command = [sys.executable, "-c", SERVER, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.closing(process.stdin), contextlib.closing(process.stdout):
-            yield Snapshot(process.pid, process.stdin.fileno(), process.stdout.fileno())
+            yield Snapshot(process.pid, process.stdin.fileno(), process.stdout.fileno()), process
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def snapshot() -> Iterator[Snapshot]:
+    """A snapshot whose memory is the number of its MiB, over and over; it stops at 0xdead."""
+    with served(SERVER) as (snapshot, _):
+        yield snapshot
 
 
 def test_the_server_is_as_the_protocol(snapshot: Snapshot) -> None:
@@ -64,34 +72,49 @@ def test_the_server_is_as_the_protocol(snapshot: Snapshot) -> None:
     assert snapshot.read(3 * MIB, 5) == b"\3" * 5
 
 
-ASK: dict[str, tuple[Callable[[Snapshot], object], object]] = {
-    "read": (lambda snapshot: snapshot.read(9 * MIB, 3), b"\t" * 3),
-    "mincore": (lambda snapshot: snapshot.mincore(0, 3), b"mmm"),
-    "unreadable": (Snapshot.unreadable_pages, 7),
-}
-
-
-@pytest.mark.parametrize("question", ASK)
-def test_a_stream_that_is_given_up(snapshot: Snapshot, question: str) -> None:
-    """As for a core that cannot be written: what it left in the pipe is no answer to the next question."""
-    stream = snapshot.stream([(number * MIB, MIB) for number in range(1, 4)])
-    assert bytes(next(stream)[:1]) == b"\1"
-    ask, answer = ASK[question]
-    assert ask(snapshot) == answer
-    with pytest.raises(RuntimeError, match="between the pieces"):
-        next(stream)
-
-
-def test_a_large_stream_is_whole(snapshot: Snapshot) -> None:
-    sizes = [len(piece) for piece in snapshot.stream([(0, 3 * MIB + 5), (5 * MIB, 0), (6 * MIB, 300 * MIB)])]
-    assert sum(sizes) == 303 * MIB + 5
+def test_a_large_answer_is_whole(snapshot: Snapshot) -> None:
+    assert snapshot.read(6 * MIB, 300 * MIB + 5) == b"\6" * (300 * MIB + 5)
     assert snapshot.unreadable_pages() == 7
+
+
+def test_questions_of_many_threads(snapshot: Snapshot) -> None:
+    """Each has its own answer, also where the kernel shows us no memory of the process."""
+    with contextlib.suppress(OSError):
+        os.close(snapshot._memory or -1)
+    snapshot._memory = None
+
+    def ask(number: int) -> None:
+        buffer = bytearray(MIB + number)
+        read = snapshot.copy_into if number % 2 else snapshot.read_into
+        read(number * MIB, memoryview(buffer))
+        assert bytes(buffer) == bytes([number]) * (MIB + number)
+        assert snapshot.mincore(0, number) == b"m" * number
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(40)))
+
+
+def test_memory_of_a_process() -> None:
+    """Read by ourselves but for what the kernel refuses: that the snapshot is asked for."""
+    page = mmap.PAGESIZE
+    code = (
+        "import ctypes, mmap, sys; area = mmap.mmap(-1, 3 * mmap.PAGESIZE); area[:] = b'x' * len(area);"
+        "address = ctypes.addressof(ctypes.c_char.from_buffer(area));"
+        "ctypes.CDLL(None).munmap(ctypes.c_void_p(address + mmap.PAGESIZE), mmap.PAGESIZE);"
+        f"sys.stderr.write(f'{{address}}\\n'); exec({SERVER!r})"
+    )
+    with served(code, stderr=subprocess.PIPE) as (snapshot, process):
+        assert process.stderr is not None
+        address = int(process.stderr.readline())
+        buffer = bytearray(2 * page + 10)
+        snapshot.copy_into(address + 5, memoryview(buffer))
+    asked = bytes([address + page >> 20 & 0xFF])
+    assert bytes(buffer) == b"x" * (page - 5) + asked * page + b"x" * 15
 
 
 def test_a_stopped_snapshot(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Patience", lambda: Patience(0.2))
     monkeypatch.setattr(module, "_TICK_SECONDS", 0.05)
-    stream = snapshot.stream([(0xDEAD, 1)])
     with pytest.raises(ArchiveError, match=r"^the snapshot has not moved for 0 s: it is stopped$"):
-        list(stream)
+        snapshot.read(0xDEAD, 1)
     wait_until(lambda: state_of(snapshot.pid) == "T", "it is stopped")

@@ -1,25 +1,29 @@
-"""A core on its way into the archive: its size, its extents, its bytes."""
+"""A core on its way into the archive: its size, its extents, how its bytes are read."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_gencore.archive.gzip_writer import Reader
+
+_PIECE: Final = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class CoreStream:
-    """A core file that is read once, in order."""
+    """A core file that does not exist."""
 
     size: int
     """Apparent size, with holes."""
     extents: Sequence[tuple[int, int]]
     """(offset, length) of what is not a hole, sorted."""
-    chunks: Callable[[], Iterator[bytes | memoryview]]
-    """The contents of the extents, one behind the other; each is valid until the next is asked for."""
+    read: Reader
+    """Fills a buffer with what is at an offset, all of it in one extent; may be called in any thread."""
     notices: list[str] = field(default_factory=list)
     """What is missing or doubtful, for the manifest."""
     truncated: bool = False
@@ -48,17 +52,21 @@ def merge_extents(extents: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int
 
 def write_core(core: CoreStream, descriptor: int, on_progress: Callable[[int], None] | None = None) -> None:
     """Write a core into an empty file, with its holes; ``on_progress`` gets the bytes so far."""
-    chunks = core.chunks()
-    rest: bytes | memoryview = b""
+    buffer = memoryview(bytearray(_PIECE))
     done = 0
     for offset, length in core.extents:
-        position = offset
-        while position < offset + length:
-            piece = rest or next(chunks)
-            count = os.pwrite(descriptor, piece[: offset + length - position], position)
-            rest = piece[count:]
-            position += count
-            done += count
-        if on_progress is not None:
-            on_progress(done)
+        for position in range(offset, offset + length, _PIECE):
+            piece = buffer[: offset + length - position]
+            core.read(position, piece)
+            _write_at(descriptor, piece, position)
+            done += len(piece)
+            if on_progress is not None:
+                on_progress(done)
     os.ftruncate(descriptor, core.size)
+
+
+def _write_at(descriptor: int, data: memoryview, position: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, position)
+        data = data[count:]
+        position += count

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _SIGSEGV = 11
 _BLOCK = 512
 """Extents of a sparse tar member are multiples of this."""
-_PIECE = 1024 * 1024
 _HEADER = 64 * 1024
 _CHECK_SECONDS = 0.2
 
@@ -156,15 +155,16 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
     size = note_offset + len(notes)
     extents = list(merge_extents(_extents(file.fileno(), size)))
 
-    def chunks() -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(_PIECE))
-        for offset, length in extents:
-            for position in range(offset, offset + length, _PIECE):
-                piece = buffer[: min(_PIECE, offset + length - position)]
-                yield piece[: os.preadv(file.fileno(), [piece], position)]
+    def read(offset: int, buffer: memoryview) -> None:
+        while buffer:
+            count = os.preadv(file.fileno(), [buffer], offset)
+            if not count:
+                raise ArchiveError("the kernel's core has become shorter")
+            offset += count
+            buffer = buffer[count:]
 
     text = f"the core is truncated: {missing} bytes of its segments are missing"
-    return CoreStream(size, extents, chunks, [text] if missing else [], truncated=missing > 0)
+    return CoreStream(size, extents, read, [text] if missing else [], truncated=missing > 0)
 
 
 def _write_at(file: BinaryIO, position: int, data: bytes) -> None:

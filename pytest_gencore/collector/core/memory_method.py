@@ -5,6 +5,7 @@ Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the ker
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents
@@ -48,13 +49,14 @@ def build_core(
     ]
     segments = [Segment(start, end - start, filesz, _flags(m)) for m, start, end, filesz in pieces]
     layout = lay_out_core(machine, notes, segments, page_size)
+    pairs = list(zip(pieces, layout.segments, strict=True))
     with PageMap(snapshot.pid, page_size) as pages:
         ranges = [
             (
                 segment,
                 list(_contents(mapping, segment.vaddr, segment.data_end, snapshot, pages)),
             )
-            for (mapping, *_), segment in zip(pieces, layout.segments, strict=True)
+            for (mapping, *_), segment in pairs
             if segment.filesz
         ]
 
@@ -64,15 +66,47 @@ def build_core(
             for start, end in parts:
                 yield segment.offset + start - segment.vaddr, end - start
 
-    def chunks() -> Iterator[bytes | memoryview]:
-        yield layout.header
-        yield from snapshot.stream((start, end - start) for _, parts in ranges for start, end in parts)
-
     return CoreStream(
         size=layout.size,
         extents=list(merge_extents(extents())),
-        chunks=chunks,
+        read=_CoreReader(
+            layout.header,
+            snapshot,
+            [(segment, _is_in_memory(mapping)) for (mapping, *_), segment in pairs],
+        ).read,
     )
+
+
+class _CoreReader:
+    """Reads the core from the snapshot's memory, in any thread."""
+
+    def __init__(self, header: bytes, snapshot: Snapshot, segments: list[tuple[Segment, bool]]) -> None:
+        """``segments`` lie one behind the other; the bool tells whether no file is behind one."""
+        self._header = header
+        self._snapshot = snapshot
+        self._segments = [(segment, copies) for segment, copies in segments if segment.filesz]
+        self._offsets = [segment.offset for segment, _ in self._segments]
+
+    def read(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer with what is at an offset of the core: the header, or the memory of segments."""
+        begin = self._header[offset : offset + len(buffer)]
+        buffer[: len(begin)] = begin
+        offset += len(begin)
+        buffer = buffer[len(begin) :]
+        number = bisect.bisect(self._offsets, offset) - 1
+        while buffer:
+            segment, copies = self._segments[number]
+            number += 1
+            piece = buffer[: segment.offset + segment.filesz - offset]
+            read = self._snapshot.copy_into if copies else self._snapshot.read_into
+            read(segment.vaddr + offset - segment.offset, piece)
+            offset += len(piece)
+            buffer = buffer[len(piece) :]
+
+
+def _is_in_memory(mapping: Mapping) -> bool:
+    """Tell whether all of a mapping is in memory or swapped out: no file system is asked for it."""
+    return not mapping.is_special and (not mapping.is_file or mapping.path.startswith(_IN_MEMORY_FILES))
 
 
 def _pieces(

@@ -155,9 +155,8 @@ class _Opener:
         image = io.BytesIO(bytes(size))
         for part in sorted(parts, key=lambda part: part.writable, reverse=True):  # unchanged pages win
             if part.readable:
-                image.seek(part.offset)
-                for piece in self._snapshot.stream([(part.start, part.size)]):
-                    image.write(piece)
+                with image.getbuffer() as buffer:
+                    self._snapshot.read_into(part.start, buffer[part.offset : part.offset + part.size])
         return image
 
 
