@@ -122,6 +122,18 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedactionFacts:
+    """Which secret values were overwritten; never the values."""
+
+    variables: tuple[str, ...] = item("Names of the environment variables whose values were looked for")
+    others: int = item("How many more values were looked for")
+    places: int = item("How many places were overwritten, in the core and in all texts")
+    too_short: tuple[str, ...] = item(
+        "Names of variables whose values have less than 8 bytes: not looked for"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PythonVersion:
     """The interpreter."""
 
@@ -175,6 +187,9 @@ class Manifest:
     method_reason: str = item("Why that")
     core: CoreFacts = item("The core")
     notices: tuple[str, ...] = item("Sentences about what is missing or doubtful")
+    redaction: RedactionFacts | None = item(
+        "Secret values that were overwritten; null if none were looked for", default=None
+    )
     executable: str = item("Absolute path of the Python interpreter", ABSOLUTE_PATH)
     libraries: tuple[Library, ...] = item("Every mapped ELF file, sorted by path, the executable among them")
     timings: Timings = item("How long it took")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
-import platform
 import posix
-import shutil
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pytest_gencore.capture import start
 from pytest_gencore.capture.python_stacks import read_stacks
 from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
-from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError, UnavailableError
+from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import (
+    BY_NAMES,
+    NO_SECRETS,
     ContextWriter,
-    RunContext,
     SessionContext,
     encode_place,
 )
@@ -27,24 +25,16 @@ from pytest_gencore.request.model import Capture, CaptureRequest
 from pytest_gencore.run.files import ANSWER, FULL, QUOTA
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.triggers import TRIGGERS
-from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from pytest_gencore.capture._native import Plan, Standby
+    from pytest_gencore.request.context import GivenSecrets, Redaction
 
 _access = posix.access
 """Kept as it is: a test of this process may have patched ``os``."""
-_START = (
-    "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
-    "from pytest_gencore.collector.main import main; main()"
-)
-"""The collector's program: without site-packages' start-up code, whatever way the package was found.
-
-It ends before garbage in cycles could matter, so it does not look for it.
-"""
-
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
 
@@ -64,20 +54,24 @@ class CaptureEngine:
         max_bytes: int = 0,
         stderr_fd: int = -1,
         session: SessionContext | None = None,
+        redaction: Redaction | None = BY_NAMES,
+        find_secrets: Callable[[], GivenSecrets] = lambda: NO_SECRETS,
     ) -> None:
         """Import the extension and prepare the start of collectors; creates no file.
 
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
         ``pytest_gencore.run.folder.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
         bound all processes of the run together; None and 0: no bound. Signal handlers write to
-        ``stderr_fd``, which stays the caller's. Raises ``UnavailableError``.
+        ``stderr_fd``, which stays the caller's. ``redaction`` says what is overwritten in all that collectors
+        write, None: nothing; ``find_secrets`` is asked for more values when a capture is made or prepared.
+        Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
             message = f"the artifact directory must be absolute: {directory}"
             raise ValueError(message)
-        self.native = _load_extension()
+        self.native = start.load_extension()
         """The extension, for handlers and deadlines."""
-        command = _collector_command()
+        command = start.collector_command()
         self._directory = directory
         folder = directory / run_folder_name(run_id)
         self.answers = os.fsencode(folder / ANSWER.named())
@@ -91,26 +85,33 @@ class CaptureEngine:
             "executable": sys.executable,
             "max_captures": str(max_captures),
         }
-        self.writer = ContextWriter(
-            _describe_run(directory, run_id, max_bytes=max_bytes, session=session or SessionContext())
+        self.writer = ContextWriter(  # encodes what collectors are told
+            start.describe_run(
+                directory,
+                run_id,
+                max_bytes=max_bytes,
+                session=session or SessionContext(),
+                redaction=redaction,
+            )
         )
-        """Encodes what collectors are told."""
+        self._find_secrets = find_secrets
+        self._secrets = NO_SECRETS
         limit = -1 if max_captures is None else max_captures
-        start = (
+        common = (
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={os.environ[name]}") for name in _KEPT_ENVIRONMENT if name in os.environ],
             os.fsencode(directory),
             os.fsencode(run_folder_name(run_id)),
             [os.fsencode(self._describe_stage(stage)) for stage in Stage],
         )
-        self.plan: Plan = self.native.prepare(*start, stderr_fd, limit)
-        self._plan_of_children = (*start, -1, limit)
+        self.plan: Plan = self.native.prepare(*common, stderr_fd, limit)
+        self._plan_of_children = (*common, -1, limit)
 
     @staticmethod
     def check_available() -> None:
         """Raise ``UnavailableError`` if this process cannot start captures; nothing is prepared or opened."""
-        _load_extension()
-        _collector_command()
+        start.load_extension()
+        start.collector_command()
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Take a snapshot of this process and start its collector; returns after about one fork.
@@ -120,7 +121,7 @@ class CaptureEngine:
         """
         result = self.native.capture(
             self.plan,
-            self.writer.encode(request, stacks=read_stacks()),
+            self.writer.encode(request, stacks=read_stacks(), secrets=self._ask_secrets()),
             encode_place(request.nodeid, request.place),
             request.core_filter,
             request.threads == "all",
@@ -178,7 +179,8 @@ class CaptureEngine:
         attempt of the request do not count: they are those of ``set_test`` and ``set_test_phase``.
         """
         exits |= await_seconds > 0
-        arguments = self._describe_standby(request, await_seconds=await_seconds, exits=exits)
+        secrets = self._ask_secrets()
+        arguments = self._describe_standby(request, secrets, await_seconds=await_seconds, exits=exits)
         return PreparedCapture(request, self.native.prepare_standby(self.plan, *arguments))
 
     def tell(self, request: CaptureRequest) -> Capture:
@@ -187,15 +189,18 @@ class CaptureEngine:
         Called by a thread that does not run the tests. It counts for no limit of the run.
         """
         seconds = HOLD_SECONDS if self.find_room() == "hold" else 0.0
-        arguments = self._describe_standby(request, await_seconds=seconds)
+        arguments = self._describe_standby(request, self._secrets, await_seconds=seconds)
         standby = self.native.prepare_standby(self.plan, *arguments)
         return self.read_result(request, CaptureResult(*self.native.capture_prepared(standby)))
 
     def describe_children(
         self, requests: Iterable[CaptureRequest | None], *, signal: int, started: Path
     ) -> dict[str, object]:
-        """Return what ``spawned`` needs: requests of a child, the signal that asks it, the list of tests."""
-        standbys = [request and self._describe_standby(request) for request in requests]
+        """Return what ``spawned`` needs: requests of a child, the signal that asks it, the list of tests.
+
+        It goes into a file, so it has no secrets: a child's are those of its own environment.
+        """
+        standbys = [request and self._describe_standby(request, NO_SECRETS) for request in requests]
         return {
             "library": self.native.__file__,
             "plan": self._plan_of_children,
@@ -205,13 +210,22 @@ class CaptureEngine:
             "started": os.fsencode(started),
         }
 
+    def _ask_secrets(self) -> GivenSecrets:
+        self._secrets = self._find_secrets()
+        return self._secrets
+
     def _describe_standby(
-        self, request: CaptureRequest, *, await_seconds: float = 0, exits: bool = False
+        self,
+        request: CaptureRequest,
+        secrets: GivenSecrets,
+        *,
+        await_seconds: float = 0,
+        exits: bool = False,
     ) -> tuple[object, ...]:
         kind = TRIGGERS[request.trigger]
         tells = exits or kind.is_told_at_once or kind.may_go_on
         return (
-            self.writer.prepare(request, exits=exits),
+            self.writer.prepare(request, exits=exits, secrets=secrets),
             request.core_filter,
             request.threads == "all",
             find_claim(request),
@@ -235,50 +249,6 @@ class PreparedCapture(NamedTuple):
     """For a deadline: what tells that a part of it has passed; None: nobody shall."""
 
 
-def _load_extension() -> Any:
-    if sys.platform != "linux":
-        message = f"captures need Linux, this is {sys.platform}"
-        raise UnavailableError(message)
-    try:
-        from pytest_gencore.capture import _native
-    except ImportError as error:
-        message = f"the extension pytest_gencore.capture._native cannot be loaded: {error}"
-        raise UnavailableError(message, help_text="in a checkout run: pip install --editable .") from error
-    return _native
-
-
-def _collector_command() -> list[str]:
-    """Return the command of a collector: this interpreter, isolated, with just the paths it needs."""
-    by_effective_ids = os.access in os.supports_effective_ids  # as execve(2) asks
-    if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
-        message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
-        raise UnavailableError(message)
-    paths = [str(Path(__file__).resolve().parents[2])]
-    spec = importlib.util.find_spec("isal")
-    if spec is not None and spec.origin is not None:
-        folder = str(Path(spec.origin).resolve().parents[1])
-        if folder not in paths:
-            paths.append(folder)
-    return [sys.executable, "-I", "-S", "-c", _START, *paths]
-
-
-def _describe_run(directory: Path, run_id: str, *, max_bytes: int, session: SessionContext) -> RunContext:
-    uname = os.uname()
-    return RunContext(
-        directory=directory,
-        run_folder=run_folder_name(run_id),
-        max_bytes=max_bytes,
-        executable=str(Path(sys.executable).resolve()),
-        python_implementation=platform.python_implementation(),
-        python_version=platform.python_version(),
-        machine=uname.machine,
-        kernel=f"{uname.sysname} {uname.release}",
-        version=__version__,
-        pystack=_find_pystack(),
-        session=session,
-    )
-
-
 def find_claim(request: CaptureRequest) -> str | None:
     """Return with what only one capture of each test is made; None if there may be several: on request.
 
@@ -288,11 +258,3 @@ def find_claim(request: CaptureRequest) -> str | None:
     if claim is not None and request.child_of:
         claim = f"child {claim}"
     return claim if claim is None or not request.once_a_worker else f"{claim}{request.worker_id} "
-
-
-def _find_pystack() -> str | None:
-    """Return where pystack is installed beside this interpreter, None if it is not."""
-    path = shutil.which(
-        "pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
-    return path if path and importlib.util.find_spec("pystack") is not None else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.archive import Archive, Manifest, Thread, Timings, TriggerFacts
+    from pytest_gencore.archive import Archive, Manifest, RedactionFacts, Thread, Timings, TriggerFacts
 
 _THREADS_SHOWN = 40
 
@@ -89,6 +89,8 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
         yield "", _thread(thread, is_first=number == 0)
     if len(manifest.threads) > _THREADS_SHOWN:
         yield "", f"... and {len(manifest.threads) - _THREADS_SHOWN} more: see --json"
+    if manifest.redaction is not None:
+        yield "secrets", _secrets(manifest.redaction)
     for text in manifest.notices:
         yield "notice", text
     yield "made by", f"pytest-gencore {versions.pytest_gencore}"
@@ -124,6 +126,12 @@ def _libraries(manifest: Manifest) -> str:
     size = format_size(sum(library.size for library in manifest.libraries if library.included))
     text = f"{len(manifest.libraries) - len(left_out)}, {size}"
     return f"{text}; {len(left_out)} could not be included" if left_out else text
+
+
+def _secrets(redaction: RedactionFacts) -> str:
+    others = f" and {redaction.others} more" if redaction.others else ""
+    what = f"{len(redaction.variables)} variables{others}"
+    return f"overwritten in {redaction.places} places: the values of {what}; others are still there"
 
 
 def _thread(thread: Thread, *, is_first: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.outcome.progress import Progress
+    from pytest_gencore.collector.redaction import Redaction
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.stacks.capture_stacks import Stacks
     from pytest_gencore.methods import CoreMethod
@@ -40,6 +42,7 @@ def collect(
     stacks: Stacks,
     file: BinaryIO,
     progress: Progress,
+    redaction: Redaction,
     started: float,
 ) -> Artifact:
     """Write the archive, or the core if that was asked for; raises GencoreError and OSError.
@@ -49,10 +52,15 @@ def collect(
     """
     snapshot, memory = source.snapshot, source.memory
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
-    notices: list[str] = []
+    for library in libraries:
+        if isinstance(library.source, io.BytesIO):  # from memory
+            library.source.getbuffer()[:] = redaction.redactor.clean(library.source.getvalue())
+    notices: list[str] = list(redaction.notices)
     debug_files = find_debug_files(libraries, notices)
     method, reason = choose_method(handover.context.request.method)
     notices += find_notices(handover, snapshot, memory.mappings, method)
+    if method == "kernel" and redaction.redactor:
+        notices.append("the kernel's own core was on the disk, unredacted, until the collector had read it")
     if stacks.notice:
         notices.append(stacks.notice)
     if memory.link_map.notice:
@@ -67,7 +75,8 @@ def collect(
         write_core(core, file.fileno(), progress.advance)
     else:
         about = (handover, source, method, reason, core)
-        _write_archive(_Contents(*about, files, stacks, source_files, notices, progress), file, started)
+        contents = _Contents(*about, files, stacks, source_files, notices, progress, redaction)
+        _write_archive(contents, file, started)
     size = os.fstat(file.fileno()).st_size
     return Artifact(size, method, find_shown_notices(handover, libraries, core))
 
@@ -85,20 +94,31 @@ class _Contents(NamedTuple):
     sources: list[tuple[str, bytes]]
     notices: list[str]
     progress: Progress
+    redaction: Redaction
 
     def manifest(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> bytes:
-        return encode_manifest(
-            build_manifest(
-                self.handover,
-                stacks=self.stacks,
-                method=self.method,
-                method_reason=self.method_reason,
-                core=self.core,
-                libraries=self.libraries,
-                notices=[*self.notices, *more],
-                collect_seconds=collect_seconds,
-            )
+        manifest = build_manifest(
+            self.handover,
+            stacks=self.stacks,
+            method=self.method,
+            method_reason=self.method_reason,
+            core=self.core,
+            libraries=self.libraries,
+            notices=[*self.notices, *more],
+            collect_seconds=collect_seconds,
         )
+        return encode_manifest(self.redaction.clean_manifest(manifest))
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
+        yield "stacks.txt", self.stacks.format_full()
+        yield "diagnosis.json", self.stacks.diagnosis.encode().decode()
+        failure = self.handover.context.request.failure_text
+        if failure is not None:
+            yield "failure.txt", failure.rstrip("\n") + "\n"
+        output = self.stacks.words.format_output()
+        if output:
+            yield MEMBER, output
 
 
 def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
@@ -110,23 +130,18 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
     with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
         archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
         archive.add_top_folder()
-        archive.add_bytes("stacks.txt", contents.stacks.format_full().encode(errors="replace"))
-        archive.add_bytes("diagnosis.json", contents.stacks.diagnosis.encode())
-        failure = handover.context.request.failure_text
-        if failure is not None:
-            archive.add_bytes("failure.txt", (failure.rstrip("\n") + "\n").encode(errors="replace"))
-        output = contents.stacks.words.format_output()
-        if output:
-            archive.add_bytes(MEMBER, output.encode())
+        for name, text in contents.texts():
+            archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
         mapped = [library for library in included if not is_debug_file(library)]
         commands = format_debugger_commands(handover.context.run.executable, mapped, late)
         archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:
-            archive.add_bytes(path, data)
+            archive.add_bytes(path, contents.redaction.redactor.clean(data))
         archive.add_sparse("core", core.size, core.extents, core.read)
         unreadable = contents.source.snapshot.unreadable_pages()
         if unreadable and contents.method == "memory":
-            late.append(f"{unreadable} pages could not be read and are zeros")
+            at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice
+            late.append(f"{at_most}{unreadable} pages could not be read and are zeros")
         for library in included:
             _add_library(library, archive, late)
             for alias in library.aliases:

@@ -22,6 +22,7 @@ from pytest_gencore.collector.outcome.messenger import Messenger
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.collector.outcome.progress import Progress
 from pytest_gencore.collector.outcome.state_file import StateFile
+from pytest_gencore.collector.redaction import Redaction
 from pytest_gencore.collector.source.captured_process import CapturedProcess
 from pytest_gencore.collector.source.handover import Handover, parse_handover
 from pytest_gencore.collector.source.snapshot import Snapshot
@@ -51,15 +52,20 @@ class _Collector:
         with os.fdopen(Descriptor.HANDOVER, "rb") as file:
             self.handover = parse_handover(file.read())
         handover = self.handover
+        self.redaction = Redaction()
+        clean = self.redaction.clean_text
         self.state = StateFile(Descriptor.STATE, describe_state(handover))
         self.process = CapturedProcess(handover.pid, handover.snapshot_pid)
-        self.messenger = Messenger(handover, self.process, Descriptor.STDERR if handover.has_stderr else None)
+        stderr = Descriptor.STDERR if handover.has_stderr else None
+        self.messenger = Messenger(handover, self.process, stderr, clean=clean)
         self.quota = SizeQuota(handover.run_folder, handover.name, handover.context.run.max_bytes)
         self.silent: SilentWorkers | None = None
         """Of a controller that made no progress."""
         self.titles = 1
         """How many lines of the answer are marked as ours."""
-        self.finisher = Finisher(handover, self.state, self.messenger, self.quota, Descriptor.ARCHIVE)
+        self.finisher = Finisher(
+            handover, self.state, self.messenger, self.quota, Descriptor.ARCHIVE, clean=clean
+        )
 
     def work(self) -> Artifact:
         """Make the archive, all but its name; raises GencoreError and OSError."""
@@ -68,6 +74,7 @@ class _Collector:
         progress = Progress(handover, state, self.messenger)
         snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
         try:
+            self.redaction.look(handover, snapshot)
             self._tell_only(snapshot)
             stacks = Stacks(handover, snapshot)
             self.silent = look_at_silent(handover, snapshot, stacks)
@@ -75,14 +82,7 @@ class _Collector:
                 raise CaptureDropped("the workers have been captured")
             self._publish_answer(stacks)
             finisher.journal = _read_journal(handover, snapshot)
-            titles = self.titles
-            workers = ask_workers(handover, finisher.journal)
-            if workers is not None and workers.is_any_busy:
-                finisher.workers = workers
-                finisher.answer = [finisher.summary, *workers.describe()]
-                titles = 1
-            elif workers is not None:
-                finisher.answer = [*finisher.answer, *workers.describe()]
+            titles = self._hear_workers()
             has_archive = finisher.workers is None and wants_archive(handover)
             if has_archive:
                 finisher.write_text_early()
@@ -110,12 +110,12 @@ class _Collector:
                 progress.add_check(Disk(file.fileno(), handover.directory).check, frequent=True)
                 progress.add_check(lambda: self.quota.check(os.fstat(file.fileno()).st_size))
                 progress.check()
-                source = read_core_source(handover, snapshot)
+                source = read_core_source(handover, snapshot, self.redaction.clean_core)
                 had_frames = stacks.has_frames
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
-                artifact = collect(handover, source, stacks, file, progress, started)
+                artifact = collect(handover, source, stacks, file, progress, self.redaction, started)
                 progress.check()
                 return artifact
         finally:
@@ -127,16 +127,29 @@ class _Collector:
             self.messenger.prepare([describe_slow(self.handover, snapshot)], (), titles=1, archive=False)
             raise OnlyTold("slow")
 
+    def _hear_workers(self) -> int:
+        """Add what the workers of a cancelled run have answered; return how many lines are marked as ours."""
+        finisher = self.finisher
+        workers = ask_workers(self.handover, finisher.journal)
+        if workers is not None and workers.is_any_busy:
+            finisher.workers = workers
+            finisher.answer = [finisher.summary, *workers.describe()]
+            return 1
+        if workers is not None:
+            finisher.answer = [*finisher.answer, *workers.describe()]
+        return self.titles
+
     def _publish_answer(self, stacks: Stacks) -> None:
         lines, verdicts = stacks.make_answer(), len(stacks.diagnosis.verdict_lines)
         if self.silent is not None:
             lines, self.titles = self.silent.add_to(lines, verdicts)
         else:
             self.titles = 1 + verdicts
-        self.finisher.answer = lines
-        self.finisher.summary = stacks.summary
+        clean = self.redaction.clean_text
+        self.finisher.answer = [clean(line) for line in lines]
+        self.finisher.summary = clean(stacks.summary)
         if write_answer(self.handover, self.finisher.answer):
-            self.state.answer(stacks.summary)
+            self.state.answer(self.finisher.summary)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import JUNIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _RESULTS: Final = {"failed": "failure", "error": "error", "skipped": "skipped"}
 
@@ -57,8 +57,12 @@ class Verdict:
     """Of a controller: whether no other test ran; what it knows of them can be a little old."""
 
 
-def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict) -> bool:
+def write_junit(
+    path: Path, run_folder: Path, journal: Journal, verdict: Verdict, *, clean: Callable[[str], str] = str
+) -> bool:
     """Write the file in one step; tell whether it was written. Raises OSError.
+
+    ``clean`` takes secrets out of texts, each of a test or of what is around the tests.
 
     Not over a file that pytest, or the collector of a later capture, has written meanwhile; nor over what is
     no regular file.
@@ -73,7 +77,7 @@ def write_junit(path: Path, run_folder: Path, journal: Journal, verdict: Verdict
             if not stat.S_ISREG(status.st_mode) or not _may_replace(status, written, verdict.started_ns):
                 return False
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        status = replace_file(path, make_junit(journal, journal.suite, verdict))
+        status = replace_file(path, map(clean, make_junit(journal, journal.suite, verdict)))
         facts = {"started": verdict.started_ns, "inode": status.st_ino, "mtime": status.st_mtime_ns}
         memory.seek(0)
         memory.truncate()

@@ -186,7 +186,9 @@ class Capturer:
     def _make_engine(self) -> CaptureEngine:
         from pytest_gencore.capture import CaptureEngine
         from pytest_gencore.plugin.handlers import duplicate_stderr
+        from pytest_gencore.plugin.secrets import GivenByUser
 
+        secrets = GivenByUser(self._config, self.settings)
         self._stderr_fd = duplicate_stderr(self._config)
         return CaptureEngine(
             self.settings.dir,
@@ -195,6 +197,8 @@ class Capturer:
             max_bytes=self.settings.max_size,
             stderr_fd=self._stderr_fd,
             session=self._describe_session(),
+            redaction=secrets.redaction,
+            find_secrets=secrets.find,
         )
 
     def _make_memory_request(self, words: str) -> CaptureRequest:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -21,6 +22,17 @@ def pytest_gencore_should_capture(item: pytest.Item, report: pytest.TestReport) 
     Called in the process that ran the test, for each failed report of a test (also of a subtest) until a
     capture of that test was tried: there is at most one capture a test. The last implementation asked is
     that of pytest-gencore: options, marker and kind of failure decide.
+    """
+
+
+@pytest.hookspec()
+def pytest_gencore_secrets(config: pytest.Config) -> Iterable[str | bytes] | None:
+    """Return more secret values, which are overwritten in all that is written, such as tokens from a vault.
+
+    Called when captures are prepared, and again before each capture of a failure or of a request; what it
+    has returned once counts until the end. A crash or a deadline is captured with the values of before: no
+    Python code runs then. Values of less than 8 bytes are not looked for. If it raises, captures are made
+    with the values that are known, and say so.
     """
 
 

@@ -93,6 +93,24 @@ TABLE = (
         "Say when a test has taken a third of its time; auto: unless -q is given",
     ),
     Option(
+        "redact",
+        "on",
+        "{on,off}",
+        "Overwrite the values of environment variables with secrets in all that is written",
+    ),
+    Option(
+        "redact_env",
+        None,
+        "GLOBS",
+        "Names of more variables with secrets, such as '*_PIN, LICENSE'",
+    ),
+    Option(
+        "keep_env",
+        None,
+        "GLOBS",
+        "Names of variables whose values are no secrets, such as TOKEN_TYPE",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

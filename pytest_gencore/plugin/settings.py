@@ -33,10 +33,16 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "children": values.parse_children,
     "moment": values.parse_moment,
     "slow_notice": values.parse_slow_notice,
+    "redact": values.parse_switch,
+    "redact_env": values.parse_globs,
+    "keep_env": values.parse_globs,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
 """Of the options of ``TABLE``."""
+
+_DEFAULTS: Mapping[str, object] = {"redact": True, "redact_env": (), "keep_env": ()}
+"""Where the table has what help texts show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,9 @@ class Settings:
     children: Children
     slow_notice: SlowNotice
     moment: Moment
+    redact: bool
+    redact_env: tuple[str, ...]
+    keep_env: tuple[str, ...]
     max_cores: int
     max_size: int
     """Bytes."""
@@ -103,7 +112,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
     for option in TABLE:
         text, source = find_text(config, option)
         if text is None:
-            fields[option.name] = option.default
+            fields[option.name] = _DEFAULTS.get(option.name, option.default)
             continue
         fields[option.name] = parse_text(option, text, source)
         if option.name == "dir":

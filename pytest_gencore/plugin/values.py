@@ -47,6 +47,29 @@ def parse_slow_notice(text: object) -> SlowNotice:
     return cast("SlowNotice", text)
 
 
+def parse_switch(text: str) -> bool:
+    """Return whether something is on; ini files of pytest say true and false."""
+    words = {
+        "on": True,
+        "true": True,
+        "yes": True,
+        "1": True,
+        "off": False,
+        "false": False,
+        "no": False,
+        "0": False,
+    }
+    try:
+        return words[text.lower()]
+    except KeyError:
+        raise ValueError("expected on or off") from None
+
+
+def parse_globs(text: str) -> tuple[str, ...]:
+    """Return the globs of a list with commas, spaces or lines."""
+    return tuple(text.replace(",", " ").split())
+
+
 def check_raises(value: object) -> tuple[type[BaseException], ...]:
     """Return the exception types of a type, or of a tuple of them."""
     kinds = value if isinstance(value, tuple) else (value,)

@@ -6,9 +6,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.request.model import CaptureRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _quote = json.encoder.encode_basestring_ascii
@@ -46,6 +49,32 @@ class SessionContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """Which environment variables have secret values, besides those whose names say so."""
+
+    more: tuple[str, ...] = ()
+    """Globs of their names."""
+    kept: tuple[str, ...] = ()
+    """Globs of the names of variables whose values are none, whatever they look like."""
+
+
+BY_NAMES: Final = Redaction()
+"""What is overwritten where nothing else is said."""
+
+
+class GivenSecrets(NamedTuple):
+    """Secret values that are not, or not any more, in the environment of the captured process."""
+
+    values: Mapping[str, Sequence[str]] = {}
+    """By the name of a variable, or of the hook; undecodable bytes as by ``surrogateescape``."""
+    problem: str = ""
+    """Why there may be more of them; empty if all is well."""
+
+
+NO_SECRETS: Final = GivenSecrets()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """What is the same for every capture of a run."""
 
@@ -67,6 +96,8 @@ class RunContext:
     pystack: str | None
     """Path of the program; None if it is not installed."""
     session: SessionContext
+    redaction: Redaction | None = BY_NAMES
+    """None: nothing is overwritten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +114,7 @@ class CaptureContext:
     """Of all Python threads, the capturing one first; empty if a signal handler captures."""
     claim: str | None
     """Name of the file in the run's folder that keeps others from capturing the same test."""
+    secrets: GivenSecrets = NO_SECRETS
 
 
 class ContextWriter:
@@ -94,18 +126,24 @@ class ContextWriter:
     def __init__(self, run: RunContext) -> None:
         self._run = _encode(_describe_run(run))
 
-    def encode(self, request: CaptureRequest, *, stacks: list[ThreadStack]) -> bytes:
+    def encode(self, request: CaptureRequest, *, stacks: list[ThreadStack], secrets: GivenSecrets) -> bytes:
         """Return the text of a capture that is made now."""
-        return self._encode(request, by_handler=False, exits=False, stacks=stacks)
+        return self._encode(request, secrets, by_handler=False, exits=False, stacks=stacks)
 
-    def prepare(self, request: CaptureRequest, *, exits: bool) -> bytes:
+    def prepare(self, request: CaptureRequest, *, exits: bool, secrets: GivenSecrets) -> bytes:
         """Return the text of a capture that a signal handler may make."""
-        return self._encode(request, by_handler=True, exits=exits, stacks=[])
+        return self._encode(request, secrets, by_handler=True, exits=exits, stacks=[])
 
     def _encode(
-        self, request: CaptureRequest, *, by_handler: bool, exits: bool, stacks: list[ThreadStack]
+        self,
+        request: CaptureRequest,
+        secrets: GivenSecrets,
+        *,
+        by_handler: bool,
+        exits: bool,
+        stacks: list[ThreadStack],
     ) -> bytes:
-        fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks}
+        fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks, "secrets": secrets}
         parts = (f'"run": {self._run}', f'"request": {_encode(_describe_request(request))}')
         own = _encode(fields)[1:-1]
         return f'{{{", ".join((*parts, own))}, "at": '.encode("ascii")
@@ -132,13 +170,16 @@ def decode_context(text: bytes) -> CaptureContext:
     frames = tuple(
         (str(file), int(line), str(function)) for file, line, function in request["failure_frames"]
     )
+    globs = run["redaction"]
+    redaction = globs and Redaction(more=tuple(globs["more"]), kept=tuple(globs["kept"]))
     return CaptureContext(
-        run=RunContext(**{**run, "directory": directory, "session": session}),
+        run=RunContext(**{**run, "directory": directory, "session": session, "redaction": redaction}),
         request=CaptureRequest(**{**request, "failure_frames": frames, "nodeid": nodeid, "place": place}),
         by_handler=data["by_handler"],
         exits=data["exits"],
         stacks=[ThreadStack(*stack) for stack in data["stacks"]],
         claim=data["claim"],
+        secrets=GivenSecrets(*data["secrets"]),
     )
 
 
@@ -157,4 +198,6 @@ def _describe_run(run: RunContext) -> dict[str, object]:
         "latin-1"
     )  # whatever the locale of either side is
     fields["session"] = {name: getattr(run.session, name) for name in _SESSION_FIELDS}
+    if run.redaction is not None:
+        fields["redaction"] = {"more": run.redaction.more, "kept": run.redaction.kept}
     return fields

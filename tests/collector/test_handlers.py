@@ -87,7 +87,7 @@ def crash():
 def wait():
     ready.set()
     threading.Event().wait()
-engine._find_pystack = lambda: None
+start._find_pystack = lambda: None
 Dying(sys.argv[1]).watch_crashes(method="memory")
 threading.Thread(target=crash).start()
 wait()
@@ -109,7 +109,7 @@ def test_threads_have_their_ids(tmp_path: Path) -> None:
 
 
 NOT_PYTHON = """
-engine._find_pystack = lambda: None
+start._find_pystack = lambda: None
 dying = Dying(sys.argv[1])
 dying.watch_crashes(method="memory")
 libc = ctypes.CDLL(None)

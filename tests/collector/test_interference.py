@@ -166,14 +166,14 @@ time.time_ns = lambda: real() + SHIFT * 10**9
 from pytest_gencore.collector.main import main; main()
 """
 SHIFTED = """
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import start
 program, method = sys.argv[2:]
-describe = engine._collector_command
+describe = start.collector_command
 def command():
     parts = describe()
     parts[parts.index("-c") + 1] = program
     return parts
-engine._collector_command = command
+start.collector_command = command
 captures = Captures(sys.argv[1])
 captures.take(method=method)
 report(outcomes=captures.finish())

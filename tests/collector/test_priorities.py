@@ -39,7 +39,7 @@ def test_tests_go_first(tmp_path: Path) -> None:
 
 
 DYING = """
-engine._find_pystack = lambda: sys.argv[2]
+start._find_pystack = lambda: sys.argv[2]
 faulthandler.enable()
 dying = Dying(sys.argv[1])
 if sys.argv[3] == "crashes":

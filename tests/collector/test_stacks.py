@@ -127,15 +127,15 @@ answer = [by_process.text, by_process.reason, by_core.text, by_core.reason, seco
 SUBJECT = """
 import json, sys, threading, time
 from pathlib import Path
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import engine, start
 program, pystack = sys.argv[2:]
 engine._KEPT_ENVIRONMENT = ("PATH", "HOME")
-describe = engine._collector_command
+describe = start.collector_command
 def command():
     parts = describe()
     parts[parts.index("-c") + 1] = program.replace("PYSTACK", repr(pystack))
     return parts
-engine._collector_command = command
+start.collector_command = command
 from subjects import Captures, report
 first, second = threading.Lock(), threading.Lock()
 both = threading.Barrier(2)

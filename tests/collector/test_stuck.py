@@ -70,7 +70,7 @@ def test_a_stopped_snapshot_ends_the_capture(tmp_path: Path) -> None:
 
 STOPPED_COPY = """
 import short_patience
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import start
 main = "from pytest_gencore.collector.main"
 stop = '''
 from pytest_gencore.collector.source.snapshot import Snapshot
@@ -84,7 +84,7 @@ def copy_that_is_stopped(snapshot):
     return pid
 Snapshot.copy_to_crash = copy_that_is_stopped
 '''
-engine._START = engine._START.replace(main, "\\n" + stop + main)
+start._START = start._START.replace(main, "\\n" + stop + main)
 captures = Captures(sys.argv[1])
 captures.take(method="kernel")
 report(outcomes=captures.finish())

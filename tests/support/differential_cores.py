@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from kernel import wait_until
 from subjects import open_archived_core
 
-from pytest_gencore.capture import CaptureRequest, engine, new_run_id
+from pytest_gencore.capture import CaptureRequest, new_run_id
+from pytest_gencore.capture.start import collector_command, describe_run
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
-from pytest_gencore.request.context import ContextWriter, SessionContext
+from pytest_gencore.request.context import NO_SECRETS, ContextWriter, SessionContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.run import Run
 
@@ -64,17 +65,19 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
     for method in ("memory", "kernel"):
         request = CaptureRequest(trigger="request", method=method, core_filter=core_filter)
         # What CaptureEngine hands over; here the engine's caller is C.
-        run = engine._describe_run(directory, run_id, max_bytes=0, session=SessionContext())
+        run = describe_run(directory, run_id, max_bytes=0, session=SessionContext(), redaction=None)
         writer = ContextWriter(dataclasses.replace(run, executable=str(program)))
         texts.append(folder / method)
-        texts[-1].write_bytes(writer.prepare(request, exits=False) + b'null, "claim": null}')
+        texts[-1].write_bytes(
+            writer.prepare(request, exits=False, secrets=NO_SECRETS) + b'null, "claim": null}'
+        )
     command: list[str | Path] = [
         program,
         hex(core_filter),
         directory,
         run_name,
         *texts,
-        *engine._collector_command(),
+        *collector_command(),
     ]
     process = subprocess.Popen(
         command,

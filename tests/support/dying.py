@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PRELUDE = """
 import ctypes, faulthandler, os, signal, sys, threading, time
 from pathlib import Path
-from pytest_gencore.capture import CaptureEngine, CaptureRequest, _native, engine, new_run_id
+from pytest_gencore.capture import CaptureEngine, CaptureRequest, _native, new_run_id, start
 from pytest_gencore.run.run import Run
 from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import SessionContext

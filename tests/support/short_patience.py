@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import start
 from pytest_gencore.machine.patience import Patience
 
 SECONDS: Final = float(os.environ.get("SHORT_PATIENCE", "2"))
@@ -15,4 +15,4 @@ _SHORTEN: Final = (
 )
 
 Patience.__init__.__defaults__ = (SECONDS,)
-engine._START = engine._START.replace(_MAIN, _SHORTEN + _MAIN)
+start._START = start._START.replace(_MAIN, _SHORTEN + _MAIN)

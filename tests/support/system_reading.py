@@ -74,9 +74,9 @@ def answer_in(directory: Path) -> Any:
 
 def replace_collector(*, after_its_end: bool = False) -> None:
     """Let collectors of this process only write down what they read, once it has ended if asked for."""
-    from pytest_gencore.capture import engine
+    from pytest_gencore.capture import start
 
-    describe = engine._collector_command
+    describe = start.collector_command
     program = _COLLECTOR.replace("AFTER_ITS_END", repr(after_its_end))
 
     def command() -> list[str]:
@@ -84,7 +84,7 @@ def replace_collector(*, after_its_end: bool = False) -> None:
         parts[parts.index("-c") + 1] = program
         return parts
 
-    engine._collector_command = command
+    start.collector_command = command
 
 
 def capture_and_read(directory: Path) -> Any:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_gencore.capture import engine
+from pytest_gencore.capture import start
 
-engine._find_pystack = lambda: None
+start._find_pystack = lambda: None

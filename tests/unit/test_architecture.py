@@ -15,7 +15,18 @@ PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
 SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
-    "plugin": {"plugin", "capture", "junit", "machine", "probe", "request", "run", "api", *SHARED},
+    "plugin": {
+        "plugin",
+        "capture",
+        "junit",
+        "machine",
+        "probe",
+        "redaction",
+        "request",
+        "run",
+        "api",
+        *SHARED,
+    },
     "probe": {"probe", "capture"},
     "capture": {"capture", "machine", "request", "run", *SHARED},
     "collector": {
@@ -24,12 +35,14 @@ ALLOWED = {
         "corefile",
         "junit",
         "machine",
+        "redaction",
         "request",
         "run",
         "sandbox",
         *SHARED,
     },
     "run": {"run", "machine", "request", *SHARED},
+    "redaction": {"redaction", *SHARED},
     "request": {"request", *SHARED},
     "junit": {"junit", "run", *SHARED},
     "sandbox": {"sandbox", *SHARED},
@@ -81,7 +94,10 @@ def imports_of(path: Path) -> set[str]:
             assert node.level == 0, "imports are absolute"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = full.removeprefix("pytest_gencore.") in modules() or alias.name == "_native"
+                is_module = full.removeprefix("pytest_gencore.") in modules() or alias.name in {
+                    "_native",
+                    "_scanner",
+                }
                 found.add(full if is_module else node.module)
     return found
 

@@ -12,6 +12,8 @@ from pytest_gencore.corefile.machines import Machine, machine_for
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
@@ -25,16 +27,22 @@ class CoreSource(NamedTuple):
     memory: Memory
     notes: bytes
     """The contents of ``PT_NOTE``."""
+    clean: Callable[[CoreStream], CoreStream]
+    """Takes secrets out of a core."""
 
     def build_core(self, core_filter: int) -> CoreStream:
         """Plan a core with the memory that ``coredump_filter`` names, see core(5)."""
         memory = self.memory
-        return build_core(
-            self.snapshot, self.machine, memory.mappings, self.notes, core_filter, memory.link_map.ranges
+        return self.clean(
+            build_core(
+                self.snapshot, self.machine, memory.mappings, self.notes, core_filter, memory.link_map.ranges
+            )
         )
 
 
-def read_core_source(handover: Handover, snapshot: Snapshot) -> CoreSource:
+def read_core_source(
+    handover: Handover, snapshot: Snapshot, clean: Callable[[CoreStream], CoreStream]
+) -> CoreSource:
     """Read all that a core needs but memory; raises OSError, and ArchiveError for an unknown machine."""
     machine = machine_for(handover.context.run.machine)
     if machine is None:
@@ -49,4 +57,4 @@ def read_core_source(handover: Handover, snapshot: Snapshot) -> CoreSource:
         auxv=memory.auxv,
         mappings=memory.mappings,
     )
-    return CoreSource(snapshot, machine, memory, notes)
+    return CoreSource(snapshot, machine, memory, notes, clean)

@@ -21,5 +21,5 @@ def make_core(method: str, handover: Handover, source: CoreSource, check: Callab
     if method == "kernel":
         from pytest_gencore.collector.core.kernel_method import dump_core  # few captures need it
 
-        return dump_core(handover, source.snapshot, source.notes, check)
+        return source.clean(dump_core(handover, source.snapshot, source.notes, check))
     return source.build_core(handover.core_filter)

@@ -18,6 +18,8 @@ from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_gencore.collector.outcome.artifact import Artifact
     from pytest_gencore.collector.outcome.messenger import Messenger
     from pytest_gencore.collector.outcome.state_file import StateFile
@@ -36,9 +38,20 @@ class Finisher:
     """Ends one capture: exactly one of ``publish``, ``abort`` and ``drop``, then ``clean_up``."""
 
     def __init__(
-        self, handover: Handover, state: StateFile, messenger: Messenger, quota: SizeQuota, file: int
+        self,
+        handover: Handover,
+        state: StateFile,
+        messenger: Messenger,
+        quota: SizeQuota,
+        file: int,
+        *,
+        clean: Callable[[str], str],
     ) -> None:
-        """``file`` is a descriptor of the file that will be the archive; it is duplicated."""
+        """``file`` is a descriptor of the file that will be the archive; it is duplicated.
+
+        ``clean`` takes secrets out of what is written. The answer has none.
+        """
+        self._clean = clean
         self.answer: list[str] = []
         """Lines for people: verdict, trigger, stacks; empty as long as nothing is known."""
         self.summary = ""
@@ -192,7 +205,7 @@ class Finisher:
             base=session.junit_base,
         )
         try:
-            write_junit(Path(path), self._folder, self.journal, verdict)
+            write_junit(Path(path), self._folder, self.journal, verdict, clean=self._clean)
         except OSError as error:
             problem = f"junit: {path} could not be written: {error.strerror}"
             log(problem)

@@ -14,7 +14,7 @@ from pytest_gencore.texts import printable
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pytest_gencore.collector.source.captured_process import CapturedProcess
@@ -31,8 +31,19 @@ _LINE_LENGTH: Final = 1000
 class Messenger:
     """Writes the answer and what came of the archive; never waits for a reader that does not read."""
 
-    def __init__(self, handover: Handover, process: CapturedProcess, descriptor: int | None) -> None:
-        """Take over the descriptor of the test run's standard error, None if it is not to be told."""
+    def __init__(
+        self,
+        handover: Handover,
+        process: CapturedProcess,
+        descriptor: int | None,
+        *,
+        clean: Callable[[str], str],
+    ) -> None:
+        """Take over the descriptor of the test run's standard error, None if it is not to be told.
+
+        ``clean`` takes secrets out of what is written.
+        """
+        self._clean = clean
         self._process = process
         self._trigger = TRIGGERS[handover.context.request.trigger]
         self._is_ending = handover.context.exits or self._trigger.is_told_at_once
@@ -146,7 +157,7 @@ class Messenger:
 
     def _write(self, text: str) -> None:
         assert self._descriptor is not None
-        if not write_with_timeout(self._descriptor, text.encode(errors="backslashreplace")):
+        if not write_with_timeout(self._descriptor, self._clean(text).encode(errors="backslashreplace")):
             self.close()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from subjects import Captures, report
 
-from pytest_gencore.capture import CaptureRequest, _native, engine
+from pytest_gencore.capture import CaptureRequest, _native, start
 from pytest_gencore.probe import main as probe
 from pytest_gencore.probe import values
 
@@ -143,14 +143,14 @@ KINDS = {
 
 
 def replace_collector():
-    describe = engine._collector_command
+    describe = start.collector_command
 
     def command():
         parts = describe()
         parts[parts.index("-c") + 1] = COLLECTOR
         return parts
 
-    engine._collector_command = command
+    start.collector_command = command
 
 
 def read_answer(path):

@@ -1,0 +1,85 @@
+"""What a collector is started with, and what is the same for all captures of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_gencore.errors import UnavailableError
+from pytest_gencore.request.context import RunContext
+from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.version import __version__
+
+if TYPE_CHECKING:
+    from pytest_gencore.request.context import Redaction, SessionContext
+
+_START = (
+    "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
+    "from pytest_gencore.collector.main import main; main()"
+)
+"""The collector's program: without site-packages' start-up code, whatever way the package was found.
+
+It ends before garbage in cycles could matter, so it does not look for it.
+"""
+
+
+def load_extension() -> Any:
+    """Return the extension; raises ``UnavailableError``."""
+    if sys.platform != "linux":
+        message = f"captures need Linux, this is {sys.platform}"
+        raise UnavailableError(message)
+    try:
+        from pytest_gencore.capture import _native
+    except ImportError as error:
+        message = f"the extension pytest_gencore.capture._native cannot be loaded: {error}"
+        raise UnavailableError(message, help_text="in a checkout run: pip install --editable .") from error
+    return _native
+
+
+def collector_command() -> list[str]:
+    """Return the command of a collector: this interpreter, isolated, with just the paths it needs."""
+    by_effective_ids = os.access in os.supports_effective_ids  # as execve(2) asks
+    if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
+        message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
+        raise UnavailableError(message)
+    paths = [str(Path(__file__).resolve().parents[2])]
+    spec = importlib.util.find_spec("isal")
+    if spec is not None and spec.origin is not None:
+        folder = str(Path(spec.origin).resolve().parents[1])
+        if folder not in paths:
+            paths.append(folder)
+    return [sys.executable, "-I", "-S", "-c", _START, *paths]
+
+
+def describe_run(
+    directory: Path, run_id: str, *, max_bytes: int, session: SessionContext, redaction: Redaction | None
+) -> RunContext:
+    """Return what is the same for every capture of a run."""
+    uname = os.uname()
+    return RunContext(
+        directory=directory,
+        run_folder=run_folder_name(run_id),
+        max_bytes=max_bytes,
+        executable=str(Path(sys.executable).resolve()),
+        python_implementation=platform.python_implementation(),
+        python_version=platform.python_version(),
+        machine=uname.machine,
+        kernel=f"{uname.sysname} {uname.release}",
+        version=__version__,
+        pystack=_find_pystack(),
+        session=session,
+        redaction=redaction,
+    )
+
+
+def _find_pystack() -> str | None:
+    """Return where pystack is installed beside this interpreter, None if it is not."""
+    path = shutil.which(
+        "pystack", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
+    return path if path and importlib.util.find_spec("pystack") is not None else None

@@ -1,0 +1,64 @@
+"""The environment of the captured process: as it was started, and as it is, see environ(7)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.source.symbols import find_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_gencore.collector.source.mapped_memory import MappedMemory
+    from pytest_gencore.collector.source.procfs import Mapping
+
+_LIBC: Final = re.compile(rb"/(?:libc(?:\.so\.6|-2\.\d+\.so)|(?:ld-musl-[^/]*|libc\.musl-[^/]*)\.so\.1)$")
+_POINTER = struct.Struct("<Q")
+_STRINGS_LIMIT: Final = 16384
+_STRING_LIMIT: Final = 128 << 10
+"""Bytes; more cannot be handed to a program: MAX_ARG_STRLEN of execve(2)."""
+_BYTES_LIMIT: Final = 4 << 20
+
+
+def read_environment(
+    pid: int, memory: MappedMemory, mappings: Sequence[Mapping], executable: str
+) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each variable, of the start and of now, as far as they can be read.
+
+    Names may come more than once. Undecodable bytes are as by ``surrogateescape``.
+    """
+    with contextlib.suppress(OSError):
+        yield from _split(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    bases = [mapping for mapping in mappings if not mapping.offset and mapping.is_file]
+    bases.sort(key=lambda mapping: mapping.path != executable.encode("utf-8", "surrogateescape"))
+    for number, base in enumerate(bases):
+        # A program that uses the variable itself may have a copy of it, which counts for all.
+        if number and not _LIBC.search(base.path):
+            continue
+        address = find_symbol(memory, base.start, b"environ")
+        if address is not None:
+            yield from _split(_read_strings(memory, address))
+
+
+def _read_strings(memory: MappedMemory, variable: int) -> Iterator[bytes]:
+    """Yield the strings of the array that a variable points to."""
+    (array,) = memory.unpack(_POINTER, variable) or (0,)
+    left = _BYTES_LIMIT
+    for number in range(_STRINGS_LIMIT):
+        (address,) = memory.unpack(_POINTER, array + number * _POINTER.size) or (0,)
+        if not address or left <= 0:
+            return
+        text = memory.read_text(address, _STRING_LIMIT)
+        left -= len(text)
+        yield text
+
+
+def _split(strings: Sequence[bytes] | Iterator[bytes]) -> Iterator[tuple[str, str]]:
+    for string in strings:
+        name, equals, value = string.partition(b"=")
+        if equals:
+            yield name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""Secret values: which variables have them, how they are written, and what overwrites them."""
