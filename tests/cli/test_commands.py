@@ -177,6 +177,8 @@ def test_show(gencore: Gencore, tmp_path: Path) -> None:
     assert found["method"] == "memory: the default"
     assert found["libraries"] == "1, 1.1 KiB; 1 could not be included"
     assert found["notice"] == "7 pages could not be read and are zeros"
+    secrets = "overwritten in 7 places: the values of 2 variables and 1 more; others are still there"
+    assert found["secrets"] == secrets
     assert "           9520 python, the capturing thread\n" in output
     assert "           9521 waiter, registers not known: it did not answer in time\n" in output
 

@@ -19,7 +19,7 @@ from pytest_gencore.collector.source.regular_file import open_regular
 from pytest_gencore.corefile.elffile import build_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Gather = Callable[..., list[Library]]
@@ -38,9 +38,8 @@ class Snapshot:
     def read(self, address: int, size: int) -> bytes:
         return ELF[:size].ljust(size, b"\0")
 
-    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[memoryview]:
-        for address, size in ranges:
-            yield memoryview(self.read(address, size))
+    def read_into(self, address: int, buffer: memoryview) -> None:
+        buffer[:] = self.read(address, len(buffer))
 
 
 def mappings_of(*paths: Path | str, deleted: str = "") -> list[Mapping]:

@@ -61,6 +61,12 @@ MANIFEST: dict[str, Any] = {
     "method_reason": "the default",
     "core": {"size": CORE_SIZE, "data_size": 12288, "truncated": False, "coredump_filter": "0xff"},
     "notices": ["7 pages could not be read and are zeros"],
+    "redaction": {
+        "variables": ["A_TOKEN", "PASSWORD"],
+        "others": 1,
+        "places": 7,
+        "too_short": ["PIN_TOKEN"],
+    },
     "executable": EXECUTABLE,
     "libraries": [
         {
