@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.redaction.secrets import is_secret_name
+from pytest_gencore.redaction.secrets import is_secret
 from pytest_gencore.request.context import NO_SECRETS, GivenSecrets, Redaction
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GivenByUser:
             more, kept = settings.redact_env, settings.keep_env
             self.redaction = Redaction(more=more, kept=kept)
             self._values = {
-                name: [value] for name, value in os.environ.items() if is_secret_name(name, more, kept)
+                name: [value] for name, value in os.environ.items() if is_secret(name, value, more, kept)
             }
 
     def find(self) -> GivenSecrets:

@@ -15,7 +15,7 @@ _FILL: Final = b"*"
 _PIECE: Final = 512
 """Characters in which long values are looked for: what reaches from one block into the next is bounded."""
 _CUT: Final = re.compile(r"\.\.\.|…")
-_LEAST_CUT: Final = 4
+_LEAST_CUT: Final = 6
 _LONGEST_CUT: Final = 256
 """Characters of a value beside the mark of a cut that are taken for a part of it: at least, at most."""
 

@@ -49,8 +49,17 @@ class Secrets(NamedTuple):
     """Names of variables whose values are not looked for."""
 
 
+def is_secret(name: str, value: str, more: Sequence[str] = (), kept: Sequence[str] = ()) -> bool:
+    """Tell whether a variable has a secret value; ``more`` and ``kept`` are globs of names.
+
+    Credentials are often files, as Google's: their path is none.
+    """
+    is_path = "credential" in name.lower() and value.startswith("/")
+    return is_secret_name(name, more, kept) and not is_path
+
+
 def is_secret_name(name: str, more: Sequence[str] = (), kept: Sequence[str] = ()) -> bool:
-    """Tell whether the variable of this name has a secret value; ``more`` and ``kept`` are globs."""
+    """Tell whether the name of a variable is one of those with secret values."""
     lower = name.lower()
     if _matches(lower, kept):
         return False
@@ -69,13 +78,13 @@ def find_secrets(
     """Return the secret values of variables, which may occur more than once, and those that are ``given``.
 
     A value of several lines counts as each of them, too, as that of a key in PEM. The password in a URL is
-    one, whatever the variable's name. The path of a file is none.
+    one, whatever the variable's name.
     """
     found: dict[str, set[str]] = {name: set(values) for name, values in given.items()}
     for name, value in variables:
         if _matches(name.lower(), kept):
             continue
-        if is_secret_name(name, more, kept) and not value.startswith("/"):
+        if is_secret(name, value, more, kept):
             found.setdefault(name, set()).add(value)
         for password in _URL_PASSWORD.findall(value):
             found.setdefault(name, set()).update((password, urllib.parse.unquote(password)))

@@ -6,8 +6,10 @@ import base64
 import html
 import json
 import random
+import re
 import urllib.parse
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from pytest_gencore.redaction import _scanner
 from pytest_gencore.redaction.forms import list_forms
 from pytest_gencore.redaction.redactor import Redactor
-from pytest_gencore.redaction.secrets import find_secrets, is_secret_name
+from pytest_gencore.redaction.secrets import PLAIN_NAMES, SECRET_NAMES, find_secrets, is_secret_name
 
 SECRET = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 
@@ -104,6 +106,7 @@ def test_values() -> None:
             ("B_TOKEN", "short"),
             ("C_TOKEN", ""),
             ("KEY_CREDENTIALS", "/home/me/key.json"),
+            ("AWS_SECRET_ACCESS_KEY", "/AlrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
             ("DATABASE_URL", "postgres://me:p%40ssw0rd-1@host/db"),
             ("KEPT_TOKEN", "kept-value-1"),
             ("PRIVATE_KEY", pem),
@@ -115,10 +118,18 @@ def test_values() -> None:
     assert found.values == {
         "hook": {"from-the-hook"},
         "A_TOKEN": {"before-it-was-changed", SECRET},
+        "AWS_SECRET_ACCESS_KEY": {"/AlrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
         "DATABASE_URL": {"p%40ssw0rd-1", "p@ssw0rd-1"},
         "PRIVATE_KEY": {pem, "-----BEGIN KEY-----", "MIIEvQIBADANBgkqh", "-----END KEY-----"},
     }
     assert found.too_short == ("B_TOKEN",)
+
+
+def test_the_names_are_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/explanation/security.md").read_text()
+    listed = set(re.findall(r"`([*_A-Z]+)`", text))
+    assert {glob.upper() for glob in SECRET_NAMES} <= listed
+    assert {glob.upper().strip("*") for glob in PLAIN_NAMES} <= {name.strip("*") for name in listed}
 
 
 VALUES = [
@@ -207,8 +218,10 @@ def test_long_values() -> None:
 
 def test_texts_that_are_cut() -> None:
     redactor = Redactor([SECRET])
-    cut = f"token = '{SECRET[:12]}...{SECRET[-7:]}', {SECRET[:5]}… and {SECRET[:3]}... …{SECRET[-4:]}"
-    assert redactor.clean_text(cut) == f"token = '{'*' * 12}...{'*' * 7}', *****… and {SECRET[:3]}... …****"
+    cut = f"token = '{SECRET[:12]}...{SECRET[-7:]}', {SECRET[:6]}… and {SECRET[:5]}... …{SECRET[-6:]}"
+    assert (
+        redactor.clean_text(cut) == f"token = '{'*' * 12}...{'*' * 7}', ******… and {SECRET[:5]}... …******"
+    )
 
 
 def test_counted_once_where_blocks_meet() -> None:
