@@ -61,7 +61,8 @@ def test_limits(tmp_path: Path, seed: int) -> None:
                 while file.read(1 << 20):
                     pass
     text = ended.out + ended.err
-    assert ended.status == expected.status
+    if "INTERNALERROR" not in expected.out:  # without descriptors xdist itself may fail, or come through
+        assert ended.status == expected.status
     assert verdict(ended.out) == verdict(expected.out)
     assert untrue(text, case.causes) == []
     for words in FORBIDDEN:

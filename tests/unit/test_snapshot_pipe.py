@@ -66,6 +66,18 @@ def snapshot() -> Iterator[Snapshot]:
         yield snapshot
 
 
+def test_a_snapshot_that_is_stopped_at_birth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is left: it has the standard error of the run, for whose end others wait."""
+    monkeypatch.setattr(module, "Patience", lambda: Patience(0.2))
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.05)
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    with (
+        pytest.raises(ArchiveError, match=r"^the snapshot has not moved for 0 s: it is stopped$"),
+        served(code) as (_, process),
+    ):
+        pytest.fail(f"process {process.pid} did not say its status")
+
+
 def test_the_server_is_as_the_protocol(snapshot: Snapshot) -> None:
     assert COMMAND.size == 24
     assert snapshot.status.page_size == 4096

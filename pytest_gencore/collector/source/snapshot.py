@@ -35,7 +35,7 @@ class Snapshot:
     """A frozen copy of the captured process; our child, and ours to end."""
 
     def __init__(self, pid: int, command_fd: int, reply_fd: int) -> None:
-        """Take over the descriptors and wait for the snapshot's status."""
+        """Take over the descriptors and wait for the snapshot's status; one that does not say it is ended."""
         self.pid = pid
         self._commands = command_fd
         self._replies = reply_fd
@@ -47,7 +47,11 @@ class Snapshot:
         """``/proc/PID/mem``; None where the kernel refuses it, see PTRACE_MODE_ATTACH in ptrace(2)."""
         os.set_inheritable(command_fd, False)
         os.set_inheritable(reply_fd, False)
-        self.status = SnapshotStatus(**SNAPSHOT_STATUS.unpack(self._receive(SNAPSHOT_STATUS.size)))
+        try:
+            self.status = SnapshotStatus(**SNAPSHOT_STATUS.unpack(self._receive(SNAPSHOT_STATUS.size)))
+        except BaseException:
+            self.end()  # stopped before its first step it would outlive us, with the descriptors of the run
+            raise
         with contextlib.suppress(OSError):
             self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
 
