@@ -61,9 +61,9 @@ def test_limits(tmp_path: Path, seed: int) -> None:
                 while file.read(1 << 20):
                     pass
     text = ended.out + ended.err
-    if "INTERNALERROR" not in expected.out:  # without descriptors xdist itself may fail, or come through
+    if not any(_ran_out_of_descriptors(run.out) for run in (ended, expected)):
         assert ended.status == expected.status
-    assert verdict(ended.out) == verdict(expected.out)
+        assert verdict(ended.out) == verdict(expected.out)
     assert untrue(text, case.causes) == []
     for words in FORBIDDEN:
         assert words not in text or words in expected.out + expected.err
@@ -71,6 +71,11 @@ def test_limits(tmp_path: Path, seed: int) -> None:
         line.split()[0] for line in text.splitlines() if ".tar.gz  " in line and "core archive:" not in line
     }
     assert {name.rpartition("/")[2] for name in named} <= {path.name for path in archives}
+
+
+def _ran_out_of_descriptors(out: str) -> bool:
+    """Whether pytest-xdist itself did when it replaced a worker: with so few that is a matter of moments."""
+    return "_clone_node" in out and "INTERNALERROR> OSError: [Errno 24] Too many open files" in out
 
 
 def run(project: Project, *arguments: str, pystack: bool = False, prefix: tuple[str, ...]) -> Ended:
