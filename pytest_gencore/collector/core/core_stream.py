@@ -58,14 +58,15 @@ def write_core(core: CoreStream, descriptor: int, on_progress: Callable[[int], N
         for position in range(offset, offset + length, _PIECE):
             piece = buffer[: offset + length - position]
             core.read(position, piece)
-            _write_at(descriptor, piece, position)
+            write_at(descriptor, piece, position)
             done += len(piece)
             if on_progress is not None:
                 on_progress(done)
     os.ftruncate(descriptor, core.size)
 
 
-def _write_at(descriptor: int, data: memoryview, position: int) -> None:
+def write_at(descriptor: int, data: memoryview, position: int) -> None:
+    """Write everything at an offset; raises OSError."""
     while data:
         count = os.pwrite(descriptor, data, position)
         data = data[count:]

@@ -13,7 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents
+from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents, write_at
 from pytest_gencore.corefile.notes import CoreFormatError
 from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.writer import retarget_notes
@@ -151,7 +151,7 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
         message = f"the kernel's core cannot be read: {error}"
         raise ArchiveError(message) from error
     for position, data in [*patches, (note_offset, notes)]:
-        _write_at(file, position, data)
+        write_at(file.fileno(), memoryview(data), position)
     size = note_offset + len(notes)
     extents = list(merge_extents(_extents(file.fileno(), size)))
 
@@ -165,13 +165,6 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
 
     text = f"the core is truncated: {missing} bytes of its segments are missing"
     return CoreStream(size, extents, read, [text] if missing else [], truncated=missing > 0)
-
-
-def _write_at(file: BinaryIO, position: int, data: bytes) -> None:
-    file.seek(position)
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
