@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import RedactionFacts
 from pytest_gencore.collector.source.environment import read_environment
-from pytest_gencore.collector.source.mapped_memory import MappedMemory
+from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.redaction.redactor import Redactor
 from pytest_gencore.redaction.secrets import LEAST_BYTES, Secrets, find_secrets
@@ -46,7 +46,7 @@ class Redaction:
         variables = []
         with contextlib.suppress(OSError):
             mappings = read_mappings(snapshot.pid, with_sizes=False)
-            memory = MappedMemory(snapshot, mappings)
+            memory = PagedMemory(snapshot, mappings)
             variables = list(read_environment(snapshot.pid, memory, mappings, context.run.executable))
         self._secrets = find_secrets(
             variables, context.secrets.values, more=redaction.more, kept=redaction.kept

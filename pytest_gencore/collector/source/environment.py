@@ -22,7 +22,6 @@ _STRINGS_LIMIT: Final = 16384
 _STRING_LIMIT: Final = 128 << 10
 """Bytes; more cannot be handed to a program: MAX_ARG_STRLEN of execve(2)."""
 _BYTES_LIMIT: Final = 4 << 20
-_PAGES_LIMIT: Final = 256
 
 
 def read_environment(
@@ -42,51 +41,18 @@ def read_environment(
             continue
         address = find_symbol(memory, base.start, b"environ")
         if address is not None:
-            yield from _split(_read_strings(_Pages(memory), address))
+            yield from _split(_read_strings(memory, address))
 
 
-class _Pages:
-    """Memory by whole pages, each read once: the strings of an environment are close together."""
-
-    def __init__(self, memory: MappedMemory) -> None:
-        self._memory = memory
-        self._pages: dict[int, bytes] = {}
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return up to so many bytes, as far as the page goes; none where nothing readable is mapped."""
-        offset = address % self._memory.page_size
-        first = address - offset
-        if first not in self._pages:
-            if len(self._pages) >= _PAGES_LIMIT:  # spread on purpose
-                self._pages.clear()
-            self._pages[first] = self._memory.read(first, self._memory.page_size)
-        return self._pages[first][offset : offset + size]
-
-    def read_pointer(self, address: int) -> int:
-        """Return a pointer; 0 where none is mapped, and for one that is not aligned."""
-        data = self.read(address, _POINTER.size)
-        return int(_POINTER.unpack(data)[0]) if len(data) == _POINTER.size else 0
-
-    def read_text(self, address: int) -> bytes:
-        """Return a string without its zero; empty if it does not end in time."""
-        text = b""
-        while b"\0" not in text and len(text) < _STRING_LIMIT:
-            piece = self.read(address + len(text), self._memory.page_size)
-            if not piece:
-                return b""
-            text += piece
-        return text.partition(b"\0")[0] if b"\0" in text else b""
-
-
-def _read_strings(pages: _Pages, variable: int) -> Iterator[bytes]:
+def _read_strings(memory: MappedMemory, variable: int) -> Iterator[bytes]:
     """Yield the strings of the array that a variable points to."""
-    array = pages.read_pointer(variable)
+    (array,) = memory.unpack(_POINTER, variable) or (0,)
     left = _BYTES_LIMIT
     for number in range(_STRINGS_LIMIT):
-        address = pages.read_pointer(array + number * _POINTER.size)
+        (address,) = memory.unpack(_POINTER, array + number * _POINTER.size) or (0,)
         if not address or left <= 0:
             return
-        text = pages.read_text(address)
+        text = memory.read_text(address, _STRING_LIMIT)
         left -= len(text) + _POINTER.size
         yield text
 

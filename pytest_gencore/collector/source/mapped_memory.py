@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import struct
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.source.procfs import Mapping
     from pytest_gencore.collector.source.snapshot import Snapshot
+
+_PAGES_LIMIT: Final = 256
 
 
 class MappedMemory:
@@ -57,3 +59,23 @@ class MappedMemory:
             text += piece
         text, zero, _ = text.partition(b"\0")
         return text if zero and len(text) < limit else b""
+
+
+class PagedMemory(MappedMemory):
+    """Likewise, by whole pages that are read once: for many small things close together."""
+
+    def __init__(self, snapshot: Snapshot, mappings: Iterable[Mapping]) -> None:
+        super().__init__(snapshot, mappings)
+        self._pages: dict[int, bytes] = {}
+
+    def read(self, address: int, size: int) -> bytes:
+        """Do as ``MappedMemory.read``."""
+        offset = address % self.page_size
+        if offset + size > self.page_size:
+            return super().read(address, size)
+        first = address - offset
+        if first not in self._pages:
+            if len(self._pages) >= _PAGES_LIMIT:  # spread on purpose
+                self._pages.clear()
+            self._pages[first] = super().read(first, self.page_size)
+        return self._pages[first][offset : offset + size]
