@@ -13,7 +13,7 @@ from pytest_gencore.collector.source.environment import read_environment
 from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.redaction.redactor import Redactor
-from pytest_gencore.redaction.secrets import LEAST_BYTES, Secrets, find_secrets
+from pytest_gencore.redaction.secrets import HOOK, LEAST_BYTES, Secrets, find_secrets
 
 if TYPE_CHECKING:
     from pytest_gencore.archive.manifest import Manifest
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
 
-_HOOK: Final = "pytest_gencore_secrets"
 _KEPT_FIELDS: Final = frozenset({"name", "libraries", "executable", "open_with", "redaction", "document"})
 """Of the manifest: paths are those of members and of files that a debugger looks for."""
 
@@ -113,8 +112,8 @@ class Redaction:
             return None
         values = self._secrets.values
         return RedactionFacts(
-            variables=tuple(sorted(values.keys() - {_HOOK})),
-            others=len(values.get(_HOOK, ())),
+            variables=tuple(sorted(values.keys() - {HOOK})),
+            others=len(values.get(HOOK, ())),
             places=self.redactor.places,
             too_short=self._secrets.too_short,
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from pytest_gencore.redaction.secrets import is_secret
+from pytest_gencore.redaction.secrets import HOOK, is_secret
 from pytest_gencore.request.context import NO_SECRETS, GivenSecrets, Redaction
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_gencore.plugin.settings import Settings
-
-HOOK: Final = "pytest_gencore_secrets"
 
 
 class GivenByUser:

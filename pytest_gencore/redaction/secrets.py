@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LEAST_BYTES: Final = 8
 """Shorter values are not looked for: they occur by chance, and in ordinary words."""
 
+HOOK: Final = "pytest_gencore_secrets"
+"""Stands where the name of a variable stands otherwise, for the values that the hook returns."""
+
 SECRET_NAMES: Final = (
     *("*token*", "*secret*", "*password*", "*passwd*", "*passphrase*", "*_pass", "*_psw", "*_pwd"),
     *("*api_key*", "*apikey*", "*access_key*", "*account_key*", "*deploy_key*", "*encryption_key*"),
