@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -220,6 +221,35 @@ def test_second_signal_ends_the_grace(project: Project, second: signal.Signals) 
         assert running.process.wait(timeout=30) in {-second, -signal.SIGTERM}
     running.was_killed = True  # its collector was
     running.end()
+
+
+@pytest.mark.parametrize("milliseconds", [0.2, 1, 5])
+def test_further_signals_do_not_end_the_snapshot(project: Project, milliseconds: float) -> None:
+    """Whoever cancels a job signals all its processes, and some pass theirs on.
+
+    The kernel gives them to another thread while the first one is blocked.
+    """
+    project.write(
+        test_a="""
+        import pathlib, threading
+        def test_hang():
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            pathlib.Path("here").touch()
+            threading.Event().wait()
+        """
+    )
+    running = project.start(*QUICK)
+
+    cancel(project, running, signal.SIGTERM)
+    end = time.perf_counter() + milliseconds / 1000
+    while time.perf_counter() < end:
+        os.kill(running.process.pid, signal.SIGTERM)
+    assert running.process.wait(timeout=30) == -signal.SIGTERM
+    (archive,) = project.wait_for_archives()
+    ended = running.end()
+
+    assert ended.err.count("gencore: cancelled by SIGTERM") == 1
+    assert read_manifest(archive)["nodeid"] == "test_a.py::test_hang"
 
 
 def test_grace_is_the_longest_wait(project: Project) -> None:

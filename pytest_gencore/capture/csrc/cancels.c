@@ -3,7 +3,8 @@
  * action.
  *
  * Only where nobody has a handler of his own: in front of the default action, and of Python's usual
- * handler of SIGINT. A second signal ends the wait for the collector at once.
+ * handler of SIGINT. A second signal ends the wait for the collector at once, but not the snapshot:
+ * a job that is cancelled often gets two, one from whoever cancels it and one that is passed on.
  *
  * A child by fork has inherited the handlers: there they only do what would have been done.
  */
@@ -18,11 +19,14 @@
 static const int ends[] = {SIGTERM, SIGHUP};
 #define END_COUNT (sizeof(ends) / sizeof(ends[0]))
 
+#define SNAPSHOT_NS (5 * NANOSECONDS) /* longer than any snapshot has taken */
+#define TICK_NS (NANOSECONDS / 1000)
+
 static struct {
     const struct gencore_standby *end, *interrupt;
     struct gencore_action python; /* the handler of SIGINT */
     int32_t owner;                /* process that the handlers are for */
-    int32_t is_busy;              /* a cancel is being captured */
+    int32_t busy;                 /* thread that captures a cancel; 0: none */
     int accepted;                 /* real-time signal of a worker, 0: none */
     int passed_on;                /* and that of a controller */
     unsigned int worker_count;
@@ -44,13 +48,44 @@ pass_on(int signal)
     }
 }
 
-static int
-take_turn(void)
+/* The thread that captures already, a cancel or a crash; 0: it is this thread's turn now. */
+static int32_t
+take_turn(int32_t tid)
 {
-    int32_t nobody = 0;
+    int32_t other = gencore_crashing_thread();
 
-    return __atomic_compare_exchange_n(&cancels.is_busy, &nobody, 1, 0, __ATOMIC_SEQ_CST,
-                                       __ATOMIC_SEQ_CST);
+    if (!other) {
+        (void)__atomic_compare_exchange_n(&cancels.busy, &other, tid, 0, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST);
+    }
+    return other;
+}
+
+static void
+give_turn_back(void)
+{
+    __atomic_store_n(&cancels.busy, 0, __ATOMIC_SEQ_CST);
+}
+
+static int
+is_before_snapshot(void)
+{
+    int32_t thread = gencore_crashing_thread();
+
+    return (thread ? thread : __atomic_load_n(&cancels.busy, __ATOMIC_SEQ_CST)) > 0
+           && !gencore_is_held();
+}
+
+/* What another thread captures is not lost by the end of the process. */
+static void
+await_snapshot(void)
+{
+    static const struct timespec tick = {0, TICK_NS};
+    int64_t deadline = safe_now(CLOCK_MONOTONIC) + SNAPSHOT_NS;
+
+    while (is_before_snapshot() && safe_now(CLOCK_MONOTONIC) < deadline) {
+        (void)raw2(SYS_nanosleep, &tick, NULL);
+    }
 }
 
 static void
@@ -66,7 +101,7 @@ capture_cancel(const struct gencore_standby *standby, siginfo_t *info, void *con
     if (standby) {
         gencore_capture_in_handler(standby, 0, usage, info, context, &result);
     }
-    __atomic_store_n(&cancels.is_busy, 0, __ATOMIC_SEQ_CST);
+    give_turn_back();
 }
 
 /* What would have happened without us. */
@@ -140,15 +175,20 @@ on_cancel(int signal, siginfo_t *info, void *context)
     int pid = (int)raw0(SYS_getpid);
 
     if (pid == cancels.owner) {
+        int32_t tid = (int32_t)raw0(SYS_gettid), other;
+
         if (is_forwarded(signal, &info)) {
             return;
         }
-        if (gencore_is_crashing() || !take_turn()) {
+        other = take_turn(tid);
+        /* A crash of this thread may not yet have come to its snapshot: then this one captures. */
+        if (other && (other != tid || gencore_is_held())) {
+            await_snapshot();
             gencore_end_hold();
         }
         /* A process that interrupts itself tests how it takes that. */
         else if (signal == SIGINT && info->si_code <= 0 && info->si_pid == pid) {
-            __atomic_store_n(&cancels.is_busy, 0, __ATOMIC_SEQ_CST);
+            give_turn_back();
         }
         else {
             pass_on(signal);
@@ -168,7 +208,7 @@ gencore_capture_interrupt(void)
 {
     siginfo_t info = {.si_signo = SIGINT, .si_code = SI_QUEUE}; /* no sender: not known any more */
 
-    if ((int32_t)raw0(SYS_getpid) == cancels.owner && !gencore_is_crashing() && take_turn()) {
+    if ((int32_t)raw0(SYS_getpid) == cancels.owner && take_turn((int32_t)raw0(SYS_gettid)) == 0) {
         capture_cancel(__atomic_load_n(&cancels.interrupt, __ATOMIC_SEQ_CST), &info, NULL);
     }
 }
@@ -176,20 +216,21 @@ gencore_capture_interrupt(void)
 static void
 on_passed_on(int signal, siginfo_t *info, void *context)
 {
-    if (info->si_code == SI_QUEUE && raw0(SYS_getpid) == cancels.owner && !gencore_is_crashing()
-        && !is_forwarded(signal, &info) && take_turn()) {
+    if (info->si_code == SI_QUEUE && raw0(SYS_getpid) == cancels.owner
+        && !is_forwarded(signal, &info) && take_turn((int32_t)raw0(SYS_gettid)) == 0) {
         capture_cancel(__atomic_load_n(&cancels.interrupt, __ATOMIC_SEQ_CST), info, context);
     }
 }
 
-/* Signals may come meanwhile, also the same: whoever sends a second one does not wait. */
+/* They interrupt each other only while the process is held: the alternate stack is small. */
 static int
 put_handler(int signal, unsigned long restart)
 {
     struct gencore_action action = {
         .handler = (void *)on_cancel,
-        .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | restart | gencore_restorer_flag,
+        .flags = SA_SIGINFO | SA_ONSTACK | restart | gencore_restorer_flag,
         .restorer = gencore_restorer,
+        .mask = GENCORE_CANCELS,
     };
 
     return (int)raw4(SYS_rt_sigaction, signal, &action, NULL, sizeof(gencore_sigset));
@@ -247,7 +288,7 @@ gencore_set_cancel_standbys(const struct gencore_standby *end,
     gencore_set_test_thread();
     __atomic_store_n(&cancels.end, end, __ATOMIC_SEQ_CST);
     __atomic_store_n(&cancels.interrupt, interrupt, __ATOMIC_SEQ_CST);
-    return __atomic_load_n(&cancels.is_busy, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&cancels.busy, __ATOMIC_SEQ_CST) != 0;
 }
 
 int
@@ -258,6 +299,7 @@ gencore_accept_cancels(int number)
         .handler = (void *)on_passed_on,
         .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | gencore_restorer_flag,
         .restorer = gencore_restorer,
+        .mask = GENCORE_CANCELS,
     };
 
     if (get_action(number, &current) < 0 || current.handler != (void *)SIG_DFL) {

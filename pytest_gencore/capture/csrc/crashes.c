@@ -201,11 +201,16 @@ gencore_forget_handlers(void)
     watch.was_installed = 0;
 }
 
+int32_t
+gencore_crashing_thread(void)
+{
+    return watch.owner == raw0(SYS_getpid) ? __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) : 0;
+}
+
 int
 gencore_is_crashing(void)
 {
-    return __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) != 0
-           && watch.owner == raw0(SYS_getpid);
+    return gencore_crashing_thread() != 0;
 }
 
 void

@@ -111,7 +111,7 @@ on_deadline(int signal, siginfo_t *info, void *context)
      * sleep on: the test hangs.
      */
     if (info->si_value.sival_int == GENCORE_DEADLINE_PYTEST_TIMEOUT) {
-        open_signals = 1ULL << (SIGALRM - 1);
+        open_signals = GENCORE_SIGNAL(SIGALRM);
     }
     usage.cpu_ns = safe_now(CLOCK_THREAD_CPUTIME_ID) - deadline->cpu_then;
     usage.wall_ns = safe_now(CLOCK_MONOTONIC) - deadline->set_at;

@@ -16,10 +16,16 @@
 #define BUSY_WAIT_NS NANOSECONDS
 #define STALL_NS (60 * NANOSECONDS) /* STALL_SECONDS in machine/patience.py */
 
+enum hold {
+    NOT_HELD,
+    HELD,
+    HOLD_ENDS
+};
+
 static struct {
     int prepared;
     int64_t ident_offset;
-    int32_t is_hold_over;           /* the process need not wait for its collector any more */
+    int32_t hold;                   /* enum hold: whether the process waits for its collector */
     struct gencore_trace traces[2]; /* the one that is published, and the one that will be */
     const struct gencore_trace *trace;
     void (*probe)(int);
@@ -230,7 +236,7 @@ await_end(int32_t pid, int64_t nanoseconds)
     int64_t tick = ended.fd >= 0 ? NANOSECONDS : NANOSECONDS / 20;
 
     while (looked_at < deadline && stood < STALL_NS && (ended.fd >= 0 || !has_ended(pid))
-           && !__atomic_load_n(&engine.is_hold_over, __ATOMIC_SEQ_CST)) {
+           && __atomic_load_n(&engine.hold, __ATOMIC_SEQ_CST) == HELD) {
         struct timespec timeout = {tick / NANOSECONDS, tick % NANOSECONDS};
         int64_t now, used_now;
 
@@ -260,7 +266,7 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
                 struct gencore_result *result)
 {
     struct gencore_capture *capture = &engine.capture;
-    gencore_sigset all = ~request->open_signals, before;
+    gencore_sigset all = ~request->open_signals, before, held;
     uint32_t tid = (uint32_t)raw0(SYS_gettid);
     long count;
     int error;
@@ -301,11 +307,14 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
 
     *result = capture->result;
     if (error == 0 && request->hold_ns > 0) {
-        __atomic_store_n(&engine.is_hold_over, 0, __ATOMIC_SEQ_CST);
-        /* Signals may come: whoever waits that long must be able to end the process. */
-        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(gencore_sigset));
+        __atomic_store_n(&engine.hold, HELD, __ATOMIC_SEQ_CST);
+        /* Whoever waits that long must be able to end the process: not what only a handler blocks.
+         */
+        held = before & ~(GENCORE_CANCELS & ~capture->calling.sigmask);
+        (void)raw4(SYS_rt_sigprocmask, SIG_SETMASK, &held, NULL, sizeof(gencore_sigset));
         await_end(result->collector_pid, request->hold_ns);
         (void)raw4(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(gencore_sigset));
+        __atomic_store_n(&engine.hold, NOT_HELD, __ATOMIC_SEQ_CST);
     }
     gencore_release(&engine.threads); /* also if the helper that stopped them was killed */
     /* First given back: a handler that has been waiting for the mask may capture, too. */
@@ -314,10 +323,19 @@ gencore_capture(const struct gencore_plan *plan, const struct gencore_request *r
     return error;
 }
 
+int
+gencore_is_held(void)
+{
+    return __atomic_load_n(&engine.hold, __ATOMIC_SEQ_CST) != NOT_HELD;
+}
+
 void
 gencore_end_hold(void)
 {
-    __atomic_store_n(&engine.is_hold_over, 1, __ATOMIC_SEQ_CST);
+    int32_t held = HELD;
+
+    (void)__atomic_compare_exchange_n(&engine.hold, &held, HOLD_ENDS, 0, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_SEQ_CST);
 }
 
 void

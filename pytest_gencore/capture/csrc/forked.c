@@ -39,7 +39,7 @@ copy_main(void *trace)
 {
     static const struct itimerval limit = {.it_value = {.tv_usec = ANSWER_US}};
     struct gencore_action usual = {.handler = (void *)SIG_DFL};
-    gencore_sigset alarm = 1ULL << (SIGALRM - 1);
+    gencore_sigset alarm = GENCORE_SIGNAL(SIGALRM);
 
     (void)raw4(SYS_rt_sigaction, SIGALRM, &usual, NULL, sizeof(gencore_sigset));
     (void)raw4(SYS_rt_sigprocmask, SIG_UNBLOCK, &alarm, NULL, sizeof(gencore_sigset));

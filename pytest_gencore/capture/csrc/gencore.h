@@ -61,6 +61,11 @@ struct gencore_action {
     gencore_sigset mask;
 };
 
+#define GENCORE_SIGNAL(number) (1ULL << ((number) - 1)) /* in a gencore_sigset */
+
+/* Signals with which a run is cancelled: they may end a hold. */
+#define GENCORE_CANCELS (GENCORE_SIGNAL(SIGTERM) | GENCORE_SIGNAL(SIGHUP) | GENCORE_SIGNAL(SIGINT))
+
 /* What a thread has used since a deadline was set for it, in nanoseconds. */
 struct gencore_usage {
     int64_t cpu_ns;
@@ -151,6 +156,9 @@ int gencore_prepare(uint32_t page_size, int64_t ident_offset);
 int gencore_capture(const struct gencore_plan *plan, const struct gencore_request *request,
                     struct gencore_result *result);
 
+/* Whether the process has been captured and is held for its collector. Signal safe. */
+int gencore_is_held(void);
+
 /* Let a process that is held for its collector go on. Signal safe. */
 void gencore_end_hold(void);
 
@@ -214,6 +222,9 @@ void gencore_forget_handlers(void);
 /* Whether a fatal signal has come to this process: it is about to end, whatever it does meanwhile.
  */
 int gencore_is_crashing(void);
+
+/* The thread that captures a crash of this process; 0: none has come, -1: it has been captured. */
+int32_t gencore_crashing_thread(void);
 
 /*
  * Put a handler under faulthandler's, or take it out: save the actions, disable faulthandler,

@@ -222,7 +222,7 @@ send_mincore(uint64_t address, uint64_t pages, uint32_t page_size)
 static _Noreturn int
 crash_main(void *unused)
 {
-    gencore_sigset fault = 1ULL << (SIGSEGV - 1);
+    gencore_sigset fault = GENCORE_SIGNAL(SIGSEGV);
     struct gencore_action action = {.handler = (void *)SIG_DFL};
 
     (void)unused;

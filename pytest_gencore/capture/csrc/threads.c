@@ -271,7 +271,7 @@ judge_silent(struct gencore_thread *thread, int32_t pid, uint64_t signal_bit)
 static void
 look_at_silent(struct gencore_threads *threads, int32_t pid, int last_look)
 {
-    uint64_t bit = 1ULL << (threads->signal - 1);
+    uint64_t bit = GENCORE_SIGNAL(threads->signal);
 
     for (uint32_t i = 0; i < threads->capacity; i++) {
         struct gencore_thread *thread = &threads->slots[i];
