@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +32,10 @@ from pytest_gencore.run.pinned import open_regular, pinned
 
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
 _PREFIX: Final = ".gencore-"
+_KEPT: Final = (".fuse_hidden", ".nfs")
+"""Names under which FUSE and NFS keep a removed file until its last close."""
+_CLOSE_SECONDS: Final = 1.0
+_TICK_SECONDS: Final = 0.01
 
 
 def new_run_id() -> str:
@@ -187,7 +192,7 @@ def sweep(folder: Path, place: Path) -> None:
 def _remove_if_idle(folder: Path, place: Path) -> None:
     """Remove the folder if no capture uses it any more."""
     with contextlib.suppress(OSError):
-        entries = list(folder.iterdir())
+        entries = [path for path in folder.iterdir() if not path.name.startswith(_KEPT)]
         if not (folder / CLOSED.named()).exists() and any(map(STARTED.matches, (e.name for e in entries))):
             return  # its run has ended without a word: the next one tells it
         if all(any(mark.matches(entry.name) for mark in _MARKS) for entry in entries):
@@ -196,4 +201,19 @@ def _remove_if_idle(folder: Path, place: Path) -> None:
                     shutil.rmtree(entry, ignore_errors=True)
                 else:
                     entry.unlink(missing_ok=True)
-            place.rmdir()  # of another folder that lies there now no more than an empty one
+            remove_folder(place)  # of another folder that lies there now no more than an empty one
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove an empty folder; raises OSError.
+
+    What FUSE and NFS keep is waited for, for a second: ``close`` returns before a file system of FUSE hears
+    of it, so that a file that is removed right after its last close is kept, too.
+    """
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    while time.monotonic() < deadline:
+        names = [path.name for path in folder.iterdir()]
+        if not names or not all(name.startswith(_KEPT) for name in names):
+            break
+        time.sleep(_TICK_SECONDS)
+    folder.rmdir()

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.run.files import CLOSED, STARTED
-from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, sweep
+from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
 from pytest_gencore.texts import escape_unprintable
 
@@ -56,7 +56,7 @@ class StartedTests:
             if folder is not None:
                 (folder / self.path.name).unlink()
         with contextlib.suppress(OSError):
-            self._folder.rmdir()
+            remove_folder(self._folder)
 
 
 def _identify(descriptor: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, text_name
-from pytest_gencore.run.folder import is_awaited, is_locked, release_place, sweep
+from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
@@ -225,7 +225,7 @@ def wait_for_others(folder: Path, name: str, seconds: float) -> None:
 def _empty(folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.rmdir()
+    remove_folder(folder)
 
 
 def _name(file: int, partial: Path, result: Path) -> None:
