@@ -6,12 +6,13 @@ import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from pytest_gencore.capture import Capture, CaptureRequest, Threads
+    from pytest_gencore.contents import DumpType, Libraries
     from pytest_gencore.methods import MethodName
     from pytest_gencore.run.outcome import Outcome
     from pytest_gencore.run.run import Run
@@ -34,31 +35,6 @@ def create_core(
     Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken, ValueError for a method that
     does not exist.
     """
-    return _request(directory, product="core", method=method, threads=threads, core_filter=core_filter)
-
-
-def collect_core(
-    directory: str | os.PathLike[str] | None = None,
-    *,
-    method: MethodName = "auto",
-    threads: Threads = "all",
-    core_filter: int = 0xFF,
-) -> Future[Path]:
-    """Make a ``.tar.gz`` with a core of this process and all that is needed to open it elsewhere.
-
-    As ``create_core``, but the future's result is the finished archive.
-    """
-    return _request(directory, product="archive", method=method, threads=threads, core_filter=core_filter)
-
-
-def _request(
-    directory: str | os.PathLike[str] | None,
-    *,
-    product: Literal["archive", "core"],
-    method: MethodName,
-    threads: Threads,
-    core_filter: int,
-) -> Future[Path]:
     from pytest_gencore.capture import CaptureRequest
     from pytest_gencore.methods import parse_method
 
@@ -67,8 +43,41 @@ def _request(
         method=parse_method(method),
         threads=threads,
         core_filter=core_filter,
-        product=product,
+        product="core",
     )
+    return _start(directory, request)
+
+
+def collect_core(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    method: MethodName = "auto",
+    threads: Threads = "all",
+    core_filter: int = 0xFF,
+    type: DumpType = "full",  # noqa: A002 - as the option is called
+    libraries: Libraries = "each",
+) -> Future[Path]:
+    """Make a ``.tar.gz`` with a core of this process and all that is needed to open it elsewhere.
+
+    As ``create_core``, but the future's result is the finished archive. ``type`` and ``libraries`` are what
+    ``--gencore-type`` and ``--gencore-libraries`` take; ValueError for anything else.
+    """
+    from pytest_gencore.capture import CaptureRequest
+    from pytest_gencore.contents import parse_dump_type, parse_libraries
+    from pytest_gencore.methods import parse_method
+
+    request = CaptureRequest(
+        trigger="request",
+        method=parse_method(method),
+        threads=threads,
+        core_filter=core_filter,
+        type=parse_dump_type(type),
+        libraries=parse_libraries(libraries),
+    )
+    return _start(directory, request)
+
+
+def _start(directory: str | os.PathLike[str] | None, request: CaptureRequest) -> Future[Path]:
     return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
 
 

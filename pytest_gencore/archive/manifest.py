@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pytest_gencore.contents import DumpType
 from pytest_gencore.methods import CoreMethod
 from pytest_gencore.triggers import Trigger
 
@@ -183,9 +184,10 @@ class Manifest:
     )
     threads: tuple[Thread, ...] = item("The capturing thread first")
     threads_stopped: bool = item("Whether the other threads were stopped")
+    type: DumpType = item("How much of the process the archive holds; text: no core", default="full")
     method: CoreMethod = item("Who wrote the core: the kernel, or the collector from the snapshot's memory")
     method_reason: str = item("Why that")
-    core: CoreFacts = item("The core")
+    core: CoreFacts | None = item("The core; null if there is none")
     notices: tuple[str, ...] = item("Sentences about what is missing or doubtful")
     redaction: RedactionFacts | None = item(
         "Secret values that were overwritten; null if none were looked for", default=None

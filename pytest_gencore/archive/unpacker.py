@@ -36,7 +36,8 @@ _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 def needed_space(manifest: Manifest) -> int:
     """Return how many bytes the files that the manifest lists take on disk."""
     libraries = sum(library.size for library in manifest.libraries if library.included)
-    return min(manifest.core.data_size, manifest.core.size) + libraries
+    core = manifest.core
+    return (min(core.data_size, core.size) if core else 0) + libraries
 
 
 def unpack(archive: Path, directory: Path, progress: Callable[[int, int], None] | None = None) -> Path:
@@ -88,7 +89,8 @@ class _Unpacker:
             for library in manifest.libraries
             if library.included
         }
-        self._expected["core"] = (manifest.core.size, manifest.core.data_size)
+        if manifest.core is not None:
+            self._expected["core"] = (manifest.core.size, manifest.core.data_size)
 
     def run(self) -> None:
         """Write all members; raises ArchiveError, OSError."""

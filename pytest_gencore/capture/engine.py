@@ -123,7 +123,7 @@ class CaptureEngine:
             self.plan,
             self.writer.encode(request, stacks=read_stacks(), secrets=self._ask_secrets()),
             encode_place(request.nodeid, request.place),
-            request.core_filter,
+            request.effective_filter,
             request.threads == "all",
             find_claim(request),
             HOLD_SECONDS if self.find_room() == "hold" else 0.0,
@@ -226,7 +226,7 @@ class CaptureEngine:
         tells = exits or kind.is_told_at_once or kind.may_go_on
         return (
             self.writer.prepare(request, exits=exits, secrets=secrets),
-            request.core_filter,
+            request.effective_filter,
             request.threads == "all",
             find_claim(request),
             tells and not request.child_of,  # which may have closed the descriptor

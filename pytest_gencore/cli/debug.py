@@ -14,11 +14,11 @@ import click
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import gdb_command, library_folders, script_command, stack_commands
 from pytest_gencore.cli.lldb import lldb_command
-from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
 from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
-from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.cli.workspace import add_libraries, find_mismatches, unpacked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 from pytest_gencore.texts import describe_event, is_plain_path, name_subject
 
@@ -58,6 +58,7 @@ _NO_PYTHON_HINTS: Final = """\
     type=click.Path(file_okay=False, path_type=Path),
     help="Unpack there and leave it there.  [default: a temporary folder that is removed]",
 )
+@library_path_option
 @click.option(
     "--trust-archive",
     is_flag=True,
@@ -71,12 +72,14 @@ def debug(
     gdb_path: str | None,
     lldb_path: str | None,
     directory: Path | None,
+    library_path: tuple[Path, ...],
     trust_archive: bool,
 ) -> None:
     """Unpack ARCHIVE and start gdb on its core, with its executable and libraries.
 
     The debugger takes the archive's files and not those of this machine, and runs no script of the archive.
     Python's commands (py-bt, py-list, ...) are loaded if this machine has them for that version of Python.
+    Libraries that the archive only names are taken from this machine if they have the same build id;
     debuginfod is used if DEBUGINFOD_URLS is set. ARGUMENTS go to the debugger. Exit status 1 if there is no
     debugger, it fails, or the archive is damaged.
     """
@@ -84,7 +87,10 @@ def debug(
         raise click.UsageError("--gdb and --lldb exclude each other")
     debugger = _find_debugger(gdb_path, lldb_path)
     opened = read_archive(archive)
+    if opened.manifest.core is None:
+        raise click.ClickException("the archive holds no core; its stacks: gencore stacks ARCHIVE")
     with unpacked(opened, directory) as folder:
+        opened = add_libraries(opened, folder, library_path)
         for message in find_mismatches(opened, folder):
             note(f"warning: {message}")
         for path in library_folders(opened.manifest, folder):

@@ -73,9 +73,10 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         "pid": manifest.pid,
         "child_of": manifest.child_of,
         "threads": len(manifest.threads),
+        "type": manifest.type,
         "method": manifest.method,
         "complete": manifest.complete,
-        "truncated": manifest.core.truncated,
+        "truncated": manifest.core is not None and manifest.core.truncated,
     }
 
 

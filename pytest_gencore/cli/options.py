@@ -35,6 +35,13 @@ class ArchiveFile(click.Path):
         return path
 
 
+library_path_option: Final = click.option(
+    "--library-path",
+    "library_path",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Look there, too, for libraries that the archive only names; repeatable.",
+)
 archive_argument: Final = click.argument("archive", type=ArchiveFile())
 
 

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_gencore.archive import Archive, Manifest, RedactionFacts, Thread, Timings, TriggerFacts
+    from pytest_gencore.archive import (
+        Archive,
+        CoreFacts,
+        Manifest,
+        RedactionFacts,
+        Thread,
+        Timings,
+        TriggerFacts,
+    )
 
 _THREADS_SHOWN = 40
 
@@ -76,9 +84,8 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     parent = f", child of process {manifest.child_of}" if manifest.child_of else ""
     yield "process", f"{manifest.pid}{parent}, {python}, {versions.kernel} {versions.machine}"
     yield "executable", manifest.executable
-    core = manifest.core
-    cut = ", TRUNCATED" if core.truncated else ""
-    yield "core", f"{format_size(core.size)}, {format_size(core.data_size)} of it without holes{cut}"
+    yield "type", manifest.type
+    yield "core", _core(manifest.core)
     yield "method", f"{manifest.method}: {manifest.method_reason}"
     yield "libraries", _libraries(manifest)
     timings = manifest.timings
@@ -121,11 +128,18 @@ def _trigger(trigger: TriggerFacts) -> str:
     return f"{trigger.kind}: {trigger.exception}" if trigger.exception else trigger.kind
 
 
+def _core(core: CoreFacts | None) -> str:
+    if core is None:
+        return "none"
+    cut = ", TRUNCATED" if core.truncated else ""
+    return f"{format_size(core.size)}, {format_size(core.data_size)} of it without holes{cut}"
+
+
 def _libraries(manifest: Manifest) -> str:
     left_out = [library for library in manifest.libraries if not library.included]
     size = format_size(sum(library.size for library in manifest.libraries if library.included))
     text = f"{len(manifest.libraries) - len(left_out)}, {size}"
-    return f"{text}; {len(left_out)} could not be included" if left_out else text
+    return f"{text}; {len(left_out)} only named" if left_out else text
 
 
 def _secrets(redaction: RedactionFacts) -> str:

@@ -8,13 +8,13 @@ import click
 
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import stack_commands
-from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
 from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
-from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.cli.workspace import add_libraries, find_mismatches, unpacked
 from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:
@@ -34,19 +34,25 @@ _BEGIN: Final = "@@gencore"
 @archive_argument
 @click.option("--native", is_flag=True, help="Merge in the frames of C, C++ and Rust; all threads.")
 @click.option("--locals", "with_locals", is_flag=True, help="Show local variables (pystack only).")
+@library_path_option
 @click.option("--json", "as_json", is_flag=True, help='Print {"tool": NAME, "text": STACKS}.')
-def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> None:
+def stacks(
+    archive: Path, *, native: bool, with_locals: bool, library_path: tuple[Path, ...], as_json: bool
+) -> None:
     """Print the stacks of all threads of ARCHIVE, read from its core.
 
     With pystack: Python stacks, with --native merged with native ones. Without it: native stacks of gdb, with
-    Python's if this machine has CPython's commands for it. Without both: the Python stacks that were written
-    at the time of the capture. Exit status 1 if the archive is damaged or has no stacks at all.
+    Python's if this machine has CPython's commands for it. Without both, or without a core: the stacks that
+    were written at the time of the capture. Libraries that the archive only names are taken from this machine
+    if they have the same build id. Exit status 1 if the archive is damaged or has no stacks at all.
     """
     opened = read_archive(archive)
     pystack, gdb = find_tool("pystack"), find_tool("gdb")
     found: tuple[str, str] | None = None
-    if pystack or gdb:
+    has_core = opened.manifest.core is not None
+    if has_core and (pystack or gdb):
         with unpacked(opened, None) as folder:
+            opened = add_libraries(opened, folder, library_path)
             for message in find_mismatches(opened, folder):
                 note(f"warning: {message}")
             if missing := describe_missing_sandbox():
@@ -65,7 +71,7 @@ def stacks(archive: Path, *, native: bool, with_locals: bool, as_json: bool) -> 
         tool, text = found
         text = "\n".join([*_introduce(opened), "", text])
     else:
-        tool, text = _built_in(opened, has_pystack=pystack is not None)
+        tool, text = _built_in(opened, has_pystack=pystack is not None or not has_core)
     if as_json:
         echo_json({"tool": tool, "text": text})
     else:

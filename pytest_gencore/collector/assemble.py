@@ -13,14 +13,15 @@ from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
-from pytest_gencore.collector.files.libraries import Library, gather_libraries
+from pytest_gencore.collector.files.libraries import Library, gather_libraries, only_name
 from pytest_gencore.collector.files.names import limit_listing, settle_names
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
 from pytest_gencore.collector.stacks.last_words import MEMBER
+from pytest_gencore.collector.stacks.sources import OF_A_TEXT, SourceLimits
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.methods import choose_method
+from pytest_gencore.methods import DEFAULT_METHOD, choose_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.redaction import Redaction
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.stacks.capture_stacks import Stacks
+    from pytest_gencore.collector.stacks.sources import Sources
     from pytest_gencore.methods import CoreMethod
+    from pytest_gencore.request.model import CaptureRequest
 
 _MANIFEST_SLACK = 4096
 
@@ -51,26 +54,32 @@ def collect(
     ``time.monotonic``.
     """
     snapshot, memory = source.snapshot, source.memory
+    request = handover.context.request
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
+    if not request.has_libraries:
+        why = "it was not wanted (--gencore-libraries=none)"
+        only_name(libraries, why if request.has_core else "archives of type text hold none")
     for library in libraries:
         if isinstance(library.source, io.BytesIO):  # from memory
             library.source.getbuffer()[:] = redaction.redactor.clean(library.source.getvalue())
     notices: list[str] = list(redaction.notices)
     debug_files = find_debug_files(libraries, notices)
-    method, reason = choose_method(handover.context.request.method)
-    notices += find_notices(handover, snapshot, memory.mappings, method)
+    method, reason = DEFAULT_METHOD, "there is no core"
+    if request.has_core:
+        method, reason = choose_method(request.method)
+        notices += find_notices(handover, snapshot, memory.mappings, method)
     if method == "kernel" and redaction.redactor:
         notices.append("the kernel's own core was on the disk, unredacted, until the collector had read it")
     if stacks.notice:
         notices.append(stacks.notice)
     if memory.link_map.notice:
         notices.append(memory.link_map.notice)
-    sources = stacks.find_sources(handover.context.request.failure_text, find_python_scripts(libraries))
+    sources = _find_sources(request, stacks, libraries)
     notices += sources.notices
     files = limit_listing([*libraries, *debug_files], notices)
     source_files = settle_names(handover.name, files, sources.files, notices)
-    core = make_core(method, handover, source, progress.check)
-    if handover.context.request.product == "core":
+    core = make_core(method, handover, source, progress.check) if request.has_core else None
+    if core is not None and request.product == "core":
         progress.expect(core.data_size)
         write_core(core, file.fileno(), progress.advance)
     else:
@@ -81,6 +90,12 @@ def collect(
     return Artifact(size, method, find_shown_notices(handover, libraries, core))
 
 
+def _find_sources(request: CaptureRequest, stacks: Stacks, libraries: list[Library]) -> Sources:
+    if not request.has_core:
+        return stacks.find_sources(request.failure_text, (), OF_A_TEXT)
+    return stacks.find_sources(request.failure_text, find_python_scripts(libraries), SourceLimits())
+
+
 class _Contents(NamedTuple):
     """What goes into the archive."""
 
@@ -88,7 +103,7 @@ class _Contents(NamedTuple):
     source: CoreSource
     method: CoreMethod
     method_reason: str
-    core: CoreStream
+    core: CoreStream | None
     libraries: list[Library]
     stacks: Stacks
     sources: list[tuple[str, bytes]]
@@ -124,7 +139,7 @@ class _Contents(NamedTuple):
 def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
     handover, core, progress = contents.handover, contents.core, contents.progress
     included = [library for library in contents.libraries if library.source is not None]
-    progress.expect(core.data_size + sum(library.size for library in included))
+    progress.expect((core.data_size if core else 0) + sum(library.size for library in included))
     late: list[str] = []
     mtime = handover.started_ns // 1_000_000_000
     with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
@@ -132,12 +147,14 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         archive.add_top_folder()
         for name, text in contents.texts():
             archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
-        mapped = [library for library in included if not is_debug_file(library)]
-        commands = format_debugger_commands(handover.context.run.executable, mapped, late)
-        archive.add_bytes("open.gdb", os.fsencode(commands))
+        if core is not None:
+            mapped = [library for library in included if not is_debug_file(library)]
+            commands = format_debugger_commands(handover.context.run.executable, mapped, late)
+            archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:
             archive.add_bytes(path, contents.redaction.redactor.clean(data))
-        archive.add_sparse("core", core.size, core.extents, core.read)
+        if core is not None:
+            archive.add_sparse("core", core.size, core.extents, core.read)
         unreadable = contents.source.snapshot.unreadable_pages()
         if unreadable and contents.method == "memory":
             at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice

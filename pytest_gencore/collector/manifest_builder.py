@@ -43,7 +43,7 @@ def build_manifest(
     stacks: Stacks,
     method: CoreMethod,
     method_reason: str,
-    core: CoreStream,
+    core: CoreStream | None,
     libraries: list[OpenLibrary],
     notices: list[str],
     collect_seconds: float | None,
@@ -67,15 +67,11 @@ def build_manifest(
         child_of=request.child_of or None,
         threads=tuple(_describe_thread(thread) for thread in handover.threads),
         threads_stopped=handover.stop_signal != 0,
+        type=request.type,
         method=method,
         method_reason=method_reason,
-        core=CoreFacts(
-            size=core.size,
-            data_size=core.data_size,
-            truncated=core.truncated,
-            coredump_filter=f"{handover.core_filter:#x}",
-        ),
-        notices=(*core.notices, *notices),
+        core=_describe_core(core, handover.core_filter) if core else None,
+        notices=(*(core.notices if core else ()), *notices),
         executable=run.executable,
         libraries=tuple(_describe_library(library) for library in libraries),
         timings=Timings(
@@ -91,7 +87,16 @@ def build_manifest(
             kernel=run.kernel,
             machine=run.machine,
         ),
-        open_with=f"gencore debug {handover.name}.tar.gz",
+        open_with=f"gencore {'debug' if core else 'stacks'} {handover.name}.tar.gz",
+    )
+
+
+def _describe_core(core: CoreStream, core_filter: int) -> CoreFacts:
+    return CoreFacts(
+        size=core.size,
+        data_size=core.data_size,
+        truncated=core.truncated,
+        coredump_filter=f"{core_filter:#x}",
     )
 
 

@@ -41,13 +41,13 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
     return notices
 
 
-def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreStream) -> list[str]:
+def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreStream | None) -> list[str]:
     """Return what whoever reads the summary should know; the manifest has the details."""
-    shown = list(core.notices) if core.truncated else []
+    shown = list(core.notices) if core is not None and core.truncated else []
     unreached = sum(not thread.reached for thread in handover.threads)
     if unreached:
         shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")
-    left_out = sum(library.source is None for library in libraries)
+    left_out = sum(library.source is None and not library.is_unwanted for library in libraries)
     if left_out:
         shown.append(f"{left_out} libraries could not be included")
     return shown

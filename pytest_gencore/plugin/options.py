@@ -37,12 +37,24 @@ class Option(NamedTuple):
 TABLE = (
     Option("dir", DEFAULT_DIRECTORY, "DIR", "Directory of the archives, made when needed"),
     Option("method", "auto", "{auto,kernel,memory}", "Who writes the core, and from what"),
+    Option(
+        "type",
+        "full",
+        "{full,heap,text}",
+        "How much an archive holds: all memory, the heap and the stacks, or no core at all but the texts",
+    ),
     Option("threads", "all", "{all,calling}", "Threads that the core holds"),
     Option(
         "filter",
         0xFF,
         "BITS",
         "Kinds of memory that the core holds: coredump_filter bits of core(5)",
+    ),
+    Option(
+        "libraries",
+        "each",
+        "{each,none}",
+        "Put the executable and the libraries into each archive, or only name them",
     ),
     Option(
         "timeout",
@@ -124,8 +136,8 @@ TABLE = (
     ),
 )
 MARKER_HELP = (
-    f"{GROUP}(*, enabled=True, timeout=None, method=None, threads=None, moment=None, raises=None): "
-    "make a core archive if the test fails; see pytest-gencore"
+    f"{GROUP}(*, enabled=True, timeout=None, method=None, type=None, threads=None, moment=None, "
+    "raises=None): make a core archive if the test fails; see pytest-gencore"
 )
 
 

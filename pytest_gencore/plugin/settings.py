@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
 from pytest_gencore import units
+from pytest_gencore.contents import parse_dump_type, parse_libraries
 from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
 from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pytest_gencore.contents import DumpType, Libraries
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
+
+ExceptionTypes: TypeAlias = tuple[type[BaseException], ...]
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "dir": values.parse_path,
     "method": parse_method,
+    "type": parse_dump_type,
     "threads": values.parse_threads,
     "filter": values.parse_core_filter,
+    "libraries": parse_libraries,
     "timeout": values.parse_timeout,
     "session_timeout": values.parse_timeout,
     "grace": units.parse_duration,
@@ -53,8 +59,10 @@ class Settings:
     dir: Path
     """Absolute."""
     method: Method
+    type: DumpType
     threads: Threads
     filter: int
+    libraries: Libraries
     timeout: float | None
     session_timeout: float | None
     grace: float
@@ -72,7 +80,7 @@ class Settings:
     max_cores: int
     max_size: int
     """Bytes."""
-    raises: tuple[type[BaseException], ...] = ()
+    raises: ExceptionTypes = ()
     """What is captured when it is raised; empty: ``AssertionError`` and that of ``pytest.fail``."""
 
     @property
@@ -86,6 +94,8 @@ class Settings:
             "method": self.method,
             "threads": self.threads,
             "core_filter": self.filter,
+            "type": self.type,
+            "libraries": self.libraries,
             "dumps_children": self.children == "dump",
         }
 
@@ -97,9 +107,10 @@ class Marker:
     enabled: bool = True
     timeout: float | None = None
     method: Method | None = None
+    type: DumpType | None = None
     threads: Threads | None = None
     moment: Moment | None = None
-    raises: tuple[type[BaseException], ...] | None = None
+    raises: ExceptionTypes | None = None
 
 
 MARKER_FIELDS = tuple(field.name for field in dataclasses.fields(Marker))
@@ -185,6 +196,7 @@ MARKER_CHECKS: Mapping[str, Callable[[object], object]] = {
     "enabled": check_enabled,
     "timeout": values.check_timeout,
     "method": parse_method,
+    "type": parse_dump_type,
     "threads": values.parse_threads,
     "moment": values.parse_moment,
     "raises": values.check_raises,
@@ -198,7 +210,7 @@ def apply_marker(settings: Settings, marker: Marker | None) -> Settings:
     if not marker.enabled:
         return dataclasses.replace(settings, on_fail=False, timeout=None)
     changes: dict[str, Any] = {"on_fail": True}
-    for name in ("timeout", "method", "threads", "moment", "raises"):
+    for name in ("timeout", "method", "type", "threads", "moment", "raises"):
         value = getattr(marker, name)
         if value is not None:
             changes[name] = value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_gencore.contents import DumpType, Libraries, limit_filter
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,7 +45,11 @@ class CaptureRequest:
     method: Method = "auto"
     threads: Threads = "all"
     core_filter: int = CORE_FILTER_DEFAULT
-    """``coredump_filter`` of the snapshot, see core(5)."""
+    """Bits of ``coredump_filter``, see core(5); ``type`` may leave fewer."""
+    type: DumpType = "full"
+    """How much of the process the archive holds."""
+    libraries: Libraries = "each"
+    """Whether the executable and the libraries are in the archive."""
     nodeid: str | None = None
     phase: str | None = None
     """``setup``, ``call`` or ``teardown``."""
@@ -82,7 +88,22 @@ class CaptureRequest:
     moment: Moment = "report"
     """``raise``: the text of the failure comes later, if a report wants the capture: ``Run.tell_failure``."""
     product: Literal["archive", "core"] = "archive"
-    """``core``: only the core file, named like the archive without ``.tar.gz``."""
+    """``core``: only the core file, named like the archive without ``.tar.gz``, of whatever type."""
+
+    @property
+    def has_core(self) -> bool:
+        """Whether a core is made of the snapshot."""
+        return self.product == "core" or self.type != "text"
+
+    @property
+    def has_libraries(self) -> bool:
+        """Whether the executable and the libraries are wanted with it."""
+        return self.has_core and self.libraries == "each"
+
+    @property
+    def effective_filter(self) -> int:
+        """``coredump_filter`` of the snapshot."""
+        return self.core_filter if self.product == "core" else limit_filter(self.type, self.core_filter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def test_manifest_is_typed(tmp_path: Path) -> None:
         (9521, False),
     ]
     assert manifest.threads[1].reason == "it did not answer in time"
+    assert manifest.core is not None
     assert manifest.core.size == CORE_SIZE
     assert manifest.libraries[1].aliases == (ALIAS,)
     assert manifest.timings.collect_s == 0.4

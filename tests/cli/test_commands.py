@@ -175,7 +175,7 @@ def test_show(gencore: Gencore, tmp_path: Path) -> None:
     assert found["process"] == "9520, CPython 3.11.7, Linux 6.1 x86_64"
     assert found["core"] == "64.0 KiB, 12.0 KiB of it without holes"
     assert found["method"] == "memory: the default"
-    assert found["libraries"] == "1, 1.1 KiB; 1 could not be included"
+    assert found["libraries"] == "1, 1.1 KiB; 1 only named"
     assert found["notice"] == "7 pages could not be read and are zeros"
     secrets = "overwritten in 7 places: the values of 2 variables and 1 more; others are still there"
     assert found["secrets"] == secrets

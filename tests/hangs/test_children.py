@@ -11,7 +11,7 @@ import pytest
 from gencore_archives import read_manifest, read_member
 from kernel import wait_until
 from oracles import run_tool
-from projects import ARTIFACTS, EXITS, QUICK, SUPPORT
+from projects import ARTIFACTS, EXITS, OPENED, QUICK, SUPPORT
 
 if TYPE_CHECKING:
     from projects import Project
@@ -66,7 +66,7 @@ TREE = """
 def test_crashes(project: Project, workers: list[str]) -> None:
     project.write(test_a=CRASHES)
 
-    ended = project.run(*QUICK, "-p", "no:faulthandler", *workers)
+    ended = project.run(*OPENED, "-p", "no:faulthandler", *workers)
 
     assert ended.status == 0
     assert ended.counts()["passed"] == 5

@@ -11,7 +11,7 @@ from crash_table import ABRT, CRASHES, SEGV, Crash, write_crash
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
 from oracles import run_gdb
-from projects import ON_FAIL, QUICK
+from projects import ON_FAIL, OPENED, QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def test_crash(project: Project, crashers: Path, name: str) -> None:
     crash = CRASHES[name]
     write_crash(project, crashers, name)
 
-    ended = project.run(*QUICK)
+    ended = project.run(*OPENED)
 
     assert ended.status == -crash.signal
     check_text(ended.err, crash)
@@ -103,7 +103,7 @@ def test_crashes_of_workers(project: Project, crashers: Path) -> None:
     others = "\n".join(f"def test_other_{number}(): pass" for number in range(10))
     (project.folder / "test_others.py").write_text(others)
 
-    ended = project.run("-n2", "--max-worker-restart=99", "--junitxml=j.xml", *QUICK)
+    ended = project.run("-n2", "--max-worker-restart=99", "--junitxml=j.xml", *OPENED)
 
     assert ended.status == 1
     counts = ended.counts()

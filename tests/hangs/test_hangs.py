@@ -10,7 +10,7 @@ from capabilities import needs
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
 from oracles import gdb_stacks, pystack_threads, run_gdb
-from projects import EXITS, QUICK
+from projects import EXITS, OPENED, QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def check_hang(project: Project, archive: Path, hang: str, source: str, *, pysta
 def test_hang_with_the_gil_held(project: Project, crashers: Path, hang: str, deadline: str) -> None:
     """Neither method of pytest-timeout ever fires: the process is killed, or ended by our own timeout."""
     project.write(test_a=HANGS.format(library=str(crashers)))
-    running = project.start(f"test_a.py::{hang}", *QUICK, *DEADLINES[deadline])
+    running = project.start(f"test_a.py::{hang}", *OPENED, *DEADLINES[deadline])
 
     (archive,) = project.wait_for_archives()
     if deadline == "own":
@@ -95,7 +95,7 @@ def test_hang_of_a_worker_with_the_gil_held(project: Project, crashers: Path, de
     project.write(test_a=HANGS.format(library=str(crashers)))
     later = () if deadline == "own" else ("--gencore-timeout=4", *EXITS)
 
-    ended = project.run("-n1", "--junitxml=j.xml", *QUICK, *DEADLINES[deadline], *later)
+    ended = project.run("-n1", "--junitxml=j.xml", *OPENED, *DEADLINES[deadline], *later)
 
     assert ended.counts() == {"failed": 2, "passed": 2}
     archives = project.archives()
@@ -132,7 +132,7 @@ LOCKS = """
 def test_two_threads_and_two_locks(project: Project) -> None:
     project.write(test_a=LOCKS)
 
-    ended = project.run(*QUICK, "--gencore-timeout=1.5", *EXITS, pystack=True)
+    ended = project.run(*OPENED, "--gencore-timeout=1.5", *EXITS, pystack=True)
 
     assert ended.status == 1
     archive = project.only_archive()

@@ -100,6 +100,7 @@ def test_off_imports_nothing_else(pytester: pytest.Pytester, run_gencore: RunGen
     assert option - off == {
         "pytest_gencore.plugin.settings",
         "pytest_gencore.plugin.values",
+        "pytest_gencore.contents",
         "pytest_gencore.methods",
         "pytest_gencore.units",
     }

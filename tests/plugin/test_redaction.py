@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from gencore_archives import read_manifest, read_member
 from oracles import run_tool
-from projects import ARTIFACTS, EXITS, QUICK, Project
+from projects import ARTIFACTS, EXITS, OPENED, QUICK, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,7 @@ def find(data: bytes) -> set[str]:
     ("how", "method"), [("fails", "memory"), ("fails", "kernel"), ("crashes", "memory"), ("hangs", "memory")]
 )
 def test_secrets(project: Project, how: str, redact: str, method: str) -> None:
-    arguments = [*QUICK, "--gencore-filter=0x13", f"--gencore-method={method}", "-k", how]
+    arguments = [*OPENED, "--gencore-filter=0x13", f"--gencore-method={method}", "-k", how]
     if redact == "off":
         arguments += ["-o", "gencore_redact=false"]
     if how == "hangs":
@@ -236,7 +236,7 @@ def test_secrets_of_children(project: Project) -> None:
         conftest="",
     )
 
-    ended = project.run(*QUICK, environment={"PARENT_TOKEN": "of-the-parent-7"})
+    ended = project.run(*OPENED, environment={"PARENT_TOKEN": "of-the-parent-7"})
 
     assert ended.status == 0
     manifest = read_manifest(project.only_archive())

@@ -57,6 +57,7 @@ MANIFEST: dict[str, Any] = {
         {"tid": 9521, "name": "waiter", "native_registers": False, "reason": "it did not answer in time"},
     ],
     "threads_stopped": True,
+    "type": "full",
     "method": "memory",
     "method_reason": "the default",
     "core": {"size": CORE_SIZE, "data_size": 12288, "truncated": False, "coredump_filter": "0xff"},

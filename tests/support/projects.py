@@ -30,7 +30,9 @@ ARTIFACTS = "gencore-artifacts"
 FOREIGN = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "COLUMNS", "FAKE_CAPTURE")
 """Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
 ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
-QUICK = (*ON_FAIL, "--gencore-method=memory")
+OPENED = (*ON_FAIL, "--gencore-method=memory")
+"""For archives that debuggers open."""
+QUICK = (*OPENED, "--gencore-libraries=none")
 EXITS = ("-o", "gencore_exit_on_timeout=true")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"errors", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {"contents", "errors", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -53,6 +53,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
+    "contents": set(),
     "errors": set(),
     "methods": set(),
     "protocol": set(),

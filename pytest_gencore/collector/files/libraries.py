@@ -45,6 +45,8 @@ class Library:
     """Why it is not included, or where it came from if not from its path."""
     aliases: tuple[str, ...] = ()
     """Other absolute names under which the dynamic loader has it."""
+    is_unwanted: bool = False
+    """Whether it is left out because nobody wants it in the archive."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the contents, at most ``size`` bytes; raises OSError."""
@@ -66,6 +68,14 @@ class Library:
         if self.source is not None:
             self.source.close()
         self.source, self.note, self.aliases = None, reason, ()
+
+
+def only_name(libraries: list[Library], reason: str) -> None:
+    """Leave all of them out on purpose; ``reason`` is for the manifest."""
+    for library in libraries:
+        if library.source is not None:
+            library.leave_out(reason)
+            library.is_unwanted = True
 
 
 def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: LinkMap) -> list[Library]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
-    from pytest_gencore.collector.stacks.sources import Sources
+    from pytest_gencore.collector.stacks.sources import SourceLimits, Sources
 
 _CUT: Final = "..."
 """The line with which faulthandler ends after 100 threads: MAX_NTHREADS of CPython's traceback.c."""
@@ -111,11 +111,11 @@ class Stacks:
             children=self._children.short_lines(),
         )
 
-    def find_sources(self, failure_text: str | None, also: Iterable[str]) -> Sources:
+    def find_sources(self, failure_text: str | None, also: Iterable[str], limits: SourceLimits) -> Sources:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
         text = failure_text or ""
         threads = self._with_failure(self.threads)
-        return gather_sources(threads, self.facts.rootdir, also=[*find_traceback_files(text), *also])
+        return gather_sources(threads, self.facts.rootdir, limits, also=[*find_traceback_files(text), *also])
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""

@@ -32,6 +32,12 @@ class SourceLimits(NamedTuple):
     total_size: int = 8 << 20
     """Bytes of all files."""
     files: int = 300
+    only_project: bool = False
+    """Nothing of libraries, nor of Python itself."""
+
+
+OF_A_TEXT: Final = SourceLimits(total_size=64 << 10, only_project=True)
+"""Beside texts that take some kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ def gather_sources(
     notices: list[str] = []
     total = 0
     for path in _ordered_paths(threads, rootdir, also):
+        if limits.only_project and _rank(path, rootdir) > 1:
+            continue
         data, reason = read_source(path, limits.file_size)
         if data is not None and len(files) >= limits.files:
             reason = f"more than {limits.files} files"

@@ -1,0 +1,32 @@
+"""How much an archive holds: the choices that users have."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+DumpType = Literal["full", "heap", "text"]
+DUMP_TYPES: Final = ("full", "heap", "text")
+Libraries = Literal["each", "none"]
+LIBRARIES: Final = ("each", "none")
+
+_HEAP_BITS: Final = 0x11
+"""Of ``coredump_filter``, see core(5): private memory without a file, and the first pages of ELF files."""
+
+
+def parse_dump_type(text: object) -> DumpType:
+    """Return how much of the process an archive holds."""
+    if text not in DUMP_TYPES:
+        raise ValueError("expected full, heap or text")
+    return text
+
+
+def parse_libraries(text: object) -> Libraries:
+    """Return whether an archive holds the executable and the libraries."""
+    if text not in LIBRARIES:
+        raise ValueError("expected each or none")
+    return text
+
+
+def limit_filter(dump_type: DumpType, core_filter: int) -> int:
+    """Return the bits of ``coredump_filter`` that a type leaves."""
+    return core_filter if dump_type == "full" else core_filter & _HEAP_BITS

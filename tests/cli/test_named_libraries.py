@@ -1,0 +1,87 @@
+"""Libraries that an archive only names, added to its unpacked folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from made_archives import write_archive
+
+from pytest_gencore.archive import Archive, Library, read_archive
+from pytest_gencore.cli.workspace import add_libraries, find_mismatches
+from pytest_gencore.corefile.elffile import build_id_of
+
+
+@pytest.fixture
+def libc() -> Path:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return next(Path(line.split()[-1]) for line in lines if "/libc.so" in line or "/libc-" in line)
+
+
+def named(path: str, build_id: str | None) -> Library:
+    return Library(path=path, build_id=build_id, size=1, included=False, note="not wanted", aliases=())
+
+
+def archive_with(folder: Path, *libraries: Library) -> Archive:
+    archive = read_archive(write_archive(folder))
+    return dataclasses.replace(archive, manifest=dataclasses.replace(archive.manifest, libraries=libraries))
+
+
+def read_build_id(path: Path) -> str | None:
+    with path.open("rb") as file:
+        return build_id_of(file)
+
+
+@pytest.mark.parametrize("inner", ["lib/libx.so.6", "libx.so.6"], ids=["path", "name"])
+def test_library_of_a_folder(tmp_path: Path, libc: Path, inner: str) -> None:
+    place, folder = tmp_path / "place", tmp_path / "unpacked"
+    (place / inner).parent.mkdir(parents=True)
+    shutil.copy(libc, place / inner)
+    archive = archive_with(tmp_path, named("/lib/libx.so.6", read_build_id(libc)))
+
+    added = add_libraries(archive, folder, [place])
+
+    assert (folder / "lib/libx.so.6").read_bytes() == libc.read_bytes()
+    assert added.manifest.libraries[0].included
+    assert not find_mismatches(added, folder)
+
+
+def test_library_of_this_machine(tmp_path: Path, libc: Path) -> None:
+    archive = archive_with(tmp_path, named(str(libc), read_build_id(libc)))
+
+    add_libraries(archive, tmp_path / "unpacked", [])
+
+    assert (tmp_path / "unpacked" / str(libc).lstrip("/")).read_bytes() == libc.read_bytes()
+
+
+@pytest.mark.parametrize("build_id", ["00" * 20, None])
+def test_other_builds_are_not_taken(tmp_path: Path, libc: Path, build_id: str | None) -> None:
+    """Wrong frames are worse than none."""
+    archive = archive_with(tmp_path, named(str(libc), build_id))
+
+    added = add_libraries(archive, tmp_path / "unpacked", [libc.parent])
+
+    assert not added.manifest.libraries[0].included
+    assert find_mismatches(added, tmp_path) == [f"{libc} is not in the archive: not wanted"]
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/mem", "/etc", "/nowhere/at/all"])
+def test_paths_of_a_stranger(tmp_path: Path, path: str) -> None:
+    archive = archive_with(tmp_path, named(path, "00" * 20))
+
+    added = add_libraries(archive, tmp_path / "unpacked", [])
+
+    assert not added.manifest.libraries[0].included
+
+
+def test_many_that_are_missing(tmp_path: Path) -> None:
+    archive = archive_with(tmp_path, *(named(f"/nowhere/lib{number}.so", "00") for number in range(70)))
+
+    found = find_mismatches(archive, tmp_path)
+
+    assert len(found) == 6
+    assert found[-1] == "65 more libraries are not in the archive: see gencore show --json"

@@ -1,0 +1,209 @@
+"""How much an archive holds: ``--gencore-type`` and ``--gencore-libraries``."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from capabilities import needs
+from gencore_archives import read_manifest, read_member
+from oracles import gdb_stacks, unpack
+from projects import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from projects import Ended
+
+SOURCE = """
+    import threading
+
+    def wait_for_the_moon(ready, secret):
+        ready.set()
+        threading.Event().wait()
+
+    def test_it():
+        ready = threading.Event()
+        arguments = (ready, "moonlight")
+        threading.Thread(target=wait_for_the_moon, args=arguments, daemon=True).start()
+        ready.wait()
+        asked_for = "a number"
+        assert asked_for == "another"
+"""
+LARGEST_TEXT = 40_000
+"""Bytes of an archive without a core."""
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.write(test_a=SOURCE)
+    return project
+
+
+def capture(project: Project, *arguments: str) -> Path:
+    """Run the tests; return the archive, which the report names."""
+    ended = project.run("--gencore-on-fail", "test_a.py", *arguments, pystack=True)
+    assert ended.counts() == {"failed": 1}
+    archive = project.only_archive()
+    assert f"core archive: {archive}\n" in ended.out
+    return archive
+
+
+def ask(project: Project, *arguments: str | Path) -> Ended:
+    return project.run_program("-m", "pytest_gencore", *map(str, arguments))
+
+
+def names_in(archive: Path) -> set[str]:
+    with tarfile.open(archive) as tar:
+        return {name.partition("/")[2] for name in tar.getnames()}
+
+
+@needs("pystack")
+@pytest.mark.parametrize("method", ["auto", "kernel"])
+def test_text(failing: Project, method: str) -> None:
+    archive = capture(failing, "--gencore-type=text", f"--gencore-method={method}")
+
+    assert archive.stat().st_size < LARGEST_TEXT
+    manifest = read_manifest(archive)
+    assert (manifest["type"], manifest["core"], manifest["complete"]) == ("text", None, True)
+    assert (manifest["method"], manifest["method_reason"]) == ("memory", "there is no core")
+    assert manifest["open_with"] == f"gencore stacks {archive.name}"
+    assert manifest["nodeid"] == "test_a.py::test_it"
+    executable = next(entry for entry in manifest["libraries"] if entry["path"] == manifest["executable"])
+    assert not executable["included"]
+    assert executable["note"] == "archives of type text hold none"
+    names = names_in(archive)
+    assert names >= {"gencore.json", "stacks.txt", "diagnosis.json", "failure.txt"}
+    assert any(name.endswith("/test_a.py") for name in names)
+    assert not {name for name in names if name in {"core", "open.gdb"} or ".so" in name}
+    stacks = read_member(archive, "stacks.txt").decode()
+    assert "wait_for_the_moon" in stacks
+    assert "moonlight" in stacks, "a local variable"
+    assert "could not be included" not in stacks
+
+
+def test_commands_on_a_text(failing: Project) -> None:
+    archive = capture(failing, "--gencore-type=text")
+
+    shown = ask(failing, "show", archive)
+    assert "\ntype       text\ncore       none\n" in shown.out
+    (row,) = json.loads(ask(failing, "list", "--json").out)
+    assert (row["type"], row["truncated"]) == ("text", False)
+    stacks = ask(failing, "stacks", archive)
+    assert "wait_for_the_moon" in stacks.out
+    assert "stacks as they were written at the time of the capture" in stacks.err
+    debug = ask(failing, "debug", "--batch", archive)
+    assert debug.status == 1
+    assert "the archive holds no core; its stacks: gencore stacks ARCHIVE" in debug.err
+    unpacked = ask(failing, "unpack", archive, "folder")
+    assert unpacked.status == 0
+    assert (failing.folder / unpacked.out.strip() / "stacks.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "trigger"), [("ctypes.string_at(8)", "crash"), ("time.sleep(100)", "timeout")]
+)
+def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
+    project = Project(tmp_path)
+    project.write(test_a=f"import ctypes, time\ndef test_it(): {end}\n")
+
+    project.run(
+        "--gencore-on-fail",
+        "--gencore-type=text",
+        "--gencore-timeout=1s",
+        "-o",
+        "gencore_exit_on_timeout=true",
+    )
+
+    archive = project.only_archive()
+    assert archive.stat().st_size < LARGEST_TEXT
+    assert read_manifest(archive)["trigger"]["kind"] == trigger
+    assert "test_it" in read_member(archive, "stacks.txt").decode()
+
+
+@needs("gdb", "pystack")
+def test_heap(failing: Project) -> None:
+    """A heap is what the stacks need, and much less than all."""
+    full = capture(failing)
+    stacks = {"full": ask(failing, "stacks", "--native", "--locals", full).out}
+    gdb = {"full": gdb_stacks(unpack(full))}
+    size = read_manifest(full)["core"]["data_size"]
+    shutil.rmtree(full.parent)
+
+    heap = capture(failing, "--gencore-type=heap")
+    stacks["heap"] = ask(failing, "stacks", "--native", "--locals", heap).out
+    gdb["heap"] = gdb_stacks(unpack(heap))
+
+    manifest = read_manifest(heap)
+    assert (manifest["type"], manifest["core"]["coredump_filter"]) == ("heap", "0x11")
+    assert manifest["core"]["data_size"] < 0.75 * size
+    assert threads_in(stacks["heap"]) == threads_in(stacks["full"])
+    assert sorted(map(functions_of, gdb["heap"].values())) == sorted(map(functions_of, gdb["full"].values()))
+
+
+def functions_of(stack: str) -> list[tuple[str, str]]:
+    """Return the functions of pystack's or gdb's frames."""
+    return re.findall(r"\bline \d+, in (\S+)|^#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(", stack, re.MULTILINE)
+
+
+def threads_in(text: str) -> list[list[tuple[str, str]]]:
+    """Return the functions of each thread; in which order pystack shows them is chance."""
+    return sorted(map(functions_of, text.split("Traceback for thread ")[1:]))
+
+
+@needs("gdb", "pystack")
+def test_named_libraries(failing: Project) -> None:
+    """They are taken from where they are, if they are the same."""
+    each = capture(failing)
+    expected = ask(failing, "stacks", "--native", each).out
+    shutil.rmtree(each.parent)
+    archive = capture(failing, "--gencore-libraries=none")
+
+    assert not {name for name in names_in(archive) if ".so" in name}
+    assert "could not be included" not in ask(failing, "show", archive).out
+    found = ask(failing, "stacks", "--native", archive)
+    assert threads_in(found.out) == threads_in(expected)
+    assert "is not in the archive" not in found.err
+    debug = ask(failing, "debug", "--batch", archive)
+    assert "PyEval" in debug.out
+    assert debug.status == 0
+
+
+def test_marker_and_requests(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(
+        test_a="""
+        import pathlib, pytest, pytest_gencore
+        @pytest.mark.gencore(type="text")
+        def test_marked(gencore):
+            core = gencore.create_core().result()
+            assert core.read_bytes()[:4] == b"\\x7fELF"
+            core.unlink()
+            assert gencore.collect_core().result().stat().st_size < 40_000
+        def test_function():
+            archive = pytest_gencore.collect_core("here", type="heap", libraries="none").result()
+            assert archive.stat().st_size < 20_000_000
+            with pytest.raises(ValueError, match="expected full, heap or text"):
+                pytest_gencore.collect_core("here", type="tiny")
+            with pytest.raises(ValueError, match="expected each or none"):
+                pytest_gencore.collect_core("here", libraries="all")
+        """
+    )
+
+    ended = project.run()
+
+    assert ended.counts() == {"passed": 2}
+    types = {path.parent.name: read_manifest(path)["type"] for path in tmp_path.glob("*/*.tar.gz")}
+    assert types == {"gencore-artifacts": "text", "here": "heap"}
+
+
+def test_bad_type(failing: Project) -> None:
+    ended = failing.run("--gencore-type=tiny")
+
+    assert ended.status == 4
+    assert "invalid type 'tiny': expected full, heap or text (from command line --gencore-type)" in ended.err
