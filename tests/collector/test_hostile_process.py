@@ -11,6 +11,7 @@ from capabilities import needs
 from gencore_archives import read_manifest
 from native_builds import compile_once, shared_folder
 from oracles import run_tool
+from projects import OPENED
 from tables import Table
 
 from pytest_gencore.archive import read_archive
@@ -140,7 +141,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
         row: text.format(library=library, **values) if text is not SOURCE else text
         for row, (text, values) in ROWS.items()
     }
-    return Table(folder, sources)
+    return Table(folder, sources, *OPENED)
 
 
 def manifest_of(table: Table, row: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from projects import Running
 
-ROUNDS = int(os.environ.get("GENCORE_CANCEL_ROUNDS", count(6, thorough=20)))
+ROUNDS = int(os.environ.get("GENCORE_CANCEL_ROUNDS", count(6, thorough=12)))
 SEED = os.environ.get("GENCORE_SEED", "4")
 
 ACTIONS = {

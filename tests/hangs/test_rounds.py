@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from projects import Ended
 
-ROUNDS = int(os.environ.get("GENCORE_ROUNDS", count(8, thorough=20)))
+ROUNDS = int(os.environ.get("GENCORE_ROUNDS", count(8, thorough=12)))
 SEED = os.environ.get("GENCORE_SEED", "4")
 
 TRIGGERS = {
