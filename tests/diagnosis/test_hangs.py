@@ -94,7 +94,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     try:
         project.run(
             *QUICK,
-            *("-p", "pytest_asyncio.plugin", "-p", "anyio", "-n2"),
+            *("-p", "pytest_asyncio.plugin", "-p", "anyio", "-n4"),  # they wait, most of the time
             *("--gencore-timeout=1s", "--timeout=5", "-o", "asyncio_mode=strict"),
         )
         found = {}

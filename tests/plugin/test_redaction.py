@@ -140,7 +140,14 @@ def find(data: bytes) -> set[str]:
 @pytest.mark.field
 @pytest.mark.parametrize("redact", ["on", "off"])
 @pytest.mark.parametrize(
-    ("how", "method"), [("fails", "memory"), ("fails", "kernel"), ("crashes", "memory"), ("hangs", "memory")]
+    ("how", "method"),
+    [
+        ("fails", "memory"),
+        *(
+            pytest.param(how, method, marks=pytest.mark.slow)
+            for how, method in (("fails", "kernel"), ("crashes", "memory"), ("hangs", "memory"))
+        ),
+    ],
 )
 def test_secrets(project: Project, how: str, redact: str, method: str) -> None:
     arguments = [*OPENED, "--gencore-filter=0x13", f"--gencore-method={method}", "-k", how]
