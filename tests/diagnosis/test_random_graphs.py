@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).parent / "programs" / "random_graph.py"
 SEED = int(os.environ.get("GENCORE_SEED", "1"))
-BATCHES = count(4, thorough=20)
+BATCHES = count(4, thorough=10)
 GRAPHS_IN_BATCH = 10
 
 
