@@ -6,7 +6,7 @@ import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.errors import ArchiveError
 
@@ -35,17 +35,7 @@ def create_core(
     Raises ``UnavailableError`` or ``CaptureError`` if no snapshot can be taken, ValueError for a method that
     does not exist.
     """
-    from pytest_gencore.capture import CaptureRequest
-    from pytest_gencore.methods import parse_method
-
-    request = CaptureRequest(
-        trigger="request",
-        method=parse_method(method),
-        threads=threads,
-        core_filter=core_filter,
-        product="core",
-    )
-    return _start(directory, request)
+    return _request(directory, method, threads=threads, core_filter=core_filter, product="core")
 
 
 def collect_core(
@@ -62,22 +52,24 @@ def collect_core(
     As ``create_core``, but the future's result is the finished archive. ``type`` and ``libraries`` are what
     ``--gencore-type`` and ``--gencore-libraries`` take; ValueError for anything else.
     """
-    from pytest_gencore.capture import CaptureRequest
     from pytest_gencore.contents import parse_dump_type, parse_libraries
-    from pytest_gencore.methods import parse_method
 
-    request = CaptureRequest(
-        trigger="request",
-        method=parse_method(method),
+    return _request(
+        directory,
+        method,
         threads=threads,
         core_filter=core_filter,
         type=parse_dump_type(type),
         libraries=parse_libraries(libraries),
     )
-    return _start(directory, request)
 
 
-def _start(directory: str | os.PathLike[str] | None, request: CaptureRequest) -> Future[Path]:
+def _request(directory: str | os.PathLike[str] | None, method: MethodName, **fields: Any) -> Future[Path]:
+    """Start a capture; ``fields`` are more of ``CaptureRequest``."""
+    from pytest_gencore.capture import CaptureRequest
+    from pytest_gencore.methods import parse_method
+
+    request = CaptureRequest(trigger="request", method=parse_method(method), **fields)
     return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
 
 

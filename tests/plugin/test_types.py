@@ -12,7 +12,7 @@ import pytest
 from capabilities import needs
 from gencore_archives import read_manifest, read_member
 from oracles import gdb_stacks, unpack
-from projects import Project
+from projects import EXITS, Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,13 +112,7 @@ def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
     project = Project(tmp_path)
     project.write(test_a=f"import ctypes, time\ndef test_it(): {end}\n")
 
-    project.run(
-        "--gencore-on-fail",
-        "--gencore-type=text",
-        "--gencore-timeout=1s",
-        "-o",
-        "gencore_exit_on_timeout=true",
-    )
+    project.run("--gencore-on-fail", "--gencore-type=text", "--gencore-timeout=1s", *EXITS)
 
     archive = project.only_archive()
     assert archive.stat().st_size < LARGEST_TEXT
