@@ -24,6 +24,13 @@ SLEEPS = """
         threading.Event().wait()
     def test_after(): pass
 """
+SLEEPS_WITHOUT_THE_ALARM = """
+    import signal, threading
+    def test_sleep():
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        threading.Event().wait()
+"""
 THREAD_METHOD = ("--timeout=1.5", "--timeout-method=thread")
 
 
@@ -62,6 +69,17 @@ def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[
 
     assert ended.status == 1
     assert ("crashed while running" if workers else "+ Timeout +") in ended.out
+    check_whole(project.only_archive(), project.folder / "unpacked")
+
+
+def test_alarm_that_another_thread_takes(project: Project) -> None:
+    """Python has noted it, but the main thread sleeps on: it is interrupted until the test has ended."""
+    project.write(test_a=SLEEPS_WITHOUT_THE_ALARM)
+
+    ended = project.run(*QUICK, "--timeout=1.5", "--timeout-method=signal")
+
+    assert ended.counts() == {"failed": 1}
+    assert "from pytest-timeout" in ended.out
     check_whole(project.only_archive(), project.folder / "unpacked")
 
 
