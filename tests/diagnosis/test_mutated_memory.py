@@ -132,7 +132,7 @@ def test_nothing_is_said_that_is_not_so(project: Project, batch: int) -> None:
     started = time.monotonic()
 
     ended = project.run(
-        *QUICK, "--gencore-timeout=0.3", environment=environment_of(first, SEEDS_IN_BATCH), timeout=240
+        *QUICK, "--gencore-timeout=0.5", environment=environment_of(first, SEEDS_IN_BATCH), timeout=240
     )
 
     assert ended.status == 0
@@ -149,7 +149,7 @@ def test_nothing_is_said_that_is_not_so(project: Project, batch: int) -> None:
 
 @pytest.mark.parametrize("seed", [3, 5])
 def test_a_process_that_ends(project: Project, seed: int) -> None:
-    ended = project.run(*QUICK, *EXITS, "--gencore-timeout=0.3", environment=environment_of(seed, 1))
+    ended = project.run(*QUICK, *EXITS, "--gencore-timeout=0.5", environment=environment_of(seed, 1))
 
     assert ended.status == 1
     assert "the test took too long, the process ends: gencore_exit_on_timeout" in ended.err

@@ -235,21 +235,17 @@ def choose_writes(groups, modules, chosen):
     return writes, told, is_stack
 
 
-@pytest.fixture(scope="module")
-def modules():
-    modules = start_groups()
-    gc.disable()
-    yield modules
-    gc.enable()
+MODULES = start_groups()  # while tests are collected: the deadline of a test does not run
+gc.disable()
 
 
 @pytest.mark.parametrize(
     "seed", range(int(os.environ["FIRST"]), int(os.environ["FIRST"]) + int(os.environ["SEEDS"]))
 )
-def test_mutated(modules, seed):
+def test_mutated(seed):
     chosen = random.Random(seed)
     groups = chosen.sample(sorted(GROUPS), chosen.choice((1, 1, 2, 3))) if seed else []
-    writes, told, is_stack = choose_writes(groups, modules, chosen)
+    writes, told, is_stack = choose_writes(groups, MODULES, chosen)
     Path(f"{seed}.json").write_text(json.dumps({"groups": groups, "writes": told, "is_stack": is_stack}))
     pause = chosen.choice((LIBC, LIBC_WITH_GIL)).pause
     move = ctypes.memmove
