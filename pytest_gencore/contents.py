@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DumpType = Literal["full", "heap", "text"]
-DUMP_TYPES: Final = ("full", "heap", "text")
+DumpType = Literal["full", "heap", "mini", "text"]
+DUMP_TYPES: Final = ("full", "heap", "mini", "text")
 Libraries = Literal["each", "none"]
 LIBRARIES: Final = ("each", "none")
 
 _HEAP_BITS: Final = 0x11
 """Of ``coredump_filter``, see core(5): private memory without a file, and the first pages of ELF files."""
+_FILTERS: Final[dict[DumpType, int]] = {"full": -1, "heap": _HEAP_BITS, "mini": 0, "text": _HEAP_BITS}
 
 
 def parse_dump_type(text: object) -> DumpType:
     """Return how much of the process an archive holds."""
     if text not in DUMP_TYPES:
-        raise ValueError("expected full, heap or text")
+        raise ValueError("expected full, heap, mini or text")
     return text
 
 
@@ -29,4 +30,4 @@ def parse_libraries(text: object) -> Libraries:
 
 def limit_filter(dump_type: DumpType, core_filter: int) -> int:
     """Return the bits of ``coredump_filter`` that a type leaves."""
-    return core_filter if dump_type == "full" else core_filter & _HEAP_BITS
+    return core_filter & _FILTERS[dump_type]

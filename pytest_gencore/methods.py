@@ -30,8 +30,10 @@ def current_name(name: str) -> str:
     return _OLD_NAMES.get(name, name)
 
 
-def choose_method(asked: Method) -> tuple[CoreMethod, str]:
+def choose_method(asked: Method, *, is_mini: bool) -> tuple[CoreMethod, str]:
     """Return the method for what was asked, and why it is that one."""
+    if is_mini:
+        return "memory", "cores of type mini are made from memory"
     if asked == "auto":
         return DEFAULT_METHOD, "the default"
     return asked, "asked for"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_gencore.request.model import CaptureRequest
 
 _MANIFEST_SLACK = 4096
+_UNWANTED = "it was not wanted (--gencore-libraries=none)"
 
 
 def collect(
@@ -57,8 +58,9 @@ def collect(
     request = handover.context.request
     libraries = gather_libraries(memory.mappings, snapshot, memory.link_map)
     if not request.has_libraries:
-        why = "it was not wanted (--gencore-libraries=none)"
-        only_name(libraries, why if request.has_core else "archives of type text hold none")
+        is_small = request.is_mini or not request.has_core
+        why = f"archives of type {request.type} hold none" if is_small else _UNWANTED
+        only_name(libraries, why)
     for library in libraries:
         if isinstance(library.source, io.BytesIO):  # from memory
             library.source.getbuffer()[:] = redaction.redactor.clean(library.source.getvalue())
@@ -66,7 +68,7 @@ def collect(
     debug_files = find_debug_files(libraries, notices)
     method, reason = DEFAULT_METHOD, "there is no core"
     if request.has_core:
-        method, reason = choose_method(request.method)
+        method, reason = choose_method(request.method, is_mini=request.is_mini)
         notices += find_notices(handover, snapshot, memory.mappings, method)
     if method == "kernel" and redaction.redactor:
         notices.append("the kernel's own core was on the disk, unredacted, until the collector had read it")
@@ -149,7 +151,9 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
             archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
         if core is not None:
             mapped = [library for library in included if not is_debug_file(library)]
-            commands = format_debugger_commands(handover.context.run.executable, mapped, late)
+            wanted = handover.context.request.has_libraries
+            notices = late if wanted else []
+            commands = format_debugger_commands(handover.context.run.executable, mapped, notices)
             archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:
             archive.add_bytes(path, contents.redaction.redactor.clean(data))

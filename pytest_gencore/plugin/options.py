@@ -40,8 +40,8 @@ TABLE = (
     Option(
         "type",
         "full",
-        "{full,heap,text}",
-        "How much an archive holds: all memory, the heap and the stacks, or no core at all but the texts",
+        "{full,heap,mini,text}",
+        "How much an archive holds: all memory, the heap, only what stacks lead to, or no core but the texts",
     ),
     Option("threads", "all", "{all,calling}", "Threads that the core holds"),
     Option(

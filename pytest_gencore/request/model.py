@@ -98,7 +98,12 @@ class CaptureRequest:
     @property
     def has_libraries(self) -> bool:
         """Whether the executable and the libraries are wanted with it."""
-        return self.has_core and self.libraries == "each"
+        return self.has_core and self.libraries == "each" and not self.is_mini
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether the core has only the pages that stacks need."""
+        return self.product == "archive" and self.type == "mini"
 
     @property
     def effective_filter(self) -> int:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
 from gencore_archives import read_manifest, read_member
-from oracles import gdb_stacks, unpack
+from oracles import unpack
 from projects import EXITS, Project
+
+from pytest_gencore.corefile.constants import NT_AUXV
+from pytest_gencore.corefile.reader import read_core
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +38,8 @@ SOURCE = """
         asked_for = "a number"
         assert asked_for == "another"
 """
+AT_RANDOM = 25
+"""Of getauxval(3)."""
 LARGEST_TEXT = 40_000
 """Bytes of an archive without a core."""
 
@@ -121,23 +127,76 @@ def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
 
 
 @needs("gdb", "pystack")
-def test_heap(failing: Project) -> None:
-    """A heap is what the stacks need, and much less than all."""
+@pytest.mark.parametrize(("dump_type", "core_filter", "part"), [("heap", "0x11", 0.75), ("mini", "0x0", 0.5)])
+def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part: float) -> None:
+    """They are what the stacks need, and much less than all."""
     full = capture(failing)
     stacks = {"full": ask(failing, "stacks", "--native", "--locals", full).out}
-    gdb = {"full": gdb_stacks(unpack(full))}
+    gdb = {"full": ask(failing, "debug", "--batch", full).out}
     size = read_manifest(full)["core"]["data_size"]
     shutil.rmtree(full.parent)
 
-    heap = capture(failing, "--gencore-type=heap")
-    stacks["heap"] = ask(failing, "stacks", "--native", "--locals", heap).out
-    gdb["heap"] = gdb_stacks(unpack(heap))
+    small = capture(failing, f"--gencore-type={dump_type}")
+    stacks["small"] = ask(failing, "stacks", "--native", "--locals", small).out
+    gdb["small"] = ask(failing, "debug", "--batch", small).out
 
-    manifest = read_manifest(heap)
-    assert (manifest["type"], manifest["core"]["coredump_filter"]) == ("heap", "0x11")
-    assert manifest["core"]["data_size"] < 0.75 * size
-    assert threads_in(stacks["heap"]) == threads_in(stacks["full"])
-    assert sorted(map(functions_of, gdb["heap"].values())) == sorted(map(functions_of, gdb["full"].values()))
+    manifest = read_manifest(small)
+    assert (manifest["type"], manifest["core"]["coredump_filter"]) == (dump_type, core_filter)
+    assert manifest["core"]["data_size"] < part * size
+    assert threads_in(stacks["small"]) == threads_in(stacks["full"])
+    assert locals_in(stacks["small"]) == locals_in(stacks["full"])
+    assert threads_of_gdb(gdb["small"]) == threads_of_gdb(gdb["full"])
+    assert "PyEval" in gdb["small"]
+
+
+LARGEST_MINI = 5 << 20
+
+
+@needs("pystack")
+@pytest.mark.parametrize("method", ["auto", "kernel"])
+def test_mini(failing: Project, method: str) -> None:
+    archive = capture(failing, "--gencore-type=mini", f"--gencore-method={method}")
+
+    assert archive.stat().st_size < LARGEST_MINI
+    manifest = read_manifest(archive)
+    assert (manifest["type"], manifest["complete"], manifest["notices"]) == ("mini", True, [])
+    assert (manifest["method"], manifest["method_reason"]) == (
+        "memory",
+        "cores of type mini are made from memory",
+    )
+    assert {entry["note"] for entry in manifest["libraries"]} == {"archives of type mini hold none"}
+    assert not {name for name in names_in(archive) if ".so" in name}
+
+
+def test_mini_without_arguments_and_environment(failing: Project) -> None:
+    archive = capture(failing, "--gencore-type=mini")
+
+    folder = unpack(archive)
+    with (folder / "core").open("rb") as file:
+        core = read_core(file)
+        auxv = core.find_note(NT_AUXV)
+        assert auxv is not None
+        strings = dict(struct.iter_unpack("<QQ", auxv.desc))[AT_RANDOM] + 16
+        (stack,) = [part for part in core.segments if part.vaddr <= strings < part.vaddr + part.memsz]
+        file.seek(stack.offset + strings - stack.vaddr)
+        assert not any(file.read(stack.data_end - strings))
+
+
+@pytest.mark.parametrize(
+    ("end", "trigger"), [("ctypes.string_at(8)", "crash"), ("time.sleep(100)", "timeout")]
+)
+def test_mini_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
+    project = Project(tmp_path)
+    project.write(test_a=f"import ctypes, time\ndef test_it():\n    wanted = 'moonlight'\n    {end}\n")
+
+    project.run("--gencore-on-fail", "--gencore-type=mini", "--gencore-timeout=1s", *EXITS)
+
+    archive = project.only_archive()
+    assert archive.stat().st_size < LARGEST_MINI
+    assert read_manifest(archive)["trigger"]["kind"] == trigger
+    stacks = ask(project, "stacks", "--locals", archive).out
+    assert "test_it" in stacks
+    assert "moonlight" in stacks
 
 
 def functions_of(stack: str) -> list[tuple[str, str]]:
@@ -148,6 +207,17 @@ def functions_of(stack: str) -> list[tuple[str, str]]:
 def threads_in(text: str) -> list[list[tuple[str, str]]]:
     """Return the functions of each thread; in which order pystack shows them is chance."""
     return sorted(map(functions_of, text.split("Traceback for thread ")[1:]))
+
+
+def threads_of_gdb(text: str) -> list[list[tuple[str, str]]]:
+    """Return likewise what gdb shows."""
+    return sorted(map(functions_of, re.split(r"^Thread \d+ \(", text, flags=re.MULTILINE)[1:]))
+
+
+def locals_in(text: str) -> list[str]:
+    """Return the lines with variables, without addresses."""
+    lines = re.findall(r"^ {8}\w+: .*$", text, re.MULTILINE)
+    return sorted(re.sub(r"0x[0-9a-f]+|\b\d{3,}\b", "N", line) for line in lines)
 
 
 @needs("gdb", "pystack")
@@ -182,7 +252,7 @@ def test_marker_and_requests(tmp_path: Path) -> None:
         def test_function():
             archive = pytest_gencore.collect_core("here", type="heap", libraries="none").result()
             assert archive.stat().st_size < 20_000_000
-            with pytest.raises(ValueError, match="expected full, heap or text"):
+            with pytest.raises(ValueError, match="expected full, heap, mini or text"):
                 pytest_gencore.collect_core("here", type="tiny")
             with pytest.raises(ValueError, match="expected each or none"):
                 pytest_gencore.collect_core("here", libraries="all")
@@ -200,4 +270,7 @@ def test_bad_type(failing: Project) -> None:
     ended = failing.run("--gencore-type=tiny")
 
     assert ended.status == 4
-    assert "invalid type 'tiny': expected full, heap or text (from command line --gencore-type)" in ended.err
+    assert (
+        "invalid type 'tiny': expected full, heap, mini or text (from command line --gencore-type)"
+        in ended.err
+    )

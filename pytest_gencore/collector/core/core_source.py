@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_gencore.collector.core.memory_method import build_core
+from pytest_gencore.collector.core.memory_method import Selection, build_core
 from pytest_gencore.collector.core.thread_notes import build_core_notes
 from pytest_gencore.collector.source.memory import Memory, read_memory
 from pytest_gencore.collector.source.procfs import read_process_facts
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_gencore.collector.core.core_stream import CoreStream
+    from pytest_gencore.collector.core.live_pages import LivePages
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
 
@@ -32,11 +33,17 @@ class CoreSource(NamedTuple):
 
     def build_core(self, core_filter: int) -> CoreStream:
         """Plan a core with the memory that ``coredump_filter`` names, see core(5)."""
-        memory = self.memory
+        return self._build(Selection(core_filter, self.memory.link_map.ranges))
+
+    def build_mini(self, live: LivePages) -> CoreStream:
+        """Plan a core with these pages and what debuggers find libraries by."""
+        core = self._build(Selection(0, [*self.memory.link_map.ranges, *live.ranges], live.blank))
+        core.notices.extend(live.notices)
+        return core
+
+    def _build(self, selection: Selection) -> CoreStream:
         return self.clean(
-            build_core(
-                self.snapshot, self.machine, memory.mappings, self.notes, core_filter, memory.link_map.ranges
-            )
+            build_core(self.snapshot, self.machine, self.memory.mappings, self.notes, selection)
         )
 
 

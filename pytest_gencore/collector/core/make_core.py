@@ -22,4 +22,10 @@ def make_core(method: str, handover: Handover, source: CoreSource, check: Callab
         from pytest_gencore.collector.core.kernel_method import dump_core  # few captures need it
 
         return source.clean(dump_core(handover, source.snapshot, source.notes, check))
+    if handover.context.request.is_mini:
+        from pytest_gencore.collector.core.live_pages import find_live_pages  # likewise
+
+        return source.build_mini(
+            find_live_pages(source.snapshot, source.machine, source.memory, handover.threads)
+        )
     return source.build_core(handover.core_filter)

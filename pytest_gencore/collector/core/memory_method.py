@@ -6,7 +6,7 @@ Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the ker
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents
 from pytest_gencore.collector.source.pagemap import PageMap
@@ -28,24 +28,34 @@ _IN_MEMORY_FILES = (b"/dev/shm/", b"/memfd:", b"/SYSV", b"/dev/zero")
 _MINCORE_PIECE = 1 << 20
 
 
+class Selection(NamedTuple):
+    """What of the memory a core has."""
+
+    core_filter: int
+    """Bits of ``coredump_filter``, see core(5)."""
+    needed: list[tuple[int, int]]
+    """(address, size) of what is in the core whatever the filter says, as ELF headers are.
+
+    Without some of it a debugger finds no libraries.
+    """
+    blank: tuple[int, int] = (0, 0)
+    """Start and end of what is zeros."""
+
+
 def build_core(
     snapshot: Snapshot,
     machine: Machine,
     mappings: list[Mapping],
     notes: bytes,
-    core_filter: int,
-    needed: list[tuple[int, int]],
+    selection: Selection,
 ) -> CoreStream:
-    """Plan a core of the snapshot; reading it happens when its chunks are asked for.
-
-    ``needed`` are (address, size) without which a debugger finds no libraries: they and the ELF headers are
-    in the core whatever the filter says.
-    """
+    """Plan a core of the snapshot; reading it happens when its chunks are asked for."""
     page_size = snapshot.status.page_size
+    needed = _pages_of(selection.needed, page_size)
     pieces = [
         piece
         for mapping in sorted(mappings, key=lambda mapping: mapping.start)
-        for piece in _pieces(mapping, core_filter, snapshot, needed)
+        for piece in _pieces(mapping, selection.core_filter, snapshot, needed)
     ]
     segments = [Segment(start, end - start, filesz, _flags(m)) for m, start, end, filesz in pieces]
     layout = lay_out_core(machine, notes, segments, page_size)
@@ -72,7 +82,8 @@ def build_core(
         read=_CoreReader(
             layout.header,
             snapshot,
-            [(segment, _is_in_memory(mapping)) for (mapping, *_), segment in pairs],
+            [(segment, is_in_memory(mapping)) for (mapping, *_), segment in pairs],
+            selection.blank,
         ).read,
     )
 
@@ -80,12 +91,15 @@ def build_core(
 class _CoreReader:
     """Reads the core from the snapshot's memory, in any thread."""
 
-    def __init__(self, header: bytes, snapshot: Snapshot, segments: list[tuple[Segment, bool]]) -> None:
+    def __init__(
+        self, header: bytes, snapshot: Snapshot, segments: list[tuple[Segment, bool]], blank: tuple[int, int]
+    ) -> None:
         """``segments`` lie one behind the other; the bool tells whether no file is behind one."""
         self._header = header
         self._snapshot = snapshot
         self._segments = [(segment, copies) for segment, copies in segments if segment.filesz]
         self._offsets = [segment.offset for segment, _ in self._segments]
+        self._blank = blank
 
     def read(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer with what is at an offset of the core: the header, or the memory of segments."""
@@ -99,37 +113,47 @@ class _CoreReader:
             number += 1
             piece = buffer[: segment.offset + segment.filesz - offset]
             read = self._snapshot.copy_into if copies else self._snapshot.read_into
-            read(segment.vaddr + offset - segment.offset, piece)
+            address = segment.vaddr + offset - segment.offset
+            read(address, piece)
+            start, end = max(self._blank[0] - address, 0), min(self._blank[1] - address, len(piece))
+            if start < end:
+                piece[start:end] = bytes(end - start)
             offset += len(piece)
             buffer = buffer[len(piece) :]
 
 
-def _is_in_memory(mapping: Mapping) -> bool:
+def is_in_memory(mapping: Mapping) -> bool:
     """Tell whether all of a mapping is in memory or swapped out: no file system is asked for it."""
     return not mapping.is_special and (not mapping.is_file or mapping.path.startswith(_IN_MEMORY_FILES))
 
 
 def _pieces(
-    mapping: Mapping, core_filter: int, snapshot: Snapshot, needed: list[tuple[int, int]]
+    mapping: Mapping, core_filter: int, snapshot: Snapshot, needed: list[int]
 ) -> Iterator[tuple[Mapping, int, int, int]]:
     """Yield (mapping, start, end, bytes in the core) of its segments: one, or more around needed pages."""
     page_size = snapshot.status.page_size
     filesz = _file_size(mapping, core_filter, page_size)
-    pages: set[int] = set()
+    pages: list[int] = []
     if filesz == 0 and not {"dd", "io"} & mapping.flags:
-        for address, size in needed:
-            first = max(address - address % page_size, mapping.start)
-            pages.update(range(first, min(address + size, mapping.end), page_size))
-        if _may_start_elf(mapping) and snapshot.read(mapping.start, 4) == ELF_MAGIC:
-            pages.add(mapping.start)
+        pages = needed[bisect.bisect_left(needed, mapping.start) : bisect.bisect_left(needed, mapping.end)]
+        if may_start_elf(mapping) and snapshot.read(mapping.start, 4) == ELF_MAGIC:
+            pages = pages if pages and pages[0] == mapping.start else [mapping.start, *pages]
     position = mapping.start
-    for page in sorted(pages):
-        if position < page:
-            yield mapping, position, page, 0
-        yield mapping, page, page + page_size, page_size
-        position = page + page_size
+    for start, size in merge_extents((page, page_size) for page in pages):
+        if position < start:
+            yield mapping, position, start, 0
+        yield mapping, start, start + size, size
+        position = start + size
     if position < mapping.end:
         yield mapping, position, mapping.end, filesz
+
+
+def _pages_of(ranges: list[tuple[int, int]], page_size: int) -> list[int]:
+    """Return the addresses of the pages that the ranges touch, sorted."""
+    pages: set[int] = set()
+    for address, size in ranges:
+        pages.update(range(address - address % page_size, address + size, page_size))
+    return sorted(pages)
 
 
 def _flags(mapping: Mapping) -> int:
@@ -143,9 +167,9 @@ def _file_size(mapping: Mapping, core_filter: int, page_size: int) -> int:
     if "dd" in mapping.flags or "io" in mapping.flags:
         return 0
     wanted = core_filter & _filter_bit(mapping)
-    if wanted or (core_filter & _ANONYMOUS_PRIVATE and _has_been_written(mapping)):
+    if wanted or (core_filter & _ANONYMOUS_PRIVATE and has_been_written(mapping)):
         return mapping.size
-    if core_filter & _ELF_HEADERS and _may_start_elf(mapping):
+    if core_filter & _ELF_HEADERS and may_start_elf(mapping):
         return page_size
     return 0
 
@@ -158,17 +182,18 @@ def _filter_bit(mapping: Mapping) -> int:
     if mapping.is_file:
         return _MAPPED_PRIVATE
     # Never touched: the kernel has no anon_vma and writes nothing.
-    return _ANONYMOUS_PRIVATE if _has_been_written(mapping) else 0
+    return _ANONYMOUS_PRIVATE if has_been_written(mapping) else 0
 
 
-def _has_been_written(mapping: Mapping) -> bool:
+def has_been_written(mapping: Mapping) -> bool:
     """Tell whether a private mapping holds pages of its own."""
     if mapping.shared:
         return False
     return not mapping.sizes or bool(mapping.sizes.get("Anonymous", 0) or mapping.sizes.get("Swap", 0))
 
 
-def _may_start_elf(mapping: Mapping) -> bool:
+def may_start_elf(mapping: Mapping) -> bool:
+    """Tell whether a mapping may begin with an ELF header."""
     return mapping.is_file and not mapping.shared and mapping.offset == 0 and mapping.readable
 
 

@@ -15,6 +15,7 @@ from pytest_gencore.corefile.reader import read_program_headers
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.mapped_memory import MappedMemory
+    from pytest_gencore.corefile.reader import ProgramHeader
 
 _PT_DYNAMIC: Final = 2
 _DT_NULL, _DT_STRTAB, _DT_SYMTAB, _DT_GNU_HASH = 0, 5, 6, 0x6FFFFEF5
@@ -30,14 +31,21 @@ _CHAIN_LIMIT: Final = 1000
 """Symbols of one bucket; of libc they are fewer than ten."""
 
 
+def read_load_headers(memory: MappedMemory, base: int) -> tuple[int, list[ProgramHeader]]:
+    """Return what to add to addresses of the library mapped at ``base``, and its program headers.
+
+    None where that is no ELF file.
+    """
+    try:
+        _, _, headers = read_program_headers(io.BytesIO(memory.read(base, _HEADERS_SIZE)))
+    except CoreFormatError:
+        return 0, []
+    return base - next((header.vaddr for header in headers if header.type == PT_LOAD), 0), headers
+
+
 def find_symbol(memory: MappedMemory, base: int, name: bytes) -> int | None:
     """Return the address of a symbol that the library mapped at ``base`` exports; None if it has none."""
-    head = memory.read(base, _HEADERS_SIZE)
-    try:
-        _, _, headers = read_program_headers(io.BytesIO(head))
-    except CoreFormatError:
-        return None
-    bias = base - next((header.vaddr for header in headers if header.type == PT_LOAD), 0)
+    bias, headers = read_load_headers(memory, base)
     section = next((header for header in headers if header.type == _PT_DYNAMIC), None)
     if section is None:
         return None
