@@ -11,7 +11,7 @@ from kernel import settings_lock
 from process_state import processes_in
 from subjects import run_subject
 
-COUNT = count(24, thorough=100)
+COUNT = count(24, thorough=50)
 AT_A_TIME = 4
 
 SUBJECT = """

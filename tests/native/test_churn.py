@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 def test_all_captures_succeed(tmp_path: Path) -> None:
-    number = count(10, thorough=50)
+    number = count(10, thorough=25)
     report = json.loads(run_subject("churn.py", number, tmp_path / "out", timeout=120))
     assert report["made"] == number
     assert report["healthy"]

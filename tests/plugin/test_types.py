@@ -126,6 +126,7 @@ def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
     assert "test_it" in read_member(archive, "stacks.txt").decode()
 
 
+@pytest.mark.field
 @needs("gdb", "pystack")
 @pytest.mark.parametrize(("dump_type", "core_filter", "part"), [("heap", "0x11", 0.75), ("mini", "0x0", 0.5)])
 def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part: float) -> None:
@@ -149,7 +150,7 @@ def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part:
     assert "PyEval" in gdb["small"]
 
 
-LARGEST_MINI = 5 << 20
+LARGEST_MINI = 8 << 20
 
 
 @needs("pystack")
