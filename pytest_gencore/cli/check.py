@@ -47,9 +47,7 @@ def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
         result = run_selftest(directory)
     works = result.is_ok if result else not problems
     method, reason = (
-        (result.method, result.method_reason)
-        if result and result.is_ok
-        else choose_method("auto", is_mini=False)
+        (result.method, result.method_reason) if result and result.is_ok else choose_method("auto")
     )
     if as_json:
         echo_json(_describe(findings, result, works=works, method=method, reason=reason))

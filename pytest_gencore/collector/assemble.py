@@ -151,8 +151,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
             archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
         if core is not None:
             mapped = [library for library in included if not is_debug_file(library)]
-            wanted = handover.context.request.has_libraries
-            notices = late if wanted else []
+            notices = late if handover.context.request.has_libraries else []
             commands = format_debugger_commands(handover.context.run.executable, mapped, notices)
             archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:

@@ -111,16 +111,23 @@ def test_commands_on_a_text(failing: Project) -> None:
     assert (failing.folder / unpacked.out.strip() / "stacks.txt").exists()
 
 
-@pytest.mark.parametrize(
+ENDS = pytest.mark.parametrize(
     ("end", "trigger"), [("ctypes.string_at(8)", "crash"), ("time.sleep(100)", "timeout")]
 )
+
+
+def run_to_the_end(folder: Path, end: str, dump_type: str) -> Project:
+    """Run a test with a variable that ends so, and does not fail."""
+    project = Project(folder)
+    project.write(test_a=f"import ctypes, time\ndef test_it():\n    wanted = 'moonlight'\n    {end}\n")
+    project.run("--gencore-on-fail", f"--gencore-type={dump_type}", "--gencore-timeout=1s", *EXITS)
+    return project
+
+
+@ENDS
 def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
-    project = Project(tmp_path)
-    project.write(test_a=f"import ctypes, time\ndef test_it(): {end}\n")
+    archive = run_to_the_end(tmp_path, end, "text").only_archive()
 
-    project.run("--gencore-on-fail", "--gencore-type=text", "--gencore-timeout=1s", *EXITS)
-
-    archive = project.only_archive()
     assert archive.stat().st_size < LARGEST_TEXT
     assert read_manifest(archive)["trigger"]["kind"] == trigger
     assert "test_it" in read_member(archive, "stacks.txt").decode()
@@ -183,14 +190,9 @@ def test_mini_without_arguments_and_environment(failing: Project) -> None:
         assert not any(file.read(stack.data_end - strings))
 
 
-@pytest.mark.parametrize(
-    ("end", "trigger"), [("ctypes.string_at(8)", "crash"), ("time.sleep(100)", "timeout")]
-)
+@ENDS
 def test_mini_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
-    project = Project(tmp_path)
-    project.write(test_a=f"import ctypes, time\ndef test_it():\n    wanted = 'moonlight'\n    {end}\n")
-
-    project.run("--gencore-on-fail", "--gencore-type=mini", "--gencore-timeout=1s", *EXITS)
+    project = run_to_the_end(tmp_path, end, "mini")
 
     archive = project.only_archive()
     assert archive.stat().st_size < LARGEST_MINI

@@ -114,12 +114,14 @@ on_deadline(int signal, siginfo_t *info, void *context)
         return;
     }
     deadline = &deadlines.all[info->si_value.sival_int];
-    if (deadline->standby && deadline->nudge && deadline->owner == raw0(SYS_getpid)) {
+    if (!deadline->standby || deadline->owner != raw0(SYS_getpid)) {
+        return;
+    }
+    if (deadline->nudge) {
         nudge_later(deadline);
         return;
     }
-    if (!deadline->standby || deadline->fired || deadline->owner != raw0(SYS_getpid)
-        || has_moved(deadline, (unsigned int)info->si_value.sival_int)) {
+    if (deadline->fired || has_moved(deadline, (unsigned int)info->si_value.sival_int)) {
         return;
     }
     if (has_tracer()) {

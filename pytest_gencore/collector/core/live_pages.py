@@ -8,13 +8,13 @@ Python it is.
 from __future__ import annotations
 
 import bisect
-import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.core.core_stream import merge_extents
 from pytest_gencore.collector.core.memory_method import has_been_written, may_start_elf
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.collector.source.pagemap import PageMap
+from pytest_gencore.collector.source.procfs import find_mapping, parse_auxv
 from pytest_gencore.collector.source.symbols import read_load_headers
 from pytest_gencore.corefile.constants import PF_W, PT_LOAD
 from pytest_gencore.units import format_size
@@ -43,7 +43,6 @@ _WORDS_BEFORE, _WORDS_AFTER = 4, 24
 _SIZE_WORD: Final = 2
 """Objects of variable size have theirs there: ``ob_size``."""
 _VARIABLE_LIMIT: Final = 32768
-_AUXV: Final = struct.Struct("<QQ")
 _AT_RANDOM, _RANDOM_BYTES = 25, 16
 """Of getauxval(3): the strings of arguments and environment lie behind these bytes."""
 
@@ -83,10 +82,8 @@ def find_live_pages(
 def _stack_of(machine: Machine, thread: ThreadRecord, mappings: Sequence[Mapping]) -> tuple[int, int]:
     """Return start and end of what of a thread's stack is in use."""
     pointer = thread.registers[machine.registers.index(machine.stack_pointer)]
-    for mapping in mappings:
-        if mapping.start <= pointer < mapping.end:
-            return pointer - _RED_ZONE, min(pointer + _STACK_LIMIT, mapping.end)
-    return 0, 0
+    mapping = find_mapping(mappings, pointer)
+    return (pointer - _RED_ZONE, min(pointer + _STACK_LIMIT, mapping.end)) if mapping else (0, 0)
 
 
 def _data_segments(memory: MappedMemory, mappings: Sequence[Mapping]) -> Iterator[tuple[int, int]]:
@@ -101,12 +98,9 @@ def _data_segments(memory: MappedMemory, mappings: Sequence[Mapping]) -> Iterato
 
 def _find_strings(memory: Memory) -> tuple[int, int]:
     """Return start and end of arguments and environment as the kernel laid them out, (0, 0) if not known."""
-    whole = memory.auxv[: len(memory.auxv) - len(memory.auxv) % _AUXV.size]
-    for kind, value in _AUXV.iter_unpack(whole):
-        for mapping in memory.mappings if kind == _AT_RANDOM else ():
-            if mapping.start <= value < mapping.end:
-                return value + _RANDOM_BYTES, mapping.end
-    return 0, 0
+    random = parse_auxv(memory.auxv).get(_AT_RANDOM, 0)
+    stack = find_mapping(memory.mappings, random)
+    return (random + _RANDOM_BYTES, stack.end) if stack else (0, 0)
 
 
 def _is_private_data(mapping: Mapping) -> bool:

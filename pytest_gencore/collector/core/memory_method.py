@@ -82,7 +82,7 @@ def build_core(
         read=_CoreReader(
             layout.header,
             snapshot,
-            [(segment, is_in_memory(mapping)) for (mapping, *_), segment in pairs],
+            [(segment, _is_in_memory(mapping)) for (mapping, *_), segment in pairs],
             selection.blank,
         ).read,
     )
@@ -122,7 +122,7 @@ class _CoreReader:
             buffer = buffer[len(piece) :]
 
 
-def is_in_memory(mapping: Mapping) -> bool:
+def _is_in_memory(mapping: Mapping) -> bool:
     """Tell whether all of a mapping is in memory or swapped out: no file system is asked for it."""
     return not mapping.is_special and (not mapping.is_file or mapping.path.startswith(_IN_MEMORY_FILES))
 

@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
-from pytest_gencore.collector.source.procfs import read_mappings
+from pytest_gencore.collector.source.procfs import find_mapping, read_mappings
 from pytest_gencore.collector.source.symbols import find_symbol
 from pytest_gencore.corefile.machines import machine_for
 
@@ -87,7 +87,7 @@ def _is_called_by(
 
 def _read_message(memory: MappedMemory, mappings: Sequence[Mapping], address: int) -> str | None:
     """Return the text of a ``struct abort_msg_s``; None if that is none: whole pages of private memory."""
-    mapping = next((mapping for mapping in mappings if mapping.start <= address < mapping.end), None)
+    mapping = find_mapping(mappings, address)
     if mapping is None or not mapping.writable or mapping.shared or mapping.is_file:
         return None
     (size,) = memory.unpack(_SIZE, address) or (0,)

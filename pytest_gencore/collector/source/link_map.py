@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
+from pytest_gencore.collector.source.procfs import parse_auxv
 from pytest_gencore.corefile.constants import PHDR_SIZE
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def read_link_map(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> L
     """Walk the list in the snapshot's memory; it is empty in a static executable."""
     result = LinkMap()
     memory = MappedMemory(snapshot, mappings)
-    auxiliary = dict(_PAIR.iter_unpack(auxv[: len(auxv) // 16 * 16]))
+    auxiliary = parse_auxv(auxv)
     table, headers_size = auxiliary.get(_AT_PHDR, 0), auxiliary.get(_AT_PHNUM, 0) * PHDR_SIZE
     if headers_size > _HEADERS_LIMIT:
         return result

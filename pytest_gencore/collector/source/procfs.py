@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _MAPPING = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)"
 )
 _DELETED = b" (deleted)"
+_AUXV_ENTRY = struct.Struct("<QQ")
 _COMMAND_LINE_LIMIT: Final = 4096
 """NT_PRPSINFO has room for 80 bytes."""
 
@@ -115,6 +117,11 @@ def read_mappings(pid: int, *, with_sizes: bool) -> list[Mapping]:
     return parse_mappings(Path(f"/proc/{pid}/maps").read_bytes())
 
 
+def find_mapping(mappings: Iterable[Mapping], address: int) -> Mapping | None:
+    """Return the mapping that an address lies in, None if nothing is mapped there."""
+    return next((mapping for mapping in mappings if mapping.start <= address < mapping.end), None)
+
+
 class ProcessFacts(NamedTuple):
     """What NT_PRPSINFO and the manifest need."""
 
@@ -173,3 +180,8 @@ def read_auxv(pid: int) -> bytes:
         return Path(f"/proc/{pid}/auxv").read_bytes()
     except OSError:
         return b""
+
+
+def parse_auxv(data: bytes) -> dict[int, int]:
+    """Return the entries of an auxiliary vector by their type, see getauxval(3)."""
+    return dict(_AUXV_ENTRY.iter_unpack(data[: len(data) // _AUXV_ENTRY.size * _AUXV_ENTRY.size]))

@@ -34,7 +34,7 @@ _CHAIN_LIMIT: Final = 1000
 def read_load_headers(memory: MappedMemory, base: int) -> tuple[int, list[ProgramHeader]]:
     """Return what to add to addresses of the library mapped at ``base``, and its program headers.
 
-    None where that is no ELF file.
+    No headers where that is no ELF file.
     """
     try:
         _, _, headers = read_program_headers(io.BytesIO(memory.read(base, _HEADERS_SIZE)))
