@@ -73,12 +73,13 @@ def wake(config: pytest.Config) -> Roles:
     """Return the roles of this process; register them if that was not done yet."""
     roles = config.stash.get(ROLES_KEY, None)
     if roles is None:
-        from pytest_gencore.plugin.roles import make_roles
+        from pytest_gencore.plugin.roles import Roles, fill_roles
         from pytest_gencore.plugin.settings import resolve_settings
 
         if config.pluginmanager.has_plugin(NAME):
             config.pluginmanager.unregister(name=NAME)
-        roles = config.stash[ROLES_KEY] = make_roles(config, resolve_settings(config))
+        roles = config.stash[ROLES_KEY] = Roles(config, resolve_settings(config))
+        fill_roles(roles)  # now: whoever interrupts it finds what is to be closed
     return roles
 
 

@@ -12,7 +12,8 @@ from pytest_gencore.plugin.settings import Settings, resolve_settings
 from pytest_gencore.request.context import encode_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pytest
 
@@ -37,9 +38,22 @@ def watch_imports(config: pytest.Config) -> Iterator[None]:
                     role="imports",
                     place=encode_place(None, "import of conftest.py files"),
                 )
+                stack.callback(tidy_up, settings.dir, get_run_id, was_there=settings.dir.exists())
                 stack.callback(capturer.close)
                 capturer.arm()
         yield
+
+
+def tidy_up(directory: Path, get_run_id: Callable[[], str], *, was_there: bool) -> None:
+    """Remove what a capture has left that the process survived: Ctrl-C need not end it at once."""
+    if not directory.exists():
+        return
+    from pytest_gencore.run.run import Run
+
+    Run(directory, get_run_id()).close()
+    if not was_there:
+        with contextlib.suppress(OSError):  # there are archives in it, or others use it
+            directory.rmdir()
 
 
 def resolve_early(config: pytest.Config) -> Settings:

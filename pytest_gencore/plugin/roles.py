@@ -43,7 +43,7 @@ class Roles:
         self.worker: Worker | None = None
         self.listening: Listening | None = None
         self.capturer: Capturer | None = None
-        self._config = config
+        self.config = config
         self._plugins: list[object] = []
         self._has_made_directory = False
         self.register(self, "roles")
@@ -54,7 +54,7 @@ class Roles:
 
     def register(self, plugin: object, name: str) -> None:
         """Register a plugin object until the roles end."""
-        self._config.pluginmanager.register(plugin, f"gencore-{name}")
+        self.config.pluginmanager.register(plugin, f"gencore-{name}")
         self._plugins.append(plugin)
 
     @pytest.hookimpl(trylast=True)
@@ -81,27 +81,28 @@ class Roles:
         if self.capturer is not None:
             self.capturer.close()
         while self._plugins:
-            self._config.pluginmanager.unregister(self._plugins.pop())
+            self.config.pluginmanager.unregister(self._plugins.pop())
         if self._has_made_directory:
             with contextlib.suppress(OSError):  # there are archives in it, or others use it
                 self.settings.dir.rmdir()
 
 
-def make_roles(config: pytest.Config, settings: Settings) -> Roles:
+def fill_roles(roles: Roles) -> None:
     """Register what this process needs."""
-    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    worker_input: dict[str, Any] | None = getattr(roles.config, "workerinput", None)
     if worker_input is not None:
-        return make_worker(config, settings, worker_input)
-    if is_distributed(config):
-        return make_controller(config, settings)
-    return make_only_process(config, settings)
+        fill_worker(roles, worker_input)
+    elif is_distributed(roles.config):
+        fill_controller(roles)
+    else:
+        fill_only_process(roles)
 
 
-def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
+def fill_only_process(roles: Roles) -> None:
     """Capture and show."""
     from pytest_gencore.plugin.showing import Showing
 
-    roles = Roles(config, settings)
+    config, settings = roles.config, roles.settings
     roles.expect_directory()
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
@@ -124,16 +125,15 @@ def make_only_process(config: pytest.Config, settings: Settings) -> Roles:
     roles.capturing = Capturing(config, capturer, record=roles.showing.record)
     roles.register(roles.capturing, "capturing")
     roles.register(roles.showing, "showing")
-    return roles
 
 
-def make_controller(config: pytest.Config, settings: Settings) -> Roles:
+def fill_controller(roles: Roles) -> None:
     """Show what workers capture; here no test runs."""
     from pytest_gencore.plugin.sessiondeadline import find_controller_seconds
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Controller
 
-    roles = Roles(config, settings)
+    config, settings = roles.config, roles.settings
     roles.expect_directory()
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
@@ -161,23 +161,24 @@ def make_controller(config: pytest.Config, settings: Settings) -> Roles:
     roles.showing = showing
     roles.register(showing, "showing")
     roles.register(controller, "controller")
+    if settings.on_fail or settings.session_timeout is not None:
+        capturer.arm()
     if settings.session_timeout is not None and capturer.engine is not None:
         from pytest_gencore.plugin.listening import Listening
 
         roles.listening = Listening(capturer.engine.native, capturer.note_progress)
         roles.register(roles.listening, "listening")
-    return roles
 
 
-def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[str, Any]) -> Roles:
+def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:
     """Capture, with what the controller resolved; nothing for a controller without this plugin."""
     from pytest_gencore.plugin.xdist import WORKER_KEY, Worker
 
     ours = worker_input.get(WORKER_KEY)
     if ours is None:
-        return Roles(config, settings)
-    settings = dataclasses.replace(settings, dir=Path(ours["directory"]))
-    roles = Roles(config, settings)
+        return
+    config = roles.config
+    settings = roles.settings = dataclasses.replace(roles.settings, dir=Path(ours["directory"]))
     roles.capturer = capturer = Capturer(
         config,
         settings,
@@ -194,7 +195,6 @@ def make_worker(config: pytest.Config, settings: Settings, worker_input: dict[st
         from pytest_gencore.plugin.heartbeat import Heartbeat
 
         roles.register(Heartbeat(config), "heartbeat")
-    return roles
 
 
 def leave_to_controller(report: pytest.TestReport) -> None:

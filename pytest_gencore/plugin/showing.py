@@ -54,6 +54,7 @@ class Showing:
         self._find_unavailable = find_unavailable
         self._may_have_captures = may_have_captures
         self._junit_path = find_junit_path(config)
+        self._is_ended = False
         self._is_shown = False
 
     def make_header(self) -> list[str]:
@@ -109,24 +110,22 @@ class Showing:
         Last, because only then all workers are down and the junit file is written: Ctrl-C during the wait
         costs nothing but the wait.
         """
-        try:
-            self._ignore_cancels()
-            unavailable = self._find_unavailable()
-            if unavailable:
-                self.results.add_unavailable(unavailable)
-            if self._has_captures():
-                self._finish()
-            elif is_distributed(self._config):
-                self._close_run()
-        except Exception as error:  # noqa: BLE001 - the end of a run must not depend on its archives
-            self.results.add_note(f"cannot complete the captures: {describe_error(error)}")
+        unavailable = self._find_unavailable()
+        if unavailable:
+            self.results.add_unavailable(unavailable)
+        self._end_captures()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the summary."""
         self._show(terminalreporter)
 
     def close(self) -> None:
-        """Show what pytest had no summary for: there is none after an internal error."""
+        """Show what pytest had no summary for: there is none after an internal error.
+
+        A session that is interrupted while it starts has no end for plugins: its captures are ended here.
+        """
+        if not self._is_ended:
+            self._end_captures()
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             self._show(reporter)
@@ -152,6 +151,17 @@ class Showing:
             reporter.section("gencore")
             for line in lines:
                 reporter.line(line)
+
+    def _end_captures(self) -> None:
+        self._is_ended = True
+        try:
+            self._ignore_cancels()
+            if self._has_captures():
+                self._finish()
+            elif is_distributed(self._config):
+                self._close_run()
+        except Exception as error:  # noqa: BLE001 - the end of a run must not depend on its archives
+            self.results.add_note(f"cannot complete the captures: {describe_error(error)}")
 
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine

@@ -46,7 +46,7 @@ class Controller:
         get_run_id: Callable[[], str],
         get_results: Callable[[], Results],
     ) -> None:
-        """Arm ``capturer``, that of the controller itself, unless only some tests are captured."""
+        """Arm nothing; ``capturer`` is that of the controller itself."""
         self._capturer = capturer
         self._cancelled: CancelledWorkers | None = None
         self._get_results = get_results
@@ -56,8 +56,6 @@ class Controller:
         self._dead_workers: DeadWorkers | None = None
         self._lost_workers: LostWorkers | None = None
         self._unavailable: str | None = None
-        if settings.on_fail or settings.session_timeout is not None:
-            capturer.arm()
 
     def find_unavailable(self) -> str:
         """Say on behalf of the workers why none can capture: they tell it only when they end."""

@@ -177,6 +177,41 @@ def test_interrupted_early(project: Project) -> None:
     assert (hang.name, hang.results) == ("test_hang", ("error",))
 
 
+LINGERS = """
+    import os, pathlib, time
+    def linger():
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            return
+        try:
+            pathlib.Path("here").touch()
+            time.sleep(1000)
+        finally:
+            while not pathlib.Path("told").exists():
+                time.sleep(0.01)
+"""
+BEGINNINGS = {
+    "import of conftest.py files": "linger()",
+    "session start": "pytest_sessionstart = lambda: linger()",
+}
+
+
+@pytest.mark.parametrize("place", BEGINNINGS)
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "workers"])
+def test_interrupted_early_while_it_starts(project: Project, place: str, workers: list[str]) -> None:
+    """Nothing is left, though the answer is there before the process ends: then it has no end of session."""
+    project.write(conftest=f"{LINGERS}\n    {BEGINNINGS[place]}\n", test_a="def test_one(): pass")
+    running = project.start(*QUICK, *workers)
+
+    cancel(project, running, signal.SIGINT)
+    told = running.wait_until_told("no core archive")
+    (project.folder / "told").touch()
+    ended = running.end()
+
+    assert ended.status == (2 if "session" in place else -signal.SIGINT)
+    assert f"{'controller of pytest-xdist' if workers and 'session' in place else place}, for " in told
+    assert not (project.folder / "gencore-artifacts").exists()
+
+
 def test_interrupt_that_python_does_not_see(project: Project) -> None:
     project.write(test_a=GIL_HELD)
     running = project.start(*QUICK, "--gencore-interrupt-after=0")
@@ -455,6 +490,19 @@ PLACES = {
             "test_a": "def test_served(server): pass",
         },
         "test_a.py::test_served, setup, session fixture 'server' of conftest.py:3",
+    ),
+    "session start": (
+        {
+            "conftest": """
+                import os, pathlib, time
+                def pytest_sessionstart():
+                    if "PYTEST_XDIST_WORKER" not in os.environ:
+                        pathlib.Path("here").touch()
+                        time.sleep(1000)
+            """,
+            "test_a": "def test_one(): pass",
+        },
+        "session start",
     ),
     "session end": (
         {

@@ -94,13 +94,18 @@ class Running:
 
     def kill_when_told(self, text: str) -> Ended:
         """Kill it when its standard error has this text."""
+        err = self.wait_until_told(text)
+        ended = self.kill()
+        return Ended(ended.status, ended.out, err + ended.err)
+
+    def wait_until_told(self, text: str) -> str:
+        """Wait until its standard error has this text; return what it has until then."""
         assert self.process.stderr is not None
         lines: list[str] = []
         while text not in (line := self.process.stderr.readline()):
             assert line, f"{text!r} was not told: {''.join(lines)}"
             lines.append(line)
-        ended = self.kill()
-        return Ended(ended.status, ended.out, "".join([*lines, line, ended.err]))
+        return "".join([*lines, line])
 
 
 class Project:
