@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sample_runs import FindArchives, RunGencore
 
-pytest_plugins = ["pytester", "grouped"]
+pytest_plugins = ["pytester", "grouped", "slow_tests"]
 
 # The same examples in every run: CI is green or red for a reason. ``--hypothesis-profile=default`` explores.
 settings.register_profile("same", derandomize=True)

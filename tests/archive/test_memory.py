@@ -73,6 +73,7 @@ def test_manifest(tmp_path: Path, text: bytes) -> None:
     assert "manifest" in read_with_little_memory(tmp_path / "a")
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("count", [1_999_999, 100_000_000])
 def test_sparse_map(tmp_path: Path, count: int) -> None:
     manifest = new_manifest(libraries=[])

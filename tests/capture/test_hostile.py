@@ -83,6 +83,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow(rows=6)
 @BOTH
 @pytest.mark.parametrize("state", STATES)
 def test_state(tmp_path: Path, state: str, method: str) -> None:

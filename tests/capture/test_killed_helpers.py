@@ -54,6 +54,7 @@ def test_collector_is_killed_when_it_starts(tmp_path: Path, method: str) -> None
     assert_failed(answer, tmp_path / "out", "the collector ended without a word, as after SIGKILL")
 
 
+@pytest.mark.slow(rows=1)
 @BOTH
 def test_collector_is_killed_at_work(tmp_path: Path, method: str) -> None:
     answer = run_subject(KILLED, tmp_path / "out", method, "at work", "collector")
@@ -61,6 +62,7 @@ def test_collector_is_killed_at_work(tmp_path: Path, method: str) -> None:
     assert_failed(answer, tmp_path / "out", "the collector ended without a word, as after SIGKILL")
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("when", ["at once", "at work"])
 def test_snapshot_is_killed(tmp_path: Path, when: str) -> None:
     answer = run_subject(KILLED, tmp_path / "out", "memory", when, "snapshot")

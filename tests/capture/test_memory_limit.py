@@ -46,6 +46,7 @@ SUBJECT = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @needs("memory_cgroup")
 @pytest.mark.parametrize("factor", [1.3, 1.1])
 def test_the_captured_process_survives(tmp_path: Path, factor: float) -> None:

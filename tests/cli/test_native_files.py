@@ -113,6 +113,7 @@ def test_sources_of_the_script(moved: Path, tmp_path: Path) -> None:
     assert "OTHER LINE" not in done.stdout
 
 
+@pytest.mark.slow(rows=1)
 @needs("gcc", "pystack", "lldb")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def needs_script(archive: Path, gencore: Gencore) -> None:
         pytest.skip("no commands of CPython for gdb")
 
 
+@pytest.mark.slow(rows=2)
 @needs("gdb")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("command", ["stacks", "debug"])

@@ -67,6 +67,7 @@ report(outcomes=captures.finish(), marks=marks)
 """
 
 
+@pytest.mark.slow(rows=3)
 @needs("root")
 @both_methods
 @pytest.mark.parametrize("moment", ["before", "start", "2", "12", "20"])

@@ -93,6 +93,7 @@ captures.run.close()
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("how", "reasons"),
     [
@@ -269,6 +270,7 @@ report(peak=peak, outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("mib", [64, 1024])
 def test_memory_of_a_collector(tmp_path: Path, mib: int) -> None:
     answer = run_subject(LARGE, tmp_path, str(mib), timeout=100)

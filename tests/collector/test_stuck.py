@@ -31,6 +31,7 @@ report(outcomes=[as_facts(outcome), *captures.finish()[1:]], alive=collector.is_
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("when", ["at once", "at work"])
 @pytest.mark.parametrize("wait", ["wait", "wait_for"])
 def test_a_stopped_collector_is_ended(tmp_path: Path, when: str, wait: str) -> None:
@@ -57,6 +58,7 @@ report(outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow
 def test_a_stopped_snapshot_ends_the_capture(tmp_path: Path) -> None:
     outcome = only(run_subject(HELPERS + STOPPED_SNAPSHOT, tmp_path))
 

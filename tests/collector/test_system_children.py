@@ -139,6 +139,7 @@ def test_receive_in_time():
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("test", "workers"),
     [

@@ -150,6 +150,7 @@ def test_facts_of_any_content(facts: list[dict[str, Any]]) -> None:
     conclude(b"\n".join(json.dumps(fact).encode() for fact in facts))
 
 
+@pytest.mark.slow
 @settings(max_examples=count(60, thorough=300), deadline=None)
 @given(st.lists(LINES, max_size=6), st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=10))
 def test_changed_bytes(facts: list[dict[str, Any]], changes: list[tuple[int, int]]) -> None:
@@ -160,6 +161,7 @@ def test_changed_bytes(facts: list[dict[str, Any]], changes: list[tuple[int, int
     conclude(bytes(data))
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("shape", ["chain", "circle", "star", "gather"])
 def test_thousands_of_tasks(shape: str) -> None:
     """Each is waited for by another one, all for one, or one for all: still a matter of seconds."""

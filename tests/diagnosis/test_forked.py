@@ -163,6 +163,7 @@ def verdict_of(diagnosis: dict[str, Any]) -> str:
     return re.sub(r"\d+ \(forked\)", "N (forked)", diagnosis["verdict"]["text"])
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("arguments", [(), EXITS, ("-n2", *EXITS)], ids=["waits", "exits", "worker exits"])
 def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple[str, ...]) -> None:
     project.write(test_a=LOGGING)
@@ -179,6 +180,7 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
     assert any(line.startswith("    MainThread (test_a.py:9) waits") for line in diagnosis["lines"])
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize(
     ("test", "told"),
     [
@@ -221,6 +223,7 @@ def test_children_are_not_harmed(project: Project) -> None:
     assert asked == {children["usual"], children["reads"]}
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("test", "told"),
     [

@@ -126,6 +126,7 @@ def environment_of(first: int, seeds: int) -> dict[str, str]:
     return {"FIRST": str(first), "SEEDS": str(seeds)}
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_nothing_is_said_that_is_not_so(project: Project, batch: int) -> None:
     first = 10_000 * (SEED - 1) + SEEDS_IN_BATCH * batch
@@ -147,6 +148,7 @@ def test_nothing_is_said_that_is_not_so(project: Project, batch: int) -> None:
     assert told >= SEEDS_IN_BATCH - 1, "its own objects are whole; but a loaded machine may have no time"
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("seed", [3, 5])
 def test_a_process_that_ends(project: Project, seed: int) -> None:
     ended = project.run(*QUICK, *EXITS, "--gencore-timeout=0.5", environment=environment_of(seed, 1))

@@ -74,6 +74,7 @@ def verdict_of(project: Project, method: str, test: str, *arguments: str) -> str
     return str(json.loads(read_member(archive, "diagnosis.json"))["verdict"]["text"])
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("test", "told"),
@@ -91,6 +92,7 @@ def test_forked(project: Project, test: str, told: str) -> None:
     assert re.fullmatch(told, text := verdict_of(project, "fork", test, "--gencore-timeout=1")), text
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("method", "arguments"),
@@ -109,6 +111,7 @@ def test_started_anew(
     )
 
 
+@pytest.mark.slow
 @needs("root")  # to see the system calls of other processes
 def test_a_child_that_waits_for_work_is_known(project: Project) -> None:
     told = f"waits for {POOL}(?:child \\d+ (?:waits for work|is sleeping in futex)(?:, |$)){{2}}"

@@ -40,6 +40,7 @@ def answers_of(directory: Path, kind: str, captures: int, beside: int) -> Iterat
         yield [json.loads(line) for line in said.splitlines()]
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("beside", [0, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_busy(kind: str, beside: int, tmp_path: Path) -> None:

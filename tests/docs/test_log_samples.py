@@ -105,6 +105,7 @@ def committed() -> Iterator[tuple[str, str]]:
         yield match[2].replace("-", " "), match[3]
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_page_shows_what_is_printed(produced: dict[str, str], name: str) -> None:
     file = SAMPLES[name.split(maxsplit=1)[0]].file
@@ -127,6 +128,7 @@ def test_verdict(produced: dict[str, str], name: str) -> None:
     assert_verdict(name, produced[name])
 
 
+@pytest.mark.slow(rows=1)
 @needs("pystack")
 @pytest.mark.field
 @pytest.mark.parametrize("name", BLOCKS)

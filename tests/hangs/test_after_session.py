@@ -68,6 +68,7 @@ HANGS = {
 }
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("case", HANGS)
 def test_process_that_does_not_end(project: Project, case: str) -> None:
     source, place, verdict, evidence = HANGS[case]
@@ -143,6 +144,7 @@ CRASHES = {
 }
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["local", "xdist"])
 @pytest.mark.parametrize("case", CRASHES)
 def test_crash_at_the_end(project: Project, case: str, workers: tuple[str, ...]) -> None:

@@ -519,6 +519,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow(rows=3)
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_places(project: Project, where: str, number: signal.Signals) -> None:
@@ -547,6 +548,7 @@ READY = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("where", ["module", "conftest", "fixture"])
 def test_places_with_workers(project: Project, where: str) -> None:
     sources, place = PLACES[where]
@@ -594,6 +596,7 @@ def start_workers(project: Project, *arguments: str) -> Running:
     return running
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("is_group", [False, True], ids=["controller", "all processes"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_terminated_workers(project: Project, number: signal.Signals, *, is_group: bool) -> None:
@@ -623,6 +626,7 @@ def test_terminated_workers(project: Project, number: signal.Signals, *, is_grou
     assert sorted(cases["test_hang"].archives + cases["test_other"].archives) == sorted(ended.announced())
 
 
+@pytest.mark.slow
 def test_interrupted_workers(project: Project) -> None:
     running = start_workers(project, "--junitxml=j.xml", "--gencore-interrupt-after=0")
 
@@ -640,6 +644,7 @@ def test_interrupted_workers(project: Project) -> None:
     assert len(named) == 2
 
 
+@pytest.mark.slow
 def test_workers_interrupted_early(project: Project) -> None:
     running = start_workers(project)
 

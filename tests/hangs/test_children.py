@@ -61,6 +61,7 @@ TREE = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_crashes(project: Project, workers: list[str]) -> None:
@@ -94,6 +95,7 @@ def test_crashes(project: Project, workers: list[str]) -> None:
     assert listed.count("  crash  a child of test_a.py::test_") == 5
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
 def test_tree(project: Project, how: str) -> None:
     project.write(test_a=TREE)
@@ -254,6 +256,7 @@ def test_environment_without_a_run(project: Project) -> None:
     assert not os.path.lexists(path.partition(os.pathsep)[0])
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("before", [None, "", "/somewhere"])
 def test_variable(project: Project, before: str | None) -> None:
     """It is as it was afterwards, and a folder whose name would be two entries is in none."""

@@ -45,6 +45,7 @@ def test_junit_of_a_run_that_crashed(project: Project) -> None:
     assert "at address 0x8" in text
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("mode", ["loadfile", "loadscope", "loadgroup"])
 def test_crash_that_every_new_worker_repeats(project: Project, mode: str) -> None:
     """Schedulers that keep a file together run the crashing test again on each replacement: one archive."""
@@ -81,6 +82,7 @@ def test_crash_that_every_new_worker_repeats(project: Project, mode: str) -> Non
     assert all(case.archives == case.attachments == (str(archive),) for case in cases)
 
 
+@pytest.mark.slow
 def test_each(project: Project) -> None:
     """Every worker runs every test, so each has its crash."""
     project.write(test_a="import ctypes\ndef test_1(): pass\ndef test_2(): ctypes.string_at(8)")
@@ -184,6 +186,7 @@ def test_locally_crash_after_a_failure(project: Project) -> None:
     assert two.archives == (str(archives["test_a.py::test_2 call"]),)
 
 
+@pytest.mark.slow
 def test_module_that_crashes_every_worker(project: Project) -> None:
     """At its import, so no test is to blame: captured once, and the log has the stack."""
     project.write(test_a="import ctypes\nctypes.string_at(8)\ndef test_x(): pass\n")

@@ -52,6 +52,7 @@ def check_manifest(archive: Path, nodeid: str, crash: Crash) -> None:
     )
 
 
+@pytest.mark.slow(rows=4)
 @needs("gdb", "gcc")
 @pytest.mark.parametrize("name", list(CRASHES))
 def test_crash(project: Project, crashers: Path, name: str) -> None:
@@ -75,6 +76,7 @@ def test_crash(project: Project, crashers: Path, name: str) -> None:
         assert ", in test_x\n" in stacks
 
 
+@pytest.mark.slow(rows=1)
 @needs("gdb")
 @both_methods
 def test_the_fault_itself(project: Project, crashers: Path, method: str) -> None:
@@ -95,6 +97,7 @@ def test_the_fault_itself(project: Project, crashers: Path, method: str) -> None
     assert "strlen" in top
 
 
+@pytest.mark.slow
 @needs("gcc")
 def test_crashes_of_workers(project: Project, crashers: Path) -> None:
     """All other tests run, and the junit file names each archive."""
@@ -156,6 +159,7 @@ SESSION_END = """
 """
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.field
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 @pytest.mark.parametrize("moment", ["collection", "session end"])

@@ -66,6 +66,7 @@ def check_hang(project: Project, archive: Path, hang: str, source: str, *, pysta
     assert "# hangs here" in python
 
 
+@pytest.mark.slow(rows=2)
 @needs("gdb", "gcc", "pystack")
 @pytest.mark.parametrize("hang", ["test_mutex", "test_repeat"])
 @pytest.mark.parametrize("deadline", list(DEADLINES))
@@ -88,6 +89,7 @@ def test_hang_with_the_gil_held(project: Project, crashers: Path, hang: str, dea
     assert project.find_archives() == [archive]
 
 
+@pytest.mark.slow(rows=1)
 @needs("gdb", "gcc")
 @pytest.mark.parametrize("deadline", list(DEADLINES))
 def test_hang_of_a_worker_with_the_gil_held(project: Project, crashers: Path, deadline: str) -> None:
@@ -128,6 +130,7 @@ LOCKS = """
 """
 
 
+@pytest.mark.slow
 @needs("gdb", "pystack")
 def test_two_threads_and_two_locks(project: Project) -> None:
     project.write(test_a=LOCKS)
@@ -153,6 +156,7 @@ def test_two_threads_and_two_locks(project: Project) -> None:
         assert any("futex" in line or "sem_wait" in line for line in blocked), native[tid]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("kind", ["asyncio", "anyio"])
 def test_hang_of_an_event_loop(project: Project, kind: str) -> None:
     project.write(
@@ -174,6 +178,7 @@ def test_hang_of_an_event_loop(project: Project, kind: str) -> None:
     assert "select" in stacks
 
 
+@pytest.mark.slow
 def test_patched_clocks_and_files(project: Project) -> None:
     """The handler asks neither Python's clocks nor its file system."""
     project.write(
@@ -198,6 +203,7 @@ def test_patched_clocks_and_files(project: Project) -> None:
         assert read_manifest(archive)["trigger"]["kind"] == "timeout"
 
 
+@pytest.mark.slow
 def test_rerun_of_a_hang(project: Project) -> None:
     """One archive a test: that of the first attempt."""
     project.write(
@@ -233,6 +239,7 @@ MANY_THREADS = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize("deadline", ["signal", "own"])
 def test_more_threads_than_faulthandler_walks(project: Project, deadline: str) -> None:

@@ -143,6 +143,7 @@ def died(tmp_path_factory: pytest.TempPathFactory, crashers: Path) -> Iterator[D
     project.close()
 
 
+@pytest.mark.slow(rows=5)
 @needs("gcc")
 @pytest.mark.xdist_group("last words")
 @pytest.mark.parametrize("name", CASES)
@@ -183,6 +184,7 @@ def test_all_that_is_kept(died: Died) -> None:
     assert len(many.encode()) < 17_000
 
 
+@pytest.mark.slow(rows=3)
 @needs("gcc")
 @pytest.mark.parametrize("option", ["--capture=fd", "--capture=sys", "--capture=no", "--capture=tee-sys"])
 @pytest.mark.parametrize("name", ["free", "throw"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from capabilities import needs
 from projects import QUICK
 
@@ -81,6 +82,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @needs("root")
 def test_no_deadline_while_somebody_is_attached(project: Project) -> None:
     project.write(

@@ -23,6 +23,7 @@ LARGE = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     "deadline",
     [
@@ -46,6 +47,7 @@ def test_no_deadline_passes_during_a_crash(project: Project, deadline: tuple[str
     assert case.archives == (str(project.only_archive()),)
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_no_deadline_passes_while_a_failure_is_reported(project: Project, workers: list[str]) -> None:
     project.write(
@@ -110,6 +112,7 @@ def test_hang_after_a_failure(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_hang_after_a_failure_in_a_worker(project: Project) -> None:
     project.write(test_a=FAILS_THEN.format(what=HANGS))
 
@@ -124,6 +127,7 @@ def test_hang_after_a_failure_in_a_worker(project: Project) -> None:
     assert "not by a crash" not in ended.out
 
 
+@pytest.mark.slow
 def test_hang_after_a_failure_goes_on(project: Project) -> None:
     """Nobody ends it: the collector tells, and then somebody else kills the run."""
     project.write(test_a=FAILS_THEN.format(what=HANGS))

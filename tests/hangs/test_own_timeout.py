@@ -55,6 +55,7 @@ def test_timeout_of_a_marker(project: Project, armed: str) -> None:
     assert list(project.archives()) == ["test_a.py::test_slow call"]
 
 
+@pytest.mark.slow
 def test_only_the_time_of_the_test_counts(project: Project) -> None:
     """A fixture of a wider scope has as much time for itself, when it is set up and when it is torn down."""
     project.write(
@@ -97,6 +98,7 @@ def test_only_the_time_of_the_test_counts(project: Project) -> None:
     assert sorted(project.archives()) == ["test_b.py::test_function setup", "test_c.py::test_end teardown"]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_fixtures_of_a_wider_scope(project: Project, workers: list[str]) -> None:
     """They are named beside the test that waits for them."""

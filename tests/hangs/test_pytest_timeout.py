@@ -57,6 +57,7 @@ def test_thread_method_leaves_a_whole_archive(project: Project) -> None:
     assert (slept.name, slept.results, slept.archives) == ("test_sleep", ("error",), (str(archive),))
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[str]) -> None:
     """On a busy machine the thread that ends the process may run before the one that captures."""
@@ -83,6 +84,7 @@ def test_alarm_that_another_thread_takes(project: Project) -> None:
     check_whole(project.only_archive(), project.folder / "unpacked")
 
 
+@pytest.mark.slow
 def test_thread_method_in_a_worker(project: Project) -> None:
     project.write(test_a=SLEEPS)
 
@@ -145,6 +147,7 @@ def test_test_that_ends_in_time_after_all(project: Project, workers: list[str]) 
     assert "captured" not in ended.out
 
 
+@pytest.mark.slow
 def test_func_only_of_pytest_timeout(project: Project) -> None:
     project.write(
         test_a="""

@@ -20,6 +20,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.mark.slow(rows=1)
 @WORKERS
 @pytest.mark.parametrize("exits", [True, False], ids=["exits", "goes_on"])
 def test_import_that_hangs(project: Project, workers: list[str], exits: bool) -> None:
@@ -40,6 +41,7 @@ def test_import_that_hangs(project: Project, workers: list[str], exits: bool) ->
         assert ended.counts() == {"passed": 1}
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("on_fail", [True, False], ids=["on_fail", "alone"])
 def test_conftest_that_hangs(project: Project, on_fail: bool) -> None:
     """Before pytest is configured."""
@@ -67,6 +69,7 @@ def test_hook_that_hangs_after_the_collection(project: Project) -> None:
     assert read_manifest(project.only_archive())["place"] == "collection"
 
 
+@pytest.mark.slow(rows=1)
 @WORKERS
 def test_session_fixture_that_hangs(project: Project, workers: list[str]) -> None:
     """In the name of the test that waits for it."""
@@ -89,6 +92,7 @@ def test_session_fixture_that_hangs(project: Project, workers: list[str]) -> Non
     assert ended.status == 1
 
 
+@pytest.mark.slow(rows=1)
 @WORKERS
 def test_progress(project: Project, workers: list[str]) -> None:
     """Longer than the limit in all, with a worker that has nothing to do; and each test has a bit of time."""
@@ -108,6 +112,7 @@ def test_progress(project: Project, workers: list[str]) -> None:
     assert project.find_archives() == []
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("exits", [True, False], ids=["exits", "goes_on"])
 def test_session_end_that_hangs(project: Project, exits: bool) -> None:
     wait = "wait()" if exits else "wait(4)"
@@ -124,6 +129,7 @@ def test_session_end_that_hangs(project: Project, exits: bool) -> None:
     assert 'conftest.py", line 2, in pytest_sessionfinish' in ended.out + ended.err
 
 
+@pytest.mark.slow(rows=1)
 @WORKERS
 def test_waiting_for_archives(project: Project, workers: list[str]) -> None:
     """However long a collector takes: here it is stopped for longer than the limit."""

@@ -42,6 +42,7 @@ def test_the_controller_is_later(seconds: float | None, later: float | None) -> 
     assert find_controller_seconds(seconds) == later
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("on_fail", [True, False], ids=["on_fail", "alone"])
 def test_stopped_worker(project: Project, on_fail: bool) -> None:
     """It cannot speak for itself, and would outlive the run."""
@@ -71,6 +72,7 @@ def test_stopped_worker(project: Project, on_fail: bool) -> None:
     assert lines[first + 1].removeprefix("gencore: ") in (error.text or "")
 
 
+@pytest.mark.slow
 def test_run_that_goes_on(project: Project) -> None:
     """The controller is captured, tells, and waits on."""
     project.write(test_a=STOPS)
@@ -86,6 +88,7 @@ def test_run_that_goes_on(project: Project) -> None:
     assert "; it runs test_a.py::test_stops, begun " in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_worker_that_tells(project: Project) -> None:
     """One archive, of the worker: the controller knows nothing that is not in it."""
     project.write(test_a="import threading\ndef test_slow(): threading.Event().wait(6)\n")
@@ -130,6 +133,7 @@ HOOKS = {
 }
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("case", HOOKS)
 def test_controller_that_hangs(project: Project, case: str) -> None:
     hook, place = HOOKS[case]
@@ -144,6 +148,7 @@ def test_controller_that_hangs(project: Project, case: str) -> None:
     assert ("gencore: worker gw0, process " in ended.err) == (case in ("logreport", "configure_node"))
 
 
+@pytest.mark.slow
 def test_worker_that_hangs_at_its_end(project: Project) -> None:
     """It tells, although it runs no test."""
     project.write(
@@ -196,6 +201,7 @@ BUSY = {
 }
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("case", BUSY)
 def test_progress(project: Project, case: str) -> None:
     """Longer than the limit of the controller in all: some of it is told by no message of pytest-xdist."""

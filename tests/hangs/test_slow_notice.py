@@ -41,6 +41,7 @@ def notices_of(text: str) -> list[str]:
     return sorted(re.sub(r", process \d+|, worker gw\d", "", line) for line in lines)
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_notices(project: Project, workers: list[str]) -> None:
     project.write(test_a=SLOW)
@@ -72,6 +73,7 @@ def test_pytest_timeout(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(("ours", "theirs", "source"), [(9, 3, "pytest-timeout"), (3, 9, "gencore")])
 def test_earlier_deadline(project: Project, ours: int, theirs: int, source: str) -> None:
     project.write(test_a=SLOW)
@@ -81,6 +83,7 @@ def test_earlier_deadline(project: Project, ours: int, theirs: int, source: str)
     assert f"more than 1 s of 3 s (timeout of {source})" in line
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("options", "count"),
     [(["-q"], 0), (["--gencore-slow-notice=off"], 0), (["-q", "--gencore-slow-notice=on"], 1)],
@@ -93,6 +96,7 @@ def test_when(project: Project, options: list[str], count: int) -> None:
     assert "writing core archives" not in ended.out
 
 
+@pytest.mark.slow
 def test_hang_after_the_notice(project: Project) -> None:
     """The deadline is that of the test all the same, and its capture is another one."""
     project.write(

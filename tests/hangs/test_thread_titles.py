@@ -46,6 +46,7 @@ THREADS = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("workers", "pystack"),
     [
@@ -88,6 +89,7 @@ FAILURES = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_a_failing_thread_does_not_wait(project: Project, pystack: bool) -> None:
     """It ran our hook; whatever stands on the line of the failure."""
@@ -125,6 +127,7 @@ IN_THREADING = {
 }
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_a_hanging_thread_waits_for_what_is_known(project: Project, pystack: bool) -> None:
     """A lock of C code has no Python frame: native frames tell, and without them it is not said."""
@@ -152,6 +155,7 @@ DEEP = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_deep_recursion(project: Project, pystack: bool) -> None:
     """faulthandler's walk ends before it comes to the test, and that is said; pystack's does not."""

@@ -23,6 +23,7 @@ HANGS = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", ["-n1", "-n2"])
 def test_hang_in_a_worker_that_nobody_ends(project: Project, workers: str) -> None:
     project.write(test_a=HANGS)

@@ -132,6 +132,7 @@ def assert_captures(
     wait_until(lambda: not processes_in(tmp_path), "the collector has ended")
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -161,6 +162,7 @@ def test_wheel_in_a_read_only_environment(installed: Environment, tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_editable(editable: Environment, source: Path, tmp_path: Path) -> None:
     assert_captures(tmp_path, [editable.python, "-m", "pytest"], source / "pytest_gencore")
 
@@ -210,6 +212,7 @@ def test_files_of_the_wheel(wheel: Path) -> None:
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
 
 
+@pytest.mark.slow
 def test_an_extension_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
     """An install without captures would look like a good one."""
     copy_sources(tmp_path / "broken")
@@ -219,6 +222,7 @@ def test_an_extension_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
         build_wheel(tmp_path / "broken", tmp_path / "wheel")
 
 
+@pytest.mark.slow
 def test_the_source_distribution_can_be_built(tmp_path: Path) -> None:
     copy_sources(tmp_path / "source")
     make = "import os, sys, setuptools.build_meta as m; os.chdir(sys.argv[1]); m.build_sdist(sys.argv[2])"

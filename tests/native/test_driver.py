@@ -54,6 +54,7 @@ def run(request: pytest.FixtureRequest, fake_collector: Path, tmp_path: Path) ->
     return lambda mode, count=1: run_driver((program,), mode, fake_collector, directory, count)
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("count", [0, 8, 300])
 def test_all_threads_are_handed_over(run: RunDriver, count: int) -> None:
     text = run("threads", count)

@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
 from capabilities import needs
 from native_builds import CSRC, GLUE, ROOT, SIGNAL_SAFE_SOURCES
 
@@ -48,6 +49,7 @@ def test_nothing_is_called_but_ourselves(tmp_path: Path) -> None:
     assert forbidden_symbols(SIGNAL_SAFE_SOURCES, tmp_path) == set()
 
 
+@pytest.mark.slow
 @needs("aarch64")
 def test_nothing_is_called_but_ourselves_on_aarch64(tmp_path: Path) -> None:
     # objects of another architecture: binutils' nm reads them all

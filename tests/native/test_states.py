@@ -134,6 +134,7 @@ def test_huge_pages(capture: Capture) -> None:
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
 
 
+@pytest.mark.slow(rows=1)
 @both_methods
 def test_a_deleted_library_is_included(capture: Capture, method: str) -> None:
     captured = capture("deleted_library", method)
@@ -175,6 +176,7 @@ def _many_mappings() -> Iterator[None]:
     MAP_COUNT.write_text(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_mappings")
 def test_more_segments_than_a_header_can_count(tmp_path: Path, helpers: Path) -> None:
     facts = json.loads(

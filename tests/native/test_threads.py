@@ -55,17 +55,20 @@ def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Captured(folder, names, manifest, report["pid"])
 
 
+@pytest.mark.slow(rows=3)
 def test_the_manifest_names_every_thread(captured: Captured) -> None:
     assert {thread["tid"]: thread["name"] for thread in captured.manifest["threads"]} == captured.names
     assert all(thread["native_registers"] for thread in captured.manifest["threads"])
 
 
+@pytest.mark.slow(rows=3)
 def test_gdb_lists_every_thread(captured: Captured) -> None:
     threads = gdb_threads(captured.folder)
     assert sorted(threads) == sorted(captured.names)
     assert threads[0] == captured.pid, "the capturing thread comes first"
 
 
+@pytest.mark.slow(rows=3)
 def test_every_stack_is_complete(captured: Captured) -> None:
     stacks = gdb_stacks(captured.folder)
     assert stacks.keys() == captured.names.keys()
@@ -77,6 +80,7 @@ def test_elfutils_agree(captured: Captured) -> None:
     assert stacks.keys() == captured.names.keys()
 
 
+@pytest.mark.slow(rows=3)
 @needs("pystack")
 def test_pystack_merges_python_and_native_frames(captured: Captured) -> None:
     if len(captured.names) > 100 and captured.manifest["method"] == "kernel":

@@ -29,6 +29,7 @@ def read_texts(folder: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_stacks_are_attached(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, workers: list[str]

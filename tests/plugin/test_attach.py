@@ -183,6 +183,7 @@ FLAKY = """
 """
 
 
+@pytest.mark.slow(rows=3)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("options", "status"),

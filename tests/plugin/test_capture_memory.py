@@ -75,6 +75,7 @@ def join(folder: Path) -> tuple[str, ...]:
     return ("sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh")
 
 
+@pytest.mark.slow(rows=1)
 @needs("memory_cgroup")
 @pytest.mark.parametrize("more", [(), QUICK], ids=["alone", "on failure"])
 @pytest.mark.parametrize("limit", [(), ("--gencore-max-cores=0",)], ids=["", "no captures"])

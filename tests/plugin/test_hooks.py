@@ -71,6 +71,7 @@ def test_should_capture_that_raises_is_a_failed_capture(
     result.stdout.fnmatch_lines(["failed: unexpected RuntimeError: mistake"])
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_captured(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, workers: list[str]

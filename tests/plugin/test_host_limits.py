@@ -80,6 +80,7 @@ def test_few_descriptors(project: Project, limit: int) -> None:
     assert not list(project.folder.glob("gencore-artifacts/*"))
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("spare", [0, 1, 2, 3])
 def test_no_descriptors_left(project: Project, spare: int) -> None:
     project.write(test_a=LEAKS.format(spare=spare, end="assert 0"))
@@ -110,6 +111,7 @@ def test_a_crash_without_descriptors_waits(project: Project) -> None:
     assert project.only_archive().name in ended.out.split()
 
 
+@pytest.mark.slow(rows=1)
 @needs("root", "pids_cgroup")
 @pytest.mark.parametrize("tasks", [4, 5, 6])
 def test_few_tasks(project: Project, tasks: int) -> None:

@@ -149,6 +149,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     return Table(tmp_path_factory.mktemp("patched"), sources, *QUICK, "--tb=native", fake=fake)
 
 
+@pytest.mark.slow(rows=8)
 @pytest.mark.xdist_group("patched")
 @pytest.mark.parametrize("name", PATCHED)
 def test_patched(table: Table, name: str) -> None:
@@ -157,6 +158,7 @@ def test_patched(table: Table, name: str) -> None:
     assert list(table.archives(row_of(name))) == ["test_x call"]
 
 
+@pytest.mark.slow(rows=3)
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_damaged(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, sample: str

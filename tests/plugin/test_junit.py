@@ -18,6 +18,7 @@ def read_cases(pytester: pytest.Pytester) -> dict[str, Case]:
     return {case.name: case for case in read_junit(pytester.path / "j.xml")}
 
 
+@pytest.mark.slow(rows=3)
 @pytest.mark.parametrize("logging", ["no", "system-out", "log", "out-err", "all"])
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_junit_has_exactly_the_failing_cases(

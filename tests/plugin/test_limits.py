@@ -139,6 +139,7 @@ def left_behind(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*") if not path.name.endswith(".tar.gz"))
 
 
+@pytest.mark.slow
 def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=1500))
     seen = bytearray()

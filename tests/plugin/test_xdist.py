@@ -20,6 +20,7 @@ SAMPLE = """
 """
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("mode", ["load", "loadscope", "loadfile", "loadgroup", "worksteal"])
 def test_modes(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, mode: str

@@ -7,4 +7,9 @@ import os
 
 def count(usual: int, *, thorough: int) -> int:
     """Return one of both."""
-    return thorough if os.environ.get("GENCORE_THOROUGH") == "1" else usual
+    return thorough if is_thorough() else usual
+
+
+def is_thorough() -> bool:
+    """Return whether all is tried that can be."""
+    return os.environ.get("GENCORE_THOROUGH") == "1"
