@@ -63,6 +63,7 @@ TRUE_IF: Final = {
     r"the snapshot ended before it was read \(signal 9\)$": {"kill snapshot"},
     r"the snapshot was ended by signal 9 before its core was written": {"kill snapshot"},
     r"the kernel's core cannot be read: the file ends within": {"fsize", "disk"},
+    r"the kernel has not written the beginning of its core": {"fsize", "disk"},
     r"the kernel says that it wrote a core, but there is no file of ours": {"fsize", "disk"},
     r".*Too many open files|.*: EMFILE |.* \(errno 24\)$": {"descriptors"},
     r"the worker died of SIGSEGV without a capture; ": {"fsize", "disk", "descriptors", "kill collector"},

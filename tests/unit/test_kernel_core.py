@@ -78,3 +78,9 @@ def test_a_core_that_is_cut_short(tmp_path: Path) -> None:
 def test_no_core() -> None:
     with pytest.raises(ArchiveError, match="the kernel's core cannot be read: not an ELF file"):
         stream_core(io.BytesIO(b"x" * 100), NEW)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5 * PAGE)], ids=["empty", "zeros"])
+def test_a_core_of_a_full_disk(content: bytes) -> None:
+    with pytest.raises(ArchiveError, match="the kernel has not written the beginning of its core"):
+        stream_core(io.BytesIO(content), NEW)

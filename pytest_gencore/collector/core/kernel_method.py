@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents, write_at
+from pytest_gencore.corefile.constants import EHDR_SIZE
 from pytest_gencore.corefile.notes import CoreFormatError
 from pytest_gencore.corefile.reader import read_core
 from pytest_gencore.corefile.writer import retarget_notes
@@ -148,8 +149,7 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
         note_offset = size + -size % _BLOCK
         patches = retarget_notes(os.pread(file.fileno(), _HEADER, 0), note_offset, len(notes))
     except CoreFormatError as error:
-        message = f"the kernel's core cannot be read: {error}"
-        raise ArchiveError(message) from error
+        raise ArchiveError(_explain_unreadable(file, error)) from error
     for position, data in [*patches, (note_offset, notes)]:
         write_at(file.fileno(), memoryview(data), position)
     size = note_offset + len(notes)
@@ -165,6 +165,13 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
 
     text = f"the core is truncated: {missing} bytes of its segments are missing"
     return CoreStream(size, extents, read, [text] if missing else [], truncated=missing > 0)
+
+
+def _explain_unreadable(file: BinaryIO, error: CoreFormatError) -> str:
+    file.seek(0)
+    if any(file.read(EHDR_SIZE)):
+        return f"the kernel's core cannot be read: {error}"
+    return "the kernel has not written the beginning of its core"  # without room it goes on behind it
 
 
 def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
