@@ -213,8 +213,9 @@ def test_stacks_of_lldb(environment: Path, other_root: OtherRoot, tmp_path: Path
     _, *threads = re.split(r"^[* ] thread #\d+,", output, flags=re.MULTILINE)
     stacks = [re.findall(r"^ +\*? *frame #\d+: .*?`(\w+)", text, re.MULTILINE) for text in threads]
     assert len(stacks) == 4
-    # lldb 19 goes no further in CPython 3.11 and 3.12.
-    assert all("_PyEval_EvalFrameDefault" in functions for functions in stacks)
+    # lldb 19 gets to the interpreter's loop, or only to what calls from it: gdb unwinds all of the same core.
+    reached = {"_PyEval_EvalFrameDefault", "PyObject_Vectorcall", "_PyObject_MakeTpCall"}
+    assert all(reached & set(functions) for functions in stacks)
     assert stacks[0][:2] == ["gencore_capture", "native_capture"]
 
 
