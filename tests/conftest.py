@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from hypothesis import settings
 from lean_runs import base_arguments
+from projects import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fake-engine", action="store_true", help="Replace the engine in all plugin tests, for speed"
     )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Return an empty project; nothing of its runs may be left."""
+    project = Project(tmp_path)
+    yield project
+    project.close()
 
 
 @pytest.fixture
@@ -77,7 +86,8 @@ def find_archives(pytester: pytest.Pytester) -> FindArchives:
     """Return the archives of the default directory by what their manifests name: ``NODEID PHASE``."""
 
     def find() -> dict[str, Path]:
-        paths = sorted((pytester.path / "gencore-artifacts").glob("*"))
+        directory = pytester.path / "gencore-artifacts"
+        paths = find_left(directory) if directory.exists() else []
         assert not [path for path in paths if not path.name.endswith(".tar.gz")], "nothing else is left"
         manifests = {path: read_manifest(path) for path in paths}
         found = {f"{manifest['nodeid']} {manifest['phase']}": path for path, manifest in manifests.items()}

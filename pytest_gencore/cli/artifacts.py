@@ -15,6 +15,7 @@ DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
 _NAME = re.compile(r"core_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})\.tar\.gz")
 _PARTIAL = re.compile(rf"{_NAME.pattern}\.partial")
+_TEXT = re.compile(_NAME.pattern.replace("tar\\.gz", "txt"))
 _YOUNG_SECONDS: Final = 60.0
 """A file that is being made may have no state file yet."""
 _TIME_FORMAT: Final = "%Y%m%d.%H%M%S"
@@ -94,22 +95,35 @@ def _why_closed(folder: Path) -> str:
 
 
 def find_unfinished(directory: Path) -> list[Path]:
-    """Return what killed runs left: unfinished archives and hidden folders that no process uses.
+    """Return what killed runs left: unfinished archives and hidden folders that no process uses, and texts.
 
+    A text stays where its archive could not be finished.
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
-    from pytest_gencore.run.files import STATE, partial_name
+    from pytest_gencore.run.files import STATE, partial_name, text_name
     from pytest_gencore.run.folder import find_run_folders, is_used
 
     folders = find_run_folders(directory)
     used = [folder for folder in folders if is_used(folder)]
-    under_way = {partial_name(state.stem) for folder in used for state in folder.glob(STATE.glob)}
-    partial = [
+    names = [state.stem for folder in used for state in folder.glob(STATE.glob)]
+    under_way = {made(name) for name in names for made in (partial_name, text_name)}
+    texts = [path for path in directory.glob("core_*.txt") if _TEXT.fullmatch(path.name)]
+    lone = [path for path in texts if not path.with_suffix(".tar.gz").exists()]
+    left = [
         path
-        for path in sorted(directory.glob("core_*.partial"))
-        if _PARTIAL.fullmatch(path.name) and path.name not in under_way and _is_old_file(path)
+        for path in sorted([*filter(_is_partial, directory.glob("core_*.partial")), *lone])
+        if path.name not in under_way and _is_old_file(path)
     ]
-    return [*partial, *(folder for folder in folders if folder not in used)]
+    return [*left, *(folder for folder in folders if folder not in used)]
+
+
+def text_beside(archive: Path) -> Path:
+    """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
+    return archive.with_name(f"{archive.name.removesuffix('.tar.gz')}.txt")
+
+
+def _is_partial(path: Path) -> bool:
+    return _PARTIAL.fullmatch(path.name) is not None
 
 
 def _is_old_file(path: Path) -> bool:

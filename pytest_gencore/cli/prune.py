@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished
+from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished, text_beside
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration, parse_size
+from pytest_gencore.run.files import remove_text
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--unfinished",
     is_flag=True,
-    help="Remove .partial files and hidden folders that no process of this machine uses.",
+    help="Remove .partial files, texts without an archive, and hidden folders that no process here uses.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths removed and kept.")
@@ -55,11 +56,11 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove archives from DIRECTORY: what any of the given rules says.
+    """Remove archives from DIRECTORY, and the texts beside them: what any of the given rules says.
 
-    Only regular files named core_DATE.TIME.PID.SEQ.tar.gz in that very directory are touched; age is that of
-    the name. With --unfinished also what runs left that were killed. Exit status 1 if something cannot be
-    removed.
+    Only regular files named core_DATE.TIME.PID.SEQ.tar.gz or .txt in that very directory are touched; age is
+    that of the name. With --unfinished also what runs left that were killed, and texts without an archive.
+    Exit status 1 if something cannot be removed.
     """
     if keep is None and older_than is None and max_size is None and not unfinished:
         raise click.UsageError("give --keep, --older-than, --max-size or --unfinished", context)
@@ -70,6 +71,8 @@ def prune(
     removed = []
     for path in doomed:
         reason = "" if dry_run else _remove(path)
+        if not reason and not dry_run and path in sizes:
+            remove_text(text_beside(path))
         if reason:
             note(f"cannot remove {path}: {reason}")
             continue

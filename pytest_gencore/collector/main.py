@@ -85,7 +85,7 @@ class _Collector:
             titles = self._hear_workers()
             has_archive = finisher.workers is None and wants_archive(handover)
             if has_archive:
-                finisher.write_text_early()
+                finisher.write_text("\n".join(finisher.answer) + "\n")  # what ends us may not let us finish
             self.messenger.prepare(
                 finisher.answer,
                 describe_failures(finisher.journal, handover.context.request.nodeid),
@@ -115,6 +115,8 @@ class _Collector:
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
+                text = stacks.format_text(finisher.answer, handover.context.request.failure_text)
+                finisher.write_text(self.redaction.clean_text(text))
                 artifact = collect(handover, source, stacks, file, progress, self.redaction, started)
                 progress.check()
                 return artifact

@@ -6,8 +6,12 @@ made in csrc/runfiles.c, under the same names.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PLACEHOLDER = re.compile(r"NAME|HASH|\bN\b")
 PARTIAL_SUFFIX: Final = ".partial"
@@ -183,8 +187,14 @@ OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)
 
 
 def text_name(name: str) -> str:
-    """Return what the file is called that has the answer of a cancelled run until the archive is finished."""
+    """Return what the file is called that has the answer and the stacks, beside the archive ``name``."""
     return f"{name}.txt"
+
+
+def remove_text(path: Path) -> None:
+    """Remove the file of that name, if it is there and can be removed."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def partial_name(name: str) -> str:

@@ -27,6 +27,9 @@ from pytest_gencore.run.files import (
     REFUSED_LIMIT,
     STARTED,
     STATE,
+    partial_name,
+    remove_text,
+    text_name,
 )
 from pytest_gencore.run.pinned import open_regular, pinned
 
@@ -168,6 +171,22 @@ def remove_traces(folder: Path, name: str) -> None:
     for kind in OF_A_CAPTURE:
         with contextlib.suppress(OSError):
             (folder / kind.named(name)).unlink()
+
+
+def remove_archive(directory: Path, result: str, name: str) -> None:
+    """Remove a finished archive that nobody wants, and the text beside it."""
+    with contextlib.suppress(OSError):
+        (directory / result).unlink()
+    remove_text(directory / text_name(name))
+
+
+def remove_unfinished(directory: Path, folder: Path, name: str, *, keep_text: bool) -> None:
+    """Remove what a collector was at that died; the text beside is whole, and may be all that there is."""
+    with contextlib.suppress(OSError):
+        (directory / partial_name(name)).unlink()
+    if not keep_text:
+        remove_text(directory / text_name(name))
+    shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def release_place(folder: Path, slot: int, claim: str | None) -> None:

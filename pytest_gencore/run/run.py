@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -20,13 +19,14 @@ from pytest_gencore.run.files import (
     REPORTED,
     SEEN,
     STATE,
-    partial_name,
 )
 from pytest_gencore.run.folder import (
     Refusals,
     count_refusals,
     is_locked,
     release_place,
+    remove_archive,
+    remove_unfinished,
     run_folder_name,
     sweep,
 )
@@ -233,11 +233,10 @@ class Run:
             state = read_state(path, descriptor) or self._settled.get(path.stem) or CaptureState()
             is_dropped = path.with_name(DROP.named(path.stem)).exists()
             if state.state == "done" and is_dropped:
-                with contextlib.suppress(OSError):
-                    (self._directory / state.result).unlink()
+                remove_archive(self._directory, state.result, path.stem)
                 state.state = "dropped"
             elif not state.is_final:
-                _remove_leftovers(self._directory, path.parent, path.stem)
+                remove_unfinished(self._directory, path.parent, path.stem, keep_text=not is_dropped)
                 state.state = "dropped" if is_dropped else "failed"
                 state.reason = "" if is_dropped else self._why_it_died(path)
             else:
@@ -292,9 +291,3 @@ def _read_answer(path: Path) -> str:
     except OSError:
         return ""
     return escape_unprintable(text, keep="\n")
-
-
-def _remove_leftovers(directory: Path, folder: Path, name: str) -> None:
-    with contextlib.suppress(OSError):
-        (directory / partial_name(name)).unlink()
-    shutil.rmtree(folder / name, ignore_errors=True)

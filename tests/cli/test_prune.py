@@ -60,8 +60,11 @@ def artifacts(tmp_path: Path) -> Path:
     ],
 )
 def test_prune(gencore: Gencore, artifacts: Path, rules: list[str], left: int) -> None:
+    archives = [path for path in sorted(artifacts.rglob("*")) if ".77." in path.name]
+    texts = {path: path.with_name(path.name.replace("tar.gz", "txt")) for path in archives}
+    for text in [*texts.values()][1:]:
+        text.write_text("stacks")
     before = sorted(artifacts.rglob("*"))
-    archives = [path for path in before if ".77." in path.name]
 
     planned = gencore("prune", artifacts, *rules, "--dry-run", "--json")
     assert sorted(artifacts.rglob("*")) == before
@@ -70,7 +73,8 @@ def test_prune(gencore: Gencore, artifacts: Path, rules: list[str], left: int) -
     assert result.exit_code == 0
     doomed = archives[: len(archives) - left]
     assert sorted(json.loads(planned.stdout)["removed"]) == [str(path) for path in doomed]
-    assert sorted(artifacts.rglob("*")) == [path for path in before if path not in doomed]
+    gone = [*doomed, *(texts[path] for path in doomed)]
+    assert sorted(artifacts.rglob("*")) == [path for path in before if path not in gone]
     assert result.output.count("removed ") == len(doomed)
 
 
@@ -89,9 +93,19 @@ def test_prune_of_what_killed_runs_left(gencore: Gencore, artifacts: Path) -> No
         path.write_bytes(b"x")
         os.utime(path, (1, 1) if name != names[4] else None)
     os.utime(artifacts / "core_20200101.000000.1.001.tar.gz.partial", (1, 1))
+    for name, is_lone in (*((name, True) for name in names), ("core_20200101.000000.9.001", False)):
+        (artifacts / f"{name}.txt").write_text("stacks")
+        os.utime(artifacts / f"{name}.txt", (1, 1) if name != names[4] else None)
+        if not is_lone:
+            (artifacts / f"{name}.tar.gz").write_bytes(b"x")
     before = set(artifacts.iterdir())
     expected = [
-        *(artifacts / f"core_20200101.000000.{number}.001.tar.gz.partial" for number in (1, 5, 6)),
+        artifacts / "core_20200101.000000.1.001.tar.gz.partial",
+        *(
+            artifacts / f"core_20200101.000000.{number}.001.{kind}"
+            for number in (5, 6)
+            for kind in ("tar.gz.partial", "txt")
+        ),
         left,
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from capabilities import needs
-from gencore_archives import read_manifest, read_member
+from gencore_archives import find_left, read_manifest, read_member
 from held_captures import HELPERS
 from kernel import wait_until
 from process_state import processes_in
@@ -32,7 +32,7 @@ collector.resume()
 again = captures.take(trigger="failure", nodeid="a")  # the claim is free again
 _, second = captures.run.wait(timeout=50)
 report(state=outcome.state, before=before, after=marks_in(captures), second=second.state,
-       existing=[path.name for path in captures.directory.glob("core*")], name=again.archive.name)
+       existing=[path.name for path in captures.directory.glob("core*.gz")], name=again.archive.name)
 captures.run.close()
 """
 
@@ -44,7 +44,9 @@ def test_dropped_at_work(tmp_path: Path) -> None:
     assert answer["before"] == answer["after"] == ["claim", "slot"]
     assert answer["second"] == "done"
     assert answer["existing"] == [answer["name"]]
-    assert [path.name for path in tmp_path.iterdir()] == [answer["name"]]
+    assert {path.name.partition(".t")[0] for path in tmp_path.iterdir()} == {
+        str(answer["name"]).removesuffix(".tar.gz")
+    }
 
 
 DROP_FINISHED = """
@@ -69,7 +71,8 @@ def test_dropped_when_finished(tmp_path: Path) -> None:
     assert isinstance(outcomes, list)
     assert [outcome["state"] for outcome in outcomes] == ["dropped", "done"]
     assert answer["marks"] == ["claim", "slot"]
-    assert list(tmp_path.iterdir()) == [Path(outcomes[1]["archive"])]
+    archive = Path(outcomes[1]["archive"])
+    assert sorted(tmp_path.iterdir()) == [archive, archive.with_suffix("").with_suffix(".txt")]
 
 
 KILLED = "the collector ended without a word, as after SIGKILL"
@@ -114,7 +117,7 @@ def test_cancelled(tmp_path: Path, how: str, reasons: list[str]) -> None:
     if how != "starting":  # it had not yet said which place is its
         assert answer["marks"] == ["claim", "slot"], "those of the finished one"
     assert not answer["alive"]
-    assert list(tmp_path.iterdir()) == [Path(outcomes[0]["archive"])]
+    assert find_left(tmp_path) == [Path(outcomes[0]["archive"])]
 
 
 TOO_LARGE = """
@@ -142,7 +145,7 @@ def test_the_bytes_of_a_run(tmp_path: Path) -> None:
     assert second["reason"].startswith("the archives of this run would be larger than 30.0 MiB: ")
     assert second["reason"].endswith(" are finished (raise --gencore-max-size)")
     assert "LimitError" in str(answer["refused"])
-    assert list(tmp_path.iterdir()) == [Path(first["archive"])]
+    assert find_left(tmp_path) == [Path(first["archive"])]
 
 
 # ---- the queue, of a user who has no other captures --------------------------------------------------------
@@ -244,7 +247,7 @@ def test_nothing_is_left_beside_a_bare_core(tmp_path: Path) -> None:
 
     outcomes = answer["outcomes"]
     assert isinstance(outcomes, list)
-    assert list(tmp_path.iterdir()) == [Path(outcomes[0]["archive"])]
+    assert find_left(tmp_path) == [Path(outcomes[0]["archive"])]
 
 
 LARGE = """

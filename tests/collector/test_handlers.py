@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from capabilities import both_methods, needs
 from dying import lines_of_gencore, run_dying
-from gencore_archives import read_manifest, read_member
+from gencore_archives import find_left, read_manifest, read_member
 from junit_file import read_junit
 from oracles import run_gdb, unpack
 
@@ -204,7 +204,7 @@ def test_the_outcome_tells_what_happened(tmp_path: Path) -> None:
     assert outcome["summary"] == f"{SUMMARY}{pid}"
     assert outcome["answer"].splitlines()[0] == f"{SUMMARY}{pid}"
     assert len(outcome["answer"].splitlines()) <= 60
-    assert list(tmp_path.iterdir()) == [dead.archive], "the answer's file is gone with the rest"
+    assert find_left(tmp_path) == [dead.archive], "the answer's file is gone with the rest"
 
 
 # ---- junit ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dying import lines_of_gencore, run_dying
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from held_captures import HELPERS
 from kernel import settings_lock
 from outcomes import only
@@ -78,7 +78,7 @@ def test_name_taken_meanwhile(tmp_path: Path) -> None:
     outcome = only(answer)
     assert (outcome["state"], outcome["reason"]) == ("failed", f"{outcome['archive']} exists already")
     assert answer["text"] == "mine"
-    assert [str(path) for path in tmp_path.iterdir()] == [outcome["archive"]]
+    assert [str(path) for path in find_left(tmp_path)] == [outcome["archive"]]
 
 
 TWO_SESSIONS = """
@@ -94,7 +94,7 @@ def test_two_sessions_in_one_directory(tmp_path: Path) -> None:
     outcomes = run_subject(HELPERS + TWO_SESSIONS, tmp_path)["outcomes"]
 
     assert [outcome["state"] for outcome in outcomes] == ["done"] * 4
-    assert {str(path) for path in tmp_path.iterdir()} == {outcome["archive"] for outcome in outcomes}
+    assert {str(path) for path in find_left(tmp_path)} == {outcome["archive"] for outcome in outcomes}
 
 
 # ---- processes -------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_killed(tmp_path: Path, victim: str, reason: str) -> None:
     assert (first["state"], first["reason"]) == ("failed", reason)
     assert answer["marks"] == [], "its place is free"
     assert second["state"] == "done"
-    assert list(tmp_path.iterdir()) == [Path(second["archive"])]
+    assert find_left(tmp_path) == [Path(second["archive"])]
     assert not processes_in(tmp_path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from kernel import core_pattern, read_setting
 from process_state import processes_in
 from subjects import open_archived_core, python_for_everybody, run_subject
@@ -125,7 +125,7 @@ def test_cell(place: Place, name: str, user: str) -> None:
     else:
         assert_archive(outcomes["kernel"], answer, "kernel", "asked for")
     archives = {Path(outcome["archive"]) for outcome in answer["outcomes"] if outcome["state"] == "done"}
-    assert set((place.root / "out").iterdir()) == archives, "nothing else is left"
+    assert set(find_left(place.root / "out")) == archives, "nothing else is left"
     assert not list(place.cores.iterdir()), "the kernel's core is deleted"
     assert not processes_in(place.root)
 
@@ -153,7 +153,7 @@ def test_a_core_that_does_not_appear(place: Place) -> None:
 
     reason = f"the kernel wrote no core; core_pattern is '{place.cores}/taken'"
     assert_refused(answer["outcomes"][0], reason)
-    assert list((place.root / "out").iterdir()) == []
+    assert find_left(place.root / "out") == []
 
 
 def assert_refused(outcome: dict[str, Any], reason: str) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from gencore_archives import read_member
@@ -14,10 +14,6 @@ from kernel import wait_until
 from projects import EXITS, QUICK, Project
 
 from pytest_gencore.machine.process import state_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ADVICE = "the classical deadlock after fork (use spawn or forkserver, or fork before threads start)"
 LOGGING = """
@@ -138,14 +134,6 @@ SPARED = """
             os.write(writing, b"x")
         time.sleep(1000)
 """
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """Return an empty project; nothing of its runs may be left."""
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 def hang_of(project: Project, *arguments: str) -> dict[str, Any]:

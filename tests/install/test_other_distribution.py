@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from kernel import settings_lock
 from projects import EXITS
 from wheels import clean_environment, run
@@ -112,7 +112,7 @@ def capture(environment: Path, folder: Path, method: str) -> Path:
     with settings_lock(exclusive=False):
         result = run_sample(environment, folder, f"--gencore-method={method}")
     assert result.returncode == 1, result.stdout + result.stderr
-    (archive,) = (folder / "gencore-artifacts").iterdir()
+    (archive,) = find_left(folder / "gencore-artifacts")
     return archive
 
 
@@ -250,7 +250,7 @@ def test_same_diagnosis(environment: Path, other_root: OtherRoot, tmp_path: Path
     """What everything waits for is read at the capture; elsewhere nothing of that machine is needed."""
     (tmp_path / "test_sample.py").write_text(DEADLOCK)
     log = run_sample(environment, tmp_path, "--gencore-timeout=2", *EXITS).stderr
-    (archive,) = (tmp_path / "gencore-artifacts").iterdir()
+    (archive,) = find_left(tmp_path / "gencore-artifacts")
 
     there = other_root.run("gencore", "stacks", other_root.put(archive))
 

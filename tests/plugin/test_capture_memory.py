@@ -15,7 +15,6 @@ from pytest_gencore.machine import memory
 from pytest_gencore.plugin.showing import Showing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LIMIT = 800 << 20
@@ -62,13 +61,6 @@ SUMMARY = re.compile(
     r"(?:, its children \S+ \S+)?: test_\w\.py::test_grows, call, (worker gw\d, )?process \d+$",
     re.MULTILINE,
 )
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 def join(folder: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
+from gencore_archives import find_left
 from kernel import wait_until
 from process_state import processes_in
 from projects import QUICK, Project
@@ -43,7 +44,7 @@ def test_nothing_is_left_but_the_archive(tmp_path: Path, end: str) -> None:
         wait_until(lambda: not processes_in(place), "the collector has ended", timeout=60)
 
         def are_alone() -> bool:
-            return [path.name[-7:] for path in (place / "out").iterdir()] == [".tar.gz"]
+            return [path.name[-7:] for path in find_left(place / "out")] == [".tar.gz"]
 
         # FUSE learns of the last close a moment after it: nobody waits for its answer to RELEASE.
         wait_until(are_alone, "nothing but the archive is left", timeout=10)

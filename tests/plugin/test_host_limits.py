@@ -15,7 +15,6 @@ from process_state import processes_in
 from projects import ON_FAIL, Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.field
@@ -37,13 +36,6 @@ def test_x():
 PLAIN = ("-p", "no:rerunfailures")
 """That one has a thread, which would count."""
 TOO_LARGE = "(the limit on the size of files: ulimit -f, or the file system's)"
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 def limited(option: str, value: int) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from projects import QUICK, Project
 from pytest_gencore.machine.oom import Sample, describe_kill, take_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 GROWS = """
@@ -29,13 +28,6 @@ KILLED = """
     def test_killed():
         subprocess.run(["kill", "-9", str(os.getpid())])
 """
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 @needs("memory_cgroup")

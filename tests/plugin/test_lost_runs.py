@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from kernel import wait_until
 from projects import ARTIFACTS, QUICK, Project
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DIES = """
     import os, signal
@@ -22,13 +17,6 @@ SAYS = (
     r"an earlier run \(process \d+\) ended without a word, "
     r"in: test_a.py::test_killed, since \d{4}-\S+ \S+ UTC"
 )
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    project.close()
 
 
 def test_next_run(project: Project) -> None:

@@ -168,7 +168,7 @@ def test_secrets(project: Project, how: str, redact: str, method: str) -> None:
     libraries = {folder / library["path"].lstrip("/") for library in manifest["libraries"]}
     members = [path for path in folder.rglob("*") if path.is_file() and path not in libraries]
     found = {place for path in members for place in find(path.read_bytes())}
-    texts = ended.err.encode()
+    texts = ended.err.encode() + archive.with_name(f"{folder.name}.txt").read_bytes()
     if how != "fails":  # else pytest itself has written it, with what the test printed
         texts += (project.folder / "junit.xml").read_bytes()
     if redact == "off":

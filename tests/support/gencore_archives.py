@@ -20,6 +20,11 @@ GZIP_FORMAT = 31
 """The ``wbits`` of gzip, see zlib's manual."""
 
 
+def find_left(folder: Path) -> list[Path]:
+    """Return what is in an artifact directory but the texts, which stand beside archives."""
+    return [path for path in sorted(folder.iterdir()) if not re.fullmatch(r"core_[\d.]+\.txt", path.name)]
+
+
 def read_manifest(archive: Path) -> dict[str, Any]:
     """Return what ``gencore.json`` says, of an archive that is complete."""
     assert is_complete(archive), f"{archive} does not end as archives do"

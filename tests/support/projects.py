@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from kernel import wait_until
 from lean_runs import base_arguments
 from oracles import run_tool
@@ -206,7 +206,7 @@ class Project:
         wait_until(lambda: not processes_in(self.folder), f"no process uses {self.folder}", timeout=90)
         folder = self.folder / ARTIFACTS
         if folder.exists() and not any(running.was_killed for running in self._running):
-            others = [path.name for path in folder.iterdir() if not path.name.endswith(".tar.gz")]
+            others = [path.name for path in find_left(folder) if not path.name.endswith(".tar.gz")]
             if not all(running.has_summary for running in self._running):
                 lost = [run.folder for run in find_lost_runs(folder)]
                 others = [name for name in others if folder / name not in lost or has_captures(folder / name)]

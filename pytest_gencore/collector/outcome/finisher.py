@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, text_name
+from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private
 from pytest_gencore.triggers import TRIGGERS
@@ -79,8 +79,6 @@ class Finisher:
                 raise CaptureDropped("dropped")
             self._quota.check(artifact.size)
             _name(self._file, self._partial, self._result)
-            with contextlib.suppress(OSError):
-                self._text.unlink()
             self._state.finish(
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
@@ -88,17 +86,18 @@ class Finisher:
         line = f"core archive: {self._result}"
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
 
-    def write_text_early(self) -> None:
-        """Write the answer beside the archive that will be, for uploads: they leave out hidden folders.
+    def write_text(self, text: str) -> None:
+        """Write what people and tools read without unpacking, beside the archive that will be.
 
-        Only of a run that is cancelled: what ends it may not let us finish. It is in the archive, too.
+        It stays where there is no archive after all, as on a full disk; errors are passed over.
         """
-        if self._handover.context.request.trigger == "cancel" and self.answer:
-            with (
-                contextlib.suppress(OSError),
-                os.fdopen(create_private(self._text), "w", errors="backslashreplace") as file,
-            ):
-                file.write("\n".join(self.answer) + "\n")
+        if self._handover.context.request.product == "core":
+            return
+        new = self._handover.work_directory / self._text.name
+        with contextlib.suppress(OSError):
+            with os.fdopen(create_private(new), "w", errors="backslashreplace") as file:
+                file.write(text)
+            new.replace(self._text)  # one of the same name is replaced, and no link is followed
 
     def check(self) -> None:
         """Raise CaptureAborted if there is nothing left to be finished: somebody removed the directory."""
@@ -123,12 +122,14 @@ class Finisher:
     def drop(self) -> None:
         """Remove what there is of the archive, let others capture instead."""
         self._discard()
+        remove_text(self._text)
         self._state.drop()
         self._messenger.close()
 
     def end_told(self) -> None:
         """Say what there is to say where there shall be no archive, as of a test interrupted early."""
         self._discard()
+        remove_text(self._text)
         lines = self._conclude_for_workers() if self.workers else self._describe_early()
         problem = self._write_junit("\n".join(f"gencore: {line}" for line in lines), None)
         self._messenger.conclude(*lines, *filter(None, (problem,)))

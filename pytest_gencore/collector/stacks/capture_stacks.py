@@ -19,14 +19,21 @@ from pytest_gencore.collector.stacks.model import (
     threads_of,
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
-from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
+from pytest_gencore.collector.stacks.report import (
+    FULL_BYTES_LIMIT,
+    HINT,
+    TEXT_BYTES_LIMIT,
+    format_full,
+    make_answer,
+    order_threads,
+)
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.source.handover import Handover
@@ -117,17 +124,28 @@ class Stacks:
         threads = self._with_failure(self.threads)
         return gather_sources(threads, self.facts.rootdir, limits, also=[*find_traceback_files(text), *also])
 
-    def format_full(self) -> str:
-        """Return the text of ``stacks.txt``."""
+    def format_text(self, answer: Sequence[str], failure: str | None) -> str:
+        """Return what stands beside the archive: the answer, the failure, all stacks; the ends may be cut."""
+        lines = list(answer)
+        if failure is not None:
+            shown = _cut(failure.rstrip("\n"), TEXT_BYTES_LIMIT // 2)
+            lines += ["", "The failure, as pytest shows it:", shown]
+        head = "\n".join([*lines, "", "All stacks:", ""])
+        return head + self.format_full(TEXT_BYTES_LIMIT - len(head.encode(errors="replace")))
+
+    def format_full(self, byte_limit: int = FULL_BYTES_LIMIT) -> str:
+        """Return the text of ``stacks.txt``, at most so many bytes of it."""
+        hint = "" if self._has_pystack else f"\n{HINT}\n"
         text = format_full(
             self.facts,
             self.threads,
             unread=self.unread,
+            byte_limit=byte_limit - len(hint),
             verdict=self.diagnosis.verdict_lines,
             evidence=self.diagnosis.full_lines(),
             children=self._children.full_lines(),
         )
-        return text if self._has_pystack else f"{text}\n{HINT}\n"
+        return text + hint
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
         """Give the thread of the test the stack of its failure: its own is unwound to pytest's by now."""
@@ -237,3 +255,10 @@ def write_answer(handover: Handover, lines: list[str]) -> bool:
         temporary.replace(path)
         return True
     return False
+
+
+def _cut(text: str, limit: int) -> str:
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HINT: Final = "pip install 'pytest-gencore[stacks]' adds native frames and locals to the stacks"
 LINES_LIMIT: Final = 60
 FULL_BYTES_LIMIT: Final = 8 << 20
+TEXT_BYTES_LIMIT: Final = 100_000
+"""Of the text beside an archive: few enough for whoever reads it whole."""
 
 _CULPRIT_LINES: Final = 10
 """Lines of the culprit's stack: with two lines before it, its innermost line is within the first 15."""
