@@ -118,7 +118,7 @@ class _Unpacker:
     def _check_size(self, name: str, member: Member) -> None:
         if name in self._expected:
             if (member.size, member.stored_size) != self._expected[name]:
-                message = f"{name!r} has not the size that the manifest says"
+                message = f"{name!r} does not have the size that the manifest gives"
                 raise ArchiveError(message)
             return
         self._others += member.size

@@ -28,7 +28,10 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     Stage.DIED: ("the collector was killed while it started", ""),
     Stage.CLAIMED: ("the test has been captured before", ""),
     Stage.LIMIT: ("the limit of {max_captures} captures of one run is reached", "raise --gencore-max-cores"),
-    Stage.FULL: ("the archives of this run are as large as they may be", "raise --gencore-max-size"),
+    Stage.FULL: (
+        "an archive of this run did not fit into the size that all may have",
+        "raise --gencore-max-size",
+    ),
     Stage.OWNER: (
         "no private folder in {directory}: the one that is there belongs to another user",
         "choose another directory with --gencore-dir",

@@ -95,8 +95,10 @@ def _verdict(
     problems: list[Finding], result: SelfTest | None, *, works: bool, method: str, reason: str
 ) -> str:
     if works:
-        what = "a real one was made" if result else "they would be made"
-        return f"captures work: {what} with method {method} ({reason})"
+        how = f"with method {method} ({reason})"
+        if result:
+            return f"captures work: a real one was made {how}"
+        return f"nothing found that prevents captures, {how}; --selftest makes one"
     if result:
         return f"captures do not work: {result.reason}"
     return f"captures do not work: {problems[0].name}: {problems[0].value}"

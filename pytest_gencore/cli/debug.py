@@ -96,7 +96,7 @@ def debug(
         for path in library_folders(opened.manifest, folder):
             if not is_plain_path(path):
                 note(f"warning: {path} is not in the debugger's search path: it would misread that")
-        script = _find_script(opened, folder, trust_archive=trust_archive)
+        script = _find_script(debugger, opened, folder, trust_archive=trust_archive)
         command = _command(debugger, opened, folder, script, batch=batch, arguments=arguments)
         limits = Limits(memory=half_of_memory())
         if batch and not arguments and not os.environ.get("DEBUGINFOD_URLS"):
@@ -118,18 +118,18 @@ def _find_debugger(gdb_path: str | None, lldb_path: str | None) -> Tool:
     name, path = ("lldb", lldb_path) if lldb_path else ("gdb", gdb_path)
     tool = describe_tool(name, path) if path else find_tool("gdb") or find_tool("lldb")
     if tool is None:
-        what = f"{path} cannot be started" if path else "neither gdb nor lldb is installed"
+        what = f"{path} cannot be started" if path else "neither gdb nor lldb could be started"
         message = f"{what}; the Python stacks need none: gencore stacks"
         raise click.ClickException(message)
     return tool
 
 
-def _find_script(archive: Archive, folder: Path, *, trust_archive: bool) -> Path | None:
+def _find_script(debugger: Tool, archive: Archive, folder: Path, *, trust_archive: bool) -> Path | None:
     own = find_in_archive(archive.manifest, folder)
     if own is not None and trust_archive:
         return own
     found = find_on_machine(archive.manifest)
-    if own is not None and found is None:
+    if own is not None and found is None and debugger.name == "gdb":
         note("the archive has Python's gdb commands: --trust-archive runs them")
     return found
 

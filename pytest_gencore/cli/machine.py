@@ -126,7 +126,8 @@ def _restrictions() -> Iterator[Finding]:
     status = _read("/proc/self/status")
     match = re.search(r"^Seccomp:\s*(\d)", status, re.MULTILINE)
     mode = {"0": "no filter", "1": "strict", "2": "a filter"}.get(match.group(1) if match else "", "unknown")
-    yield Finding("seccomp", f"{mode}: {unneeded}" if mode == "a filter" else mode)
+    allows = "it must allow pidfd_open and memfd_create, which --selftest tries"
+    yield Finding("seccomp", f"{mode}: {allows}" if mode == "a filter" else mode)
     if _read("/proc/sys/vm/overcommit_memory") == "2":
         advice = "forking a large process can be refused: then captures of it fail"
         yield Finding("overcommit", "vm.overcommit_memory is 2", "note", advice)
@@ -135,7 +136,7 @@ def _restrictions() -> Iterator[Finding]:
 def _container() -> Finding:
     name = containers.find_container()
     if name == "gVisor":
-        advice = "not tried"
+        advice = "captures were never tried there: --selftest tells whether they work"
         return Finding("container", name, "note", advice)
     if os.getpid() == 1:
         return Finding(
@@ -197,7 +198,7 @@ def _memory() -> Finding:
     """Judge as a capture does."""
     headroom = read_headroom()
     if headroom is None:
-        return Finding("memory", "unknown", "note", "captures are made without a look at it")
+        return Finding("memory", "unknown", "note", "captures do not check it")
     value = f"{format_size(headroom)} can still be taken before a process is killed"
     largest = largest_rss(headroom)
     if largest is None:

@@ -32,7 +32,9 @@ def run_pystack(
     arguments = ["--no-color", "core", *files, "--lib-search-root", str(folder), *options]
     command = pystack_command(pystack.path, str(folder), arguments)
     if command is None:
-        return Printed(-1, "", f"{pystack.path} is no script of Python: nobody knows which files it opens")
+        return Printed(
+            -1, "", f"{pystack.path} is not a Python script, so it cannot be confined to the archive's files"
+        )
     programs = [command[0], pystack.path]
     return Printed(*run_confined(command, folder=folder, programs=programs, seconds=seconds))
 

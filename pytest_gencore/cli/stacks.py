@@ -65,7 +65,7 @@ def stacks(
                 )
             if not found and gdb:
                 if not pystack:
-                    note("pystack is not installed: stacks of gdb (pip install pystack)")
+                    note("no pystack could be started: stacks of gdb (pip install pystack)")
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))
     if found:
         tool, text = found

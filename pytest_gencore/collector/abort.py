@@ -51,9 +51,9 @@ def start_deadline() -> None:
 
 
 def _on_terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise CaptureAborted("interrupted")
+    raise CaptureAborted("the collector was told to end by SIGTERM")
 
 
 def _on_deadline(_signal: int, _frame: FrameType | None) -> None:
-    message = f"the collector has not got on for {format_duration(DEADLINE_SECONDS)}"
+    message = f"the collector has made no progress for {format_duration(DEADLINE_SECONDS)}"
     raise CaptureAborted(message)

@@ -29,17 +29,23 @@ class Sample:
     """Processes that were killed for want of memory so far, by the file that counts them."""
     used_bytes: int = 0
     """Resident memory of the process and its descendants; 0: not known."""
+    own: str = ""
+    """The file that counts those of the process's own cgroup: a kill of it is counted there, and above."""
 
 
 def take_sample(pid: int) -> Sample:
     """Look at a process, and at the counters of the cgroups that it and we are in."""
-    files = [_MACHINE]
-    for process in (str(pid), "self"):
-        for folder, is_v1 in memory_cgroups(process=process):
-            files.append(f"{folder}/{'memory.oom_control' if is_v1 else 'memory.events'}")
-    counts = {path: read_count(path) for path in dict.fromkeys(files)}
+    own, ours = (
+        [
+            f"{folder}/{'memory.oom_control' if is_v1 else 'memory.events'}"
+            for folder, is_v1 in memory_cgroups(process=process)
+        ]
+        for process in (str(pid), "self")
+    )
+    counts = {path: read_count(path) for path in dict.fromkeys([_MACHINE, *own, *ours])}
     used = read_rss(process=pid) + read_children_rss(pid)
-    return Sample({path: count for path, count in counts.items() if count is not None}, used)
+    kills = {path: count for path, count in counts.items() if count is not None}
+    return Sample(kills, used, next((path for path in own if path in kills), ""))
 
 
 def read_count(path: str) -> int | None:
@@ -60,7 +66,8 @@ def describe_kill(pid: int, before: Sample) -> str:
         else ""
     )
     line = find_in_log(pid) if grown else ""
-    groups = [path for path in grown if path != _MACHINE]
+    is_other = before.own in after and before.own not in grown
+    groups = [] if is_other else [path for path in grown if path != _MACHINE]
     if line:
         return f"out of memory (evidence: {_join(f'the kernel log: {line}', used)})"
     if groups:

@@ -130,7 +130,6 @@ class Capturing:
                 moment.tell(capture, failures.make_failure_text(call, report))
                 self._attach(item, report, capture)
                 return
-            attach.attach_note(report, moment.describe_problem())
         # One that will be refused is asked for, too: it is counted. But its locals are not gathered.
         is_refused = capturer.engine.is_full()
         request = capturer.make_request(
@@ -143,6 +142,8 @@ class Capturing:
             exception=failures.describe_type(call),
         )
         self._attach(item, report, capturer.engine.capture(request))
+        if moment is not None and call.excinfo is not None:
+            attach.attach_note(report, moment.describe_problem())
 
     def _take_fired(self, item: pytest.Item, report: pytest.TestReport, fired: Fired) -> None:
         """Give the report what a deadline's handler captured: then there is no second capture."""

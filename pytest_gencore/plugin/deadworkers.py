@@ -120,4 +120,4 @@ def describe_end(status: int | None) -> str:
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return f"the worker died of {name} without a capture; a reason, if known, is on standard error"
-    return f"the worker ended with status {status}, not by a crash"
+    return f"the worker ended with status {status}, not by a signal"

@@ -43,7 +43,7 @@ class LostWorkers:
         samples = self._samples.get(process.pid) if process is not None else None
         if not samples:
             return ""
-        return describe_kill(process.pid, Sample(samples[0].kills, samples[-1].used_bytes))
+        return describe_kill(process.pid, Sample(samples[0].kills, samples[-1].used_bytes, samples[0].own))
 
     def close(self) -> None:
         """Stop watching."""

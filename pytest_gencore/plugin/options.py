@@ -36,7 +36,12 @@ class Option(NamedTuple):
 # Help texts start with a capital letter; a single phrase does not end with a period.
 TABLE = (
     Option("dir", DEFAULT_DIRECTORY, "DIR", "Directory of the archives, made when needed"),
-    Option("method", "auto", "{auto,kernel,memory}", "Who writes the core, and from what"),
+    Option(
+        "method",
+        "auto",
+        "{auto,kernel,memory}",
+        "Who writes the core: the collector from memory, or the kernel",
+    ),
     Option(
         "type",
         "full",
@@ -84,7 +89,7 @@ TABLE = (
         "capture_memory",
         None,
         "PERCENT",
-        "Show what runs when so many percent of the memory of the cgroup are used, once; no archive",
+        "Show once what runs when this part of the cgroup's or the machine's memory is used; no archive",
     ),
     Option(
         "children",
@@ -102,7 +107,7 @@ TABLE = (
         "slow_notice",
         "auto",
         "{auto,on,off}",
-        "Say when a test has taken a third of its time; auto: unless -q is given",
+        "Say when a test has taken a third of its timeout; auto: unless -q is given",
     ),
     Option(
         "redact",

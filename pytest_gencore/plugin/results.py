@@ -128,13 +128,14 @@ class Results:
             )
         if refusals.size:
             self._notes.append(
-                f"{refusals.size} not captured: the archives of this run would exceed "
-                f"{format_limit(settings.max_size)} (raise --gencore-max-size)"
+                f"{refusals.size} not captured: an archive did not fit into "
+                f"{format_limit(settings.max_size)}, the size of all archives of one run "
+                "(raise --gencore-max-size)"
             )
         if refusals.again:
             self._notes.append(
                 f"{refusals.again} not captured: each test, and what is outside of tests, is captured once "
-                "a run"
+                "a run for each kind: failure, hang, crash, cancel"
             )
 
     def make_archives(self) -> Archives:

@@ -123,7 +123,9 @@ class Controller:
         output = getattr(node, "workeroutput", {}).get(WORKER_KEY, {})
         if output.get("usage_error"):
             raise pytest.UsageError(output["usage_error"])
-        self._get_results().add_unavailable(output.get("unavailable", ""))
+        reason = output.get("unavailable", "")
+        if reason and reason != self.find_unavailable():
+            self._get_results().add_note(f"worker {node.gateway.id} could not capture: {reason}")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:

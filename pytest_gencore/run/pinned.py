@@ -112,6 +112,6 @@ def describe_exposure(directory: Path) -> str:
     if status.st_uid not in (0, os.geteuid()):
         return f"it belongs to user {status.st_uid}"
     if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-        who = "everybody" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
+        who = "everybody" if status.st_mode & stat.S_IWOTH else f"whoever is in group {status.st_gid}"
         return f"{who} can write to it, and it has no sticky bit"
     return ""

@@ -75,8 +75,10 @@ class LastTest(NamedTuple):
 
     def __str__(self) -> str:
         worker = f"worker {self.worker_id}, " if self.worker_id else ""
-        what = escape_unprintable(self.nodeid) if self.nodeid else "no test had begun"
-        return f"{worker}{what}, {'since' if self.nodeid else 'begun at'} {_format_time(self.when)}"
+        when = _format_time(self.when)
+        if not self.nodeid:
+            return f"{worker}begun at {when}, had begun no test"
+        return f"{worker}the last test that began: {escape_unprintable(self.nodeid)}, at {when}"
 
 
 class LostRun(NamedTuple):
@@ -88,7 +90,7 @@ class LostRun(NamedTuple):
 
     def __str__(self) -> str:
         last = "; ".join(map(str, self.tests))
-        return f"an earlier run (process {self.pid}) ended without a word, in: {last}"
+        return f"an earlier run (process {self.pid}) ended without a word; {last}"
 
     def remove(self) -> None:
         """Remove what it has left."""

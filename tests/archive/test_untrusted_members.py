@@ -163,7 +163,7 @@ def test_size_that_the_manifest_does_not_say(tmp_path: Path) -> None:
     manifest = new_manifest()
     manifest["libraries"][1]["size"] -= 1
 
-    assert "has not the size that the manifest says" in refusal_of_unpacking(
+    assert "does not have the size that the manifest gives" in refusal_of_unpacking(
         write_archive(tmp_path, manifest)
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gencore_archives import read_manifest
+from gencore_archives import find_left, read_manifest
 from hostile_captures import BOTH, PLAIN, needs_root
 from kernel import wait_until
 from process_state import processes_in
@@ -21,7 +21,7 @@ def assert_done(answer: dict[str, Any], directory: Path, *, threads: int = 1) ->
     (outcome,) = answer["outcomes"]
     assert (outcome["state"], outcome["reason"]) == ("done", "")
     archive = Path(outcome["archive"])
-    assert list(directory.iterdir()) == [archive], "nothing else is left"
+    assert find_left(directory) == [archive], "nothing else is left"
     core, _ = open_archived_core(archive)
     assert len(core.threads()) == threads
     assert not processes_in(directory)
@@ -156,7 +156,7 @@ def test_forked_child_captures_itself(tmp_path: Path, method: str) -> None:
     assert [outcome["state"] for outcome in answer["outcomes"]] == ["done", "done"]
     for outcome in answer["outcomes"]:
         assert read_manifest(Path(outcome["archive"]))["pid"] == answer["pid"]
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(find_left(tmp_path / "out")) == 3
 
 
 VANISHING = """
@@ -173,7 +173,7 @@ os._exit(0)
 def test_process_that_ends_at_once(tmp_path: Path, method: str) -> None:
     archive = Path(run_subject(VANISHING, tmp_path / "out", method)["archive"])
 
-    wait_until(lambda: list(archive.parent.iterdir()) == [archive], "the collector has tidied up")
+    wait_until(lambda: find_left(archive.parent) == [archive], "the collector has tidied up")
     core, _ = open_archived_core(archive)
     assert len(core.threads()) == 1
     wait_until(lambda: not processes_in(tmp_path), "the collector has ended")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gencore_archives import find_left
 from hostile_captures import BOTH, PLAIN, needs_root
 from kernel import small_disk
 from process_state import processes_in
@@ -22,7 +23,7 @@ def assert_failed(answer: dict[str, Any], directory: Path, reason: str) -> None:
     (outcome,) = answer["outcomes"]
     assert outcome["state"] == "failed"
     assert reason in outcome["reason"]
-    assert list(directory.iterdir()) == []
+    assert find_left(directory) == []
     assert not processes_in(directory)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
+from gencore_archives import find_left
 from kernel import settings_lock
 from process_state import processes_in
 from subjects import run_subject
@@ -54,7 +55,7 @@ def test_many_captures(tmp_path: Path) -> None:
 
     failed = [outcome["reason"] for outcome in answer["outcomes"] if outcome["state"] != "done"]
     assert not failed
-    names = sorted(path.name for path in directory.iterdir())
+    names = sorted(path.name for path in find_left(directory))
     assert names == sorted(Path(outcome["archive"]).name for outcome in answer["outcomes"])
     assert len(names) == COUNT
     pattern = re.compile(rf"core_\d{{8}}\.\d{{6}}\.{answer['pid']}\.(\d{{3}})")

@@ -193,7 +193,7 @@ def test_text(run_program: RunProgram, tmp_path: Path) -> None:
         "memory",
         "gdb",
     } <= names
-    assert result.stdout.splitlines()[-1].startswith("captures work: they would be made with method ")
+    assert result.stdout.splitlines()[-1].startswith("nothing found that prevents captures, with method ")
     assert not list(tmp_path.iterdir())
 
 

@@ -128,7 +128,7 @@ def test_no_debugger(run_program: RunProgram, real_archive: Path, tmp_path: Path
         pytest.skip("gdb is beside Python")
     assert result.returncode == 1
     assert result.stderr == (
-        "Error: neither gdb nor lldb is installed; the Python stacks need none: gencore stacks\n"
+        "Error: neither gdb nor lldb could be started; the Python stacks need none: gencore stacks\n"
     )
 
 

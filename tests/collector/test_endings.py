@@ -101,7 +101,7 @@ captures.run.close()
     ("how", "reasons"),
     [
         # between the state file and its handler of SIGTERM it just dies
-        ("at work", ["interrupted", KILLED]),
+        ("at work", ["the collector was told to end by SIGTERM", KILLED]),
         ("stopped", [KILLED]),
         ("starting", [KILLED]),
     ],

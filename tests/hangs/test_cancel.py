@@ -169,7 +169,10 @@ def test_interrupted_early(project: Project) -> None:
 
     assert ended.status == 2
     assert "gencore: cancelled by SIGINT" in ended.err
-    assert "no core archive: it had run for less than 10 s (gencore_interrupt_after)" in ended.err
+    assert (
+        "no core archive: what was interrupted had run for less than 10 s (gencore_interrupt_after)"
+        in ended.err
+    )
     assert "under way" not in ended.err
     assert not project.find_archives()
     assert "= gencore =" not in ended.out

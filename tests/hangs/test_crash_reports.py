@@ -70,8 +70,8 @@ def test_crash_that_every_new_worker_repeats(project: Project, mode: str) -> Non
     repeated = len(crashes) - 1
     if repeated:
         assert (
-            f"{repeated} not captured: each test, and what is outside of tests, is captured once a run"
-            in ended.out
+            f"{repeated} not captured: each test, and what is outside of tests, is captured once a run "
+            "for each kind: failure, hang, crash, cancel" in ended.out
         )
     cases = [
         case
@@ -121,7 +121,7 @@ def test_killed_worker_says_why_there_is_no_archive(project: Project) -> None:
         "gencore: no core archive: the worker: killed from outside or by itself, memory was not short"
         in ended.out
     )
-    assert "gencore: no core archive: the worker ended with status 7, not by a crash" in ended.out
+    assert "gencore: no core archive: the worker ended with status 7, not by a signal" in ended.out
 
 
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])

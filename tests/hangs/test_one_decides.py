@@ -124,7 +124,7 @@ def test_hang_after_a_failure_in_a_worker(project: Project) -> None:
     assert "E   AssertionError: the real failure" in ended.out
     assert "took longer than 1 s (timeout of gencore)" in ended.out
     assert f"gencore: core archive: {archives['test_a.py::test_fails teardown']}" in ended.out
-    assert "not by a crash" not in ended.out
+    assert "not by a signal" not in ended.out
 
 
 @pytest.mark.slow

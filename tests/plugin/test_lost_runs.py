@@ -14,8 +14,8 @@ DIES = """
     def test_killed(): os.kill(os.getpid(), signal.SIGKILL)
 """
 SAYS = (
-    r"an earlier run \(process \d+\) ended without a word, "
-    r"in: test_a.py::test_killed, since \d{4}-\S+ \S+ UTC"
+    r"an earlier run \(process \d+\) ended without a word; "
+    r"the last test that began: test_a.py::test_killed, at \d{4}-\S+ \S+ UTC"
 )
 
 
@@ -75,7 +75,7 @@ def test_whole_run_with_workers(project: Project) -> None:
     running.kill()
 
     said = project.run(*QUICK, "-k", "one")
-    assert "ended without a word, in: worker gw0, test_a.py::test_hang, since " in said.out
+    assert "ended without a word; worker gw0, the last test that began: test_a.py::test_hang, at " in said.out
 
 
 @pytest.mark.parametrize("has_directory", [False, True])

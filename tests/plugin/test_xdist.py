@@ -112,3 +112,18 @@ def test_first_failure_stops_the_run(pytester: pytest.Pytester, run_gencore: Run
     assert attached
     assert attached <= archives
     result.stdout.fnmatch_lines([f"{len(archives)} captured"])
+
+
+def test_worker_that_cannot_capture(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
+    """The others can: that is not told of all."""
+    pytester.makeconftest(
+        "import os, sys\nif os.environ.get('PYTEST_XDIST_WORKER') == 'gw1':\n    sys.executable = ''\n"
+    )
+    pytester.makepyfile(
+        test_a="import pytest\n@pytest.mark.parametrize('n', [1, 2])\ndef test_x(n): assert 0\n"
+    )
+
+    result = run_gencore("--gencore-on-fail", "-n2", "--dist=each", "--gencore-libraries=none")
+
+    result.stdout.fnmatch_lines(["worker gw1 could not capture: the Python interpreter cannot be started *"])
+    result.stdout.no_fnmatch_line("*no capture is possible*")

@@ -139,7 +139,7 @@ def test_texts_are_escaped(tmp_path: Path) -> None:
         (0o755, ""),
         (0o1777, ""),
         (0o777, "everybody can write to it, and it has no sticky bit"),
-        (0o775, "group GID can write to it, and it has no sticky bit"),
+        (0o775, "whoever is in group GID can write to it, and it has no sticky bit"),
     ],
 )
 def test_exposure(folder: Path, mode: int, reason: str) -> None:

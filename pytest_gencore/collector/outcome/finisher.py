@@ -140,7 +140,9 @@ class Finisher:
         if TRIGGERS[request.trigger].is_only_told:
             return []
         after = format_duration(request.interrupt_after)
-        return [f"no core archive: it had run for less than {after} (gencore_interrupt_after)"]
+        return [
+            f"no core archive: what was interrupted had run for less than {after} (gencore_interrupt_after)"
+        ]
 
     def _conclude_for_workers(self) -> list[str]:
         assert self.workers is not None

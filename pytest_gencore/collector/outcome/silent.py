@@ -29,7 +29,7 @@ _STATES: Final = {
     "t": "its process is stopped by a debugger",
     "D": "its process is in a call that the kernel does not interrupt",
     "Z": "its process has ended",
-    "": "its process has ended",
+    "": "its process has ended, or cannot be seen",
 }
 _WAITING_FILES: Final = ("/queue.py", "/threading.py")
 _LOOP: Final = ("/xdist/dsession.py", "loop_once")

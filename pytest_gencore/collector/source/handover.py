@@ -166,7 +166,8 @@ def parse_handover(data: bytes) -> Handover:
     is_known = record["magic"] == MAGIC and record["record_size"] == RECORD.size
     if not is_known or record["thread_size"] != thread_size:
         raise ArchiveError(
-            "the extension and the collector do not belong together", help_text="install pytest-gencore again"
+            "the compiled extension and the Python code are of different versions",
+            help_text="install pytest-gencore again",
         )
     descriptors_start = RECORD.size + record["children_size"]
     threads_start = descriptors_start + record["descriptors_size"]
