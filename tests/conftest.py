@@ -87,7 +87,7 @@ def find_archives(pytester: pytest.Pytester) -> FindArchives:
 
     def find() -> dict[str, Path]:
         directory = pytester.path / "gencore-artifacts"
-        paths = find_left(directory) if directory.exists() else []
+        paths = find_left(directory)
         assert not [path for path in paths if not path.name.endswith(".tar.gz")], "nothing else is left"
         manifests = {path: read_manifest(path) for path in paths}
         found = {f"{manifest['nodeid']} {manifest['phase']}": path for path, manifest in manifests.items()}

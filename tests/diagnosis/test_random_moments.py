@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).parent / "programs" / "random_moments.py"
 SEED = os.environ.get("GENCORE_SEED", "1")
-CAPTURES = count(4, thorough=12)
+CAPTURES = count(4, thorough=8)
 KINDS = (
     "spin",
     "encode",

@@ -21,8 +21,9 @@ GZIP_FORMAT = 31
 
 
 def find_left(folder: Path) -> list[Path]:
-    """Return what is in an artifact directory but the texts, which stand beside archives."""
-    return [path for path in sorted(folder.iterdir()) if not re.fullmatch(r"core_[\d.]+\.txt", path.name)]
+    """Return what is in an artifact directory but the texts beside archives; nothing if there is none."""
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    return [path for path in entries if not re.fullmatch(r"core_[\d.]+\.txt", path.name)]
 
 
 def read_manifest(archive: Path) -> dict[str, Any]:
