@@ -33,5 +33,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_anything_named(config: pytest.Config) -> bool:
     """Return whether the command line selects files, tests, or the slow ones."""
-    is_named = any(".py" in argument for argument in config.invocation_params.args if argument[:1] != "-")
+    is_named = any(".py" in argument for argument in config.option.file_or_dir)
     return is_named or bool(config.option.keyword) or "slow" in config.option.markexpr
