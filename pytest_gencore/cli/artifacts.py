@@ -13,9 +13,10 @@ from typing import Final
 
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
-_NAME = re.compile(r"core_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})\.tar\.gz")
-_PARTIAL = re.compile(rf"{_NAME.pattern}\.partial")
-_TEXT = re.compile(_NAME.pattern.replace("tar\\.gz", "txt"))
+_STEM = r"core_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})"
+_NAME = re.compile(rf"{_STEM}\.tar\.gz")
+_LEFT = re.compile(rf"{_STEM}\.(?:tar\.gz\.partial|txt)")
+"""What may be there without an archive."""
 _YOUNG_SECONDS: Final = 60.0
 """A file that is being made may have no state file yet."""
 _TIME_FORMAT: Final = "%Y%m%d.%H%M%S"
@@ -106,24 +107,21 @@ def find_unfinished(directory: Path) -> list[Path]:
     folders = find_run_folders(directory)
     used = [folder for folder in folders if is_used(folder)]
     names = [state.stem for folder in used for state in folder.glob(STATE.glob)]
-    under_way = {made(name) for name in names for made in (partial_name, text_name)}
-    texts = [path for path in directory.glob("core_*.txt") if _TEXT.fullmatch(path.name)]
-    lone = [path for path in texts if not path.with_suffix(".tar.gz").exists()]
+    wanted = {made(name) for name in names for made in (partial_name, text_name)}
+    wanted |= {text_beside(path).name for path in directory.glob("core_*.tar.gz")}
     left = [
         path
-        for path in sorted([*filter(_is_partial, directory.glob("core_*.partial")), *lone])
-        if path.name not in under_way and _is_old_file(path)
+        for path in sorted(directory.glob("core_*"))
+        if _LEFT.fullmatch(path.name) and path.name not in wanted and _is_old_file(path)
     ]
     return [*left, *(folder for folder in folders if folder not in used)]
 
 
 def text_beside(archive: Path) -> Path:
     """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
-    return archive.with_name(f"{archive.name.removesuffix('.tar.gz')}.txt")
+    from pytest_gencore.run.files import text_name
 
-
-def _is_partial(path: Path) -> bool:
-    return _PARTIAL.fullmatch(path.name) is not None
+    return archive.with_name(text_name(archive.name.removesuffix(".tar.gz")))
 
 
 def _is_old_file(path: Path) -> bool:

@@ -71,12 +71,12 @@ def prune(
     removed = []
     for path in doomed:
         reason = "" if dry_run else _remove(path)
-        if not reason and not dry_run and path in sizes:
-            remove_text(text_beside(path))
         if reason:
             note(f"cannot remove {path}: {reason}")
             continue
         removed.append(path)
+        if path in sizes and not dry_run:
+            remove_text(text_beside(path))
         if not as_json:
             verb = "would remove" if dry_run else "removed"
             click.echo(escape_unprintable(f"{verb} {path}{sizes.get(path, '')}"))

@@ -46,12 +46,13 @@ def watch_imports(config: pytest.Config) -> Iterator[None]:
 
 def tidy_up(directory: Path, get_run_id: Callable[[], str], *, was_there: bool) -> None:
     """Remove what a capture has left that the process survived: Ctrl-C need not end it at once."""
-    if not directory.is_dir():
-        return
-    from pytest_gencore.run.run import Run
-
     with contextlib.suppress(Exception):  # a directory that cannot be used: captures have told it
-        Run(directory, get_run_id()).close()
+        from pytest_gencore.run.folder import run_folder_name
+
+        if (directory / run_folder_name(get_run_id())).exists():
+            from pytest_gencore.run.run import Run  # few runs need it so early
+
+            Run(directory, get_run_id()).close()
     if not was_there:
         with contextlib.suppress(OSError):  # there are archives in it, or others use it
             directory.rmdir()

@@ -110,10 +110,7 @@ class Showing:
         Last, because only then all workers are down and the junit file is written: Ctrl-C during the wait
         costs nothing but the wait.
         """
-        unavailable = self._find_unavailable()
-        if unavailable:
-            self.results.add_unavailable(unavailable)
-        self._end_captures()
+        self._end_captures(self._find_unavailable)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the summary."""
@@ -125,7 +122,7 @@ class Showing:
         A session that is interrupted while it starts has no end for plugins: its captures are ended here.
         """
         if not self._is_ended:
-            self._end_captures()
+            self._end_captures(lambda: "")
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             self._show(reporter)
@@ -152,10 +149,13 @@ class Showing:
             for line in lines:
                 reporter.line(line)
 
-    def _end_captures(self) -> None:
+    def _end_captures(self, find_unavailable: Callable[[], str]) -> None:
         self._is_ended = True
         try:
             self._ignore_cancels()
+            unavailable = find_unavailable()
+            if unavailable:
+                self.results.add_unavailable(unavailable)
             if self._has_captures():
                 self._finish()
             elif is_distributed(self._config):

@@ -20,7 +20,6 @@ from pytest_gencore.collector.stacks.model import (
 )
 from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_pystack
 from pytest_gencore.collector.stacks.report import (
-    FULL_BYTES_LIMIT,
     HINT,
     TEXT_BYTES_LIMIT,
     format_full,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.stacks.sources import SourceLimits, Sources
 
 _CUT: Final = "..."
+_CUT_NOTE_LENGTH: Final = 40
 """The line with which faulthandler ends after 100 threads: MAX_NTHREADS of CPython's traceback.c."""
 _PYSTACK_FILTER: Final = 0x11
 """``coredump_filter`` of the core that pystack reads: anonymous private memory and ELF headers."""
@@ -128,24 +128,23 @@ class Stacks:
         """Return what stands beside the archive: the answer, the failure, all stacks; the ends may be cut."""
         lines = list(answer)
         if failure is not None:
-            shown = _cut(failure.rstrip("\n"), TEXT_BYTES_LIMIT // 2)
+            shown = _cut(failure, TEXT_BYTES_LIMIT // 2).rstrip("\n")
             lines += ["", "The failure, as pytest shows it:", shown]
         head = "\n".join([*lines, "", "All stacks:", ""])
-        return head + self.format_full(TEXT_BYTES_LIMIT - len(head.encode(errors="replace")))
+        room = TEXT_BYTES_LIMIT - len(head.encode(errors="replace")) - _CUT_NOTE_LENGTH
+        return head + _cut(self.format_full(), room)
 
-    def format_full(self, byte_limit: int = FULL_BYTES_LIMIT) -> str:
-        """Return the text of ``stacks.txt``, at most so many bytes of it."""
-        hint = "" if self._has_pystack else f"\n{HINT}\n"
+    def format_full(self) -> str:
+        """Return the text of ``stacks.txt``."""
         text = format_full(
             self.facts,
             self.threads,
             unread=self.unread,
-            byte_limit=byte_limit - len(hint),
             verdict=self.diagnosis.verdict_lines,
             evidence=self.diagnosis.full_lines(),
             children=self._children.full_lines(),
         )
-        return text + hint
+        return text if self._has_pystack else f"{text}\n{HINT}\n"
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
         """Give the thread of the test the stack of its failure: its own is unwound to pytest's by now."""
@@ -261,4 +260,4 @@ def _cut(text: str, limit: int) -> str:
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:
         return text
-    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes"
+    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes\n"
