@@ -16,7 +16,7 @@ from subjects import search_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-COUNT = count(1000, thorough=5_000)
+COUNT = count(1000, thorough=3_000)
 SEED = int(os.environ.get("GENCORE_FUZZ_SEED", "1"))
 
 
