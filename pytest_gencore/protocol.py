@@ -43,6 +43,7 @@ class Stage(IntEnum):
     FULL = 14
     OWNER = 15
     MODE = 16
+    PIPES = 17
 
 
 class ThreadState(IntEnum):

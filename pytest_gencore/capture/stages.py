@@ -22,6 +22,7 @@ STAGES: Final[dict[Stage, tuple[str, str]]] = {
     ),
     Stage.NAME: ("cannot create an archive in {directory}", "choose another directory with --gencore-dir"),
     Stage.FILES: ("cannot create work files in {directory}", "choose another directory with --gencore-dir"),
+    Stage.PIPES: ("cannot create a pipe or a file in memory", ""),
     Stage.SNAPSHOT: ("cannot fork a snapshot of the process", ""),
     Stage.HANDOVER: ("cannot hand over to the collector", ""),
     Stage.EXEC: ("cannot start the collector with {executable}", ""),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.cli import containers
-from pytest_gencore.cli.tools import NAMES, find_tool
+from pytest_gencore.cli.tools import NAMES, find_path, find_tool
 from pytest_gencore.corefile.machines import MACHINES, machine_for
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
@@ -154,7 +154,7 @@ def _disk(directory: Path) -> Finding:
         return Finding("disk", f"{place} cannot be written", "problem", advice)
     if space is None:
         return Finding("disk", f"the file system of {place} does not tell what is free", "note")
-    value = f"{format_size(space.free)} free for {directory}, captures leave {format_size(space.reserve)}"
+    value = f"{directory} has {format_size(space.free)} free, captures keep {format_size(space.reserve)} free"
     if space.spare < 0:
         return Finding("disk", value, "problem", "free space or choose another directory: --gencore-dir")
     if space.spare < _ARCHIVE_SIZE:
@@ -217,7 +217,9 @@ def _tool(name: str) -> Finding:
         "gdb": "only needed to open cores: gencore debug",
         "pystack": "only needed to read stacks from cores: pip install pystack",
     }
-    return Finding(name, "not found", "note", advice.get(name, ""))
+    path = find_path(name)
+    value = "not found" if path is None else f"{path} does not start"
+    return Finding(name, value, "note", advice.get(name, ""))
 
 
 def _read(path: str) -> str:

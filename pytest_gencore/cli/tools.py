@@ -55,10 +55,15 @@ class Tool:
         return ".".join(map(str, self.version)) or "unknown version"
 
 
+def find_path(name: str) -> str | None:
+    """Find a program beside this Python or on PATH."""
+    here = str(Path(sys.executable).parent) if sys.executable else ""
+    return shutil.which(name, path=here) or shutil.which(name)
+
+
 def find_tool(name: str) -> Tool | None:
     """Find a program beside this Python or on PATH; None if there is none that starts."""
-    here = str(Path(sys.executable).parent) if sys.executable else ""
-    path = shutil.which(name, path=here) or shutil.which(name)
+    path = find_path(name)
     return None if path is None else describe_tool(name, path)
 
 

@@ -118,6 +118,6 @@ def find_mismatches(archive: Archive, folder: Path) -> list[str]:
     if len(missing) > _MISMATCHES_SHOWN:
         more = len(missing) - _MISMATCHES_SHOWN
         missing[_MISMATCHES_SHOWN:] = [
-            f"{more} more libraries are not in the archive: see gencore show --json"
+            f"more libraries that are not in the archive: {more}; see gencore show --json"
         ]
     return missing + found

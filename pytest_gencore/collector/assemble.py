@@ -161,7 +161,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         unreadable = contents.source.snapshot.unreadable_pages()
         if unreadable and contents.method == "memory":
             at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice
-            late.append(f"{at_most}{unreadable} pages could not be read and are zeros")
+            late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
         for library in included:
             _add_library(library, archive, late)
             for alias in library.aliases:
@@ -170,7 +170,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
     try:
         archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
     except ArchiveError:  # the room for it is limited
-        archive.rewrite_manifest(contents.manifest(seconds, (f"{len(late)} notices are left out",)))
+        archive.rewrite_manifest(contents.manifest(seconds, (f"notices left out: {len(late)}",)))
 
 
 def _add_library(library: Library, archive: ArchiveWriter, notices: list[str]) -> None:

@@ -25,7 +25,7 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
     shared = sum(mapping.shared and mapping.writable for mapping in mappings)
     if shared:
         notices.append(
-            f"{shared} shared writable mappings were read after the fork: they may have changed since"
+            f"shared writable mappings that were read after the fork, and may have changed since: {shared}"
         )
     wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
     if wiped:
@@ -49,7 +49,7 @@ def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreS
         shown.append(f"registers of {unreached} of {len(handover.threads)} threads are not known")
     left_out = sum(library.source is None and not library.is_unwanted for library in libraries)
     if left_out:
-        shown.append(f"{left_out} libraries could not be included")
+        shown.append(f"libraries that could not be included: {left_out}")
     return shown
 
 

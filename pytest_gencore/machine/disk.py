@@ -59,6 +59,6 @@ class Disk:
         if space is not None and space.spare < 0:
             message = (
                 f"the disk is nearly full: {self._directory} has {format_size(space.free)} free, "
-                f"captures leave {format_size(space.reserve)}"
+                f"captures keep {format_size(space.reserve)} free"
             )
             raise NoSpaceError(message, help_text="free space or choose another --gencore-dir")

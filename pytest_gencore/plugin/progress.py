@@ -85,6 +85,6 @@ def describe_interrupt(outcomes: list[Outcome]) -> str:
     working = sum(outcome.state == "working" for outcome in outcomes)
     done = sum(outcome.state == "done" for outcome in outcomes)
     return (
-        f"gencore: interrupted: {done} archives are finished and stay, {working} are still being written; "
-        "press Ctrl-C again to give those up"
+        f"gencore: interrupted: archives finished: {done}, still being written: {working}; "
+        "press Ctrl-C again to give up the latter"
     )

@@ -62,6 +62,13 @@ def test_directory_is_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_no_pipes(tmp_path: Path) -> None:
+    """No word of the directory: it is not to blame."""
+    error = refusal(tmp_path / "out", between='refuse_calls({"pipe2": 23})')
+
+    assert error == "cannot create a pipe or a file in memory: ENFILE Too many open files in system"
+
+
 def test_directory_is_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "none")
 

@@ -44,11 +44,11 @@ def test_disk(run_program: RunProgram, tmp_path: Path, used: int, state: str) ->
         tested = run_program("check", disk / "out", "--json", "--selftest")
 
     found = finding(checked.stdout, "disk")
-    assert (found["state"], "captures leave 300.0 MiB" in found["value"]) == (state, True)
+    assert (found["state"], "captures keep 300.0 MiB free" in found["value"]) == (state, True)
     expected = 1 if state == "problem" else 0
     assert (checked.returncode, tested.returncode) == (expected, expected)
     if state == "problem":
-        assert "captures leave 300.0 MiB" in json.loads(tested.stdout)["selftest"]["reason"]
+        assert "captures keep 300.0 MiB free" in json.loads(tested.stdout)["selftest"]["reason"]
 
 
 @needs("root", "memory_cgroup")

@@ -176,7 +176,7 @@ def test_show(gencore: Gencore, tmp_path: Path) -> None:
     assert found["core"] == "64.0 KiB, 12.0 KiB of it without holes"
     assert found["method"] == "memory: the default"
     assert found["libraries"] == "1, 1.1 KiB; 1 only named"
-    assert found["notice"] == "7 pages could not be read and are zeros"
+    assert found["notice"] == "pages that could not be read and are zeros: 7"
     secrets = "overwritten in 7 places: the values of 2 variables and 1 more; others are still there"
     assert found["secrets"] == secrets
     assert "           9520 python, the capturing thread\n" in output

@@ -84,4 +84,4 @@ def test_many_that_are_missing(tmp_path: Path) -> None:
     found = find_mismatches(archive, tmp_path)
 
     assert len(found) == 6
-    assert found[-1] == "65 more libraries are not in the archive: see gencore show --json"
+    assert found[-1] == "more libraries that are not in the archive: 65; see gencore show --json"

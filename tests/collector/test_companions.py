@@ -44,7 +44,7 @@ def test_debug_file_is_found_by_build_id(library: Library) -> None:
 def test_too_large_is_told(library: Library) -> None:
     notices: list[str] = []
     assert find_debug_files([library], notices, limit=99) == []
-    assert "1 files of separate debug information are left out" in notices[0]
+    assert "files of separate debug information left out, as they are too large: 1" in notices[0]
 
 
 def test_another_build_is_not_taken(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_a_reserve_stays_free(tmp_path: Path) -> None:
 
         assert (first["state"], second["state"]) == ("done", "failed")
         assert re.fullmatch(
-            rf"the disk is nearly full: {disk}/out has 1\d\.\d MiB free, captures leave 16\.0 MiB "
+            rf"the disk is nearly full: {disk}/out has 1\d\.\d MiB free, captures keep 16\.0 MiB free "
             r"\(free space or choose another --gencore-dir\)",
             second["reason"],
         )

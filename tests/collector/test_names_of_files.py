@@ -40,7 +40,7 @@ def test_notices_on_sources_are_few() -> None:
     notices: list[str] = []
     settle_names("top", [], [(f"t\r/{number}.py", b"") for number in range(300)], notices)
     assert len(notices) == 6
-    assert notices[-1] == "295 more sources are left out for their names"
+    assert notices[-1] == "more sources left out for their names: 295"
 
 
 def test_listing_of_libraries_fits_into_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_listing_of_libraries_fits_into_the_manifest(monkeypatch: pytest.MonkeyP
 
     assert limit_listing([long, short], notices) == [short]
     assert long.source is None
-    assert notices == ["1 libraries are left out and not listed: there are too many"]
+    assert notices == ["too many libraries: 1 left out and not listed"]
 
 
 SCRIPT = """\
@@ -72,7 +72,7 @@ def test_no_path_becomes_a_command(part: str) -> None:
     notices: list[str] = []
 
     assert format_debugger_commands(plain.path, [plain, hostile], notices) == SCRIPT
-    assert notices == ["open.gdb lacks 1 folders of libraries: gdb would misread their paths"]
+    assert notices == ["folders of libraries that open.gdb lacks, as gdb would misread their paths: 1"]
 
     script = format_debugger_commands(hostile.path, [plain, hostile], notices)
     assert script == SCRIPT.replace("file ./usr/bin/python3", "# the executable cannot be named here")

@@ -86,7 +86,7 @@ def test_untouched_memory_is_a_hole(capture: Capture) -> None:
 def test_shared_memory_that_changes_meanwhile(capture: Capture) -> None:
     captured = capture("shared")
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
-    assert captured.notice("shared writable mappings were read after the fork")
+    assert captured.notice("shared writable mappings that were read after the fork")
 
 
 @both_methods
@@ -162,7 +162,7 @@ def test_a_file_that_was_truncated_after_mmap(capture: Capture) -> None:
     address = captured.facts["address"]
     assert read_memory(captured.core, address, len(MARK)) == MARK
     assert read_memory(captured.core, address + PAGE, 7 * PAGE) == bytes(7 * PAGE)
-    assert "7 pages could not be read and are zeros" in captured.manifest["notices"]
+    assert "pages that could not be read and are zeros: 7" in captured.manifest["notices"]
 
 
 @pytest.fixture

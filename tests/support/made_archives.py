@@ -61,7 +61,7 @@ MANIFEST: dict[str, Any] = {
     "method": "memory",
     "method_reason": "the default",
     "core": {"size": CORE_SIZE, "data_size": 12288, "truncated": False, "coredump_filter": "0xff"},
-    "notices": ["7 pages could not be read and are zeros"],
+    "notices": ["pages that could not be read and are zeros: 7"],
     "redaction": {
         "variables": ["A_TOKEN", "PASSWORD"],
         "others": 1,

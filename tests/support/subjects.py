@@ -48,6 +48,7 @@ _CALLS = {
     "process_vm_readv": (310, 270),
     "close_range": (436, 436),
     "vmsplice": (278, 75),
+    "pipe2": (293, 59),
 }
 """Numbers of system calls: x86_64, aarch64."""
 

@@ -129,16 +129,22 @@ def test_messages_are_those_of_the_code(page: str, title: str) -> None:
 
 @cache
 def code_of_the_package() -> str:
-    """Return the text of all sources; literals that follow each other are joined."""
-    sources = [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.rglob("*.c"))]
-    text = "\n".join(path.read_text() for path in sources)
-    return re.sub(r'"\s*\n\s*f?"', "", text)
+    """Return the text of all sources."""
+    return "\n".join(map(read_joined, [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.rglob("*.c"))]))
+
+
+def read_joined(source: Path) -> str:
+    """Return its text; literals that follow each other are joined."""
+    return re.sub(r'"\s*\n\s*f?"', "", source.read_text())
 
 
 NOT_FOR_USERS = {"ValueError", "TypeError", "RuntimeError", "AttributeError", "OSError", "CoreFormatError"}
-FOR_PROGRAMMERS = {"has no attribute", "the artifact directory must be absolute:"}
+FOR_PROGRAMMERS = {"has no attribute", "the artifact directory must be absolute"}
 DETAILS = {"the archive is corrupt: ", "its ", "another file has ", "there are too many "}
 """Begin reasons that the list has as REASON."""
+
+
+LISTS_OF_NOTICES = {"notices.append", "late.append", "shown.append", "self.notices.append"}
 
 
 def literal_texts(node: ast.expr) -> list[str]:
@@ -157,10 +163,12 @@ def messages_of(module: Path) -> Iterator[str]:
             name = ast.unparse(node.func).rpartition(".")[2]
             if name.endswith(("Error", "Exception", "Aborted")) and name not in NOT_FOR_USERS:
                 values = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "help_text")]
-            elif name in {"note", "add_note"}:
+            elif name in {"note", "add_note"} or ast.unparse(node.func) in LISTS_OF_NOTICES:
                 values = node.args[:1]
             elif name == "Finding":
                 values = [*node.args[1:2], *node.args[3:]]
+            elif name == "ValueError":  # the reason of a usage error
+                values = [value for value in node.args if "expected" in "".join(literal_texts(value))]
             else:
                 continue
             for value in values:
@@ -171,7 +179,9 @@ def test_every_message_is_listed() -> None:
     """As far as a message is a literal where an error is raised or a note is printed."""
     listed = (DOCS / "reference/messages.md").read_text() + (DOCS / "reference/archive.md").read_text()
     modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "corefile"]
-    parts = {part.strip(" ;,()") for module in modules for part in messages_of(module)}
+    parts = {part.strip(" ;,():'") for module in modules for part in messages_of(module)}
+    handlers = "".join(read_joined(path) for path in PACKAGE.rglob("*.c"))
+    parts |= {line.removesuffix("\\n").strip(" :") for line in re.findall(r'"(gencore: [^"]+)"', handlers)}
     parts -= FOR_PROGRAMMERS
     sentences = {part for part in parts if len(part.split()) > 2 and not part.startswith(tuple(DETAILS))}
     assert len(sentences) > 100

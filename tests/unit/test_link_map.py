@@ -101,7 +101,7 @@ def test_wild_pointer_ends_the_list(memory: Memory, where: int, address: int) ->
 
     count = int(where == FIRST + 24)
     assert len(found.libraries) == count
-    assert found.notice == f"the loader's list was read as far as {count} libraries: it is broken there"
+    assert found.notice == f"the loader's list was read as far as its entry {count}: it is broken there"
 
 
 @pytest.mark.parametrize("address", [2**64 - 1, BEHIND - 2], ids=["not mapped", "no zero at its end"])
@@ -125,7 +125,7 @@ def test_cycle_is_told(memory: Memory) -> None:
     found = memory.walk()
 
     assert len(found.libraries) == 2
-    assert found.notice == "the loader's list was read as far as 2 libraries: it is broken there"
+    assert found.notice == "the loader's list was read as far as its entry 2: it is broken there"
 
 
 def test_long_list_is_told(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_long_list_is_told(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> N
     found = memory.walk()
 
     assert len(found.libraries) == 1
-    assert found.notice == "the loader's list was read as far as 1 libraries: it is longer than that"
+    assert found.notice == "the loader's list was read as far as its entry 1: it is longer than that"
 
 
 def test_entry_may_lie_across_two_mappings(memory: Memory) -> None:

@@ -31,6 +31,7 @@ from pytest_gencore.run.stuck import why_it_died
         (Stage.LAUNCH, errno.ENOMEM, "free memory"),
         (Stage.LAUNCH, errno.EPERM, ""),
         (Stage.NAME, errno.EMFILE, "ulimit -n"),
+        (Stage.PIPES, errno.EMFILE, "ulimit -n"),
         (Stage.NAME, errno.EACCES, "--gencore-dir"),
         (Stage.EXEC, errno.ENOENT, ""),
     ],
@@ -125,6 +126,15 @@ def test_a_dead_worker_with_a_capture_that_failed(tmp_path: Path) -> None:
     assert die(failed) == "crashed\ngencore: no core archive: the disk is full"
     dropped = Outcome(state="dropped", reason="", trigger="timeout", **facts)
     assert "died of SIGSEGV without a capture" in die(dropped)
+
+
+def test_a_tool_that_is_there_and_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine._tool("lldb").value == "not found"
+    program = tmp_path / "lldb"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    assert machine._tool("lldb").value == f"{program} does not start"
 
 
 def test_proc_that_is_there_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert space.spare == 0
     disk.check()
     free(15)
-    with pytest.raises(NoSpaceError, match=r"has 15.0 MiB free, captures leave 16.0 MiB \(free space"):
+    with pytest.raises(NoSpaceError, match=r"has 15.0 MiB free, captures keep 16.0 MiB free \(free space"):
         disk.check()
 
 
@@ -71,6 +71,8 @@ def test_errors(tmp_path: Path) -> None:
     assert describe_os_error(FileNotFoundError(errno.ENOENT, "x"), gone) == f"the directory is gone: {gone}"
     other = OSError(errno.EIO, "Input/output error", "/x")
     assert describe_os_error(other, tmp_path) == "Input/output error: /x"
+    nameless = OSError(errno.ENOMEM, "Cannot allocate memory")
+    assert describe_os_error(nameless, tmp_path) == "Cannot allocate memory"
 
 
 def write_states(folder: Path) -> None:

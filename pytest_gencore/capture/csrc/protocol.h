@@ -50,8 +50,9 @@ enum gencore_stage {
     GENCORE_STAGE_FULL = 14,    /* its archives are as large as they may be */
     GENCORE_STAGE_OWNER = 15,   /* the run's folder belongs to another user */
     GENCORE_STAGE_MODE = 16,    /* the run's folder is open to others */
+    GENCORE_STAGE_PIPES = 17,   /* descriptors that no file of a disk stands behind */
 };
-#define GENCORE_STAGE_LAST GENCORE_STAGE_MODE
+#define GENCORE_STAGE_LAST GENCORE_STAGE_PIPES
 
 /* How far the stop of one thread got. The manifest tells it to the reader of a core. */
 enum gencore_thread_state {

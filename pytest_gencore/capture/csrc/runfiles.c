@@ -350,10 +350,11 @@ gencore_open_files(struct gencore_capture *capture, struct gencore_files *files)
         return (int)error; /* stage and error are told */
     }
     error = open_work_files(capture, files);
-    if (error == 0) {
-        error = open_pipes(files);
+    if (error < 0) {
+        return gencore_fail(capture, GENCORE_STAGE_FILES, error);
     }
-    return error < 0 ? gencore_fail(capture, GENCORE_STAGE_FILES, error) : 0;
+    error = open_pipes(files);
+    return error < 0 ? gencore_fail(capture, GENCORE_STAGE_PIPES, error) : 0;
 }
 
 void

@@ -50,7 +50,7 @@ def find_debug_files(
         aliases = tuple(f"{folder}/.debug/{name}" for folder in folders)
         found.append(Library(path, size, build_id, file, "separate debug information", aliases))
     if left_out:
-        notices.append(f"{left_out} files of separate debug information are left out: they are too large")
+        notices.append(f"files of separate debug information left out, as they are too large: {left_out}")
     return found
 
 

@@ -27,7 +27,8 @@ def format_debugger_commands(executable: str, libraries: Iterable[Library], noti
     plain = [f"./{folder}" for folder in folders if is_plain_path(folder)]
     if len(plain) < len(folders):
         notices.append(
-            f"open.gdb lacks {len(folders) - len(plain)} folders of libraries: gdb would misread their paths"
+            "folders of libraries that open.gdb lacks, as gdb would misread their paths: "
+            f"{len(folders) - len(plain)}"
         )
     opens_executable = "# the executable cannot be named here"
     if is_plain_path(executable) and any(executable in (lib.path, *lib.aliases) for lib in included):

@@ -40,9 +40,7 @@ def limit_listing(libraries: Sequence[Library], notices: list[str]) -> list[Libr
         else:
             library.leave_out("")
     if len(kept) < len(libraries):
-        notices.append(
-            f"{len(libraries) - len(kept)} libraries are left out and not listed: there are too many"
-        )
+        notices.append(f"too many libraries: {len(libraries) - len(kept)} left out and not listed")
     return [library for number, library in enumerate(libraries) if number in kept]
 
 
@@ -74,6 +72,6 @@ def settle_names(
         else:
             kept.append((path, data))
     if len(refused) > _NOTICES:
-        refused[_NOTICES:] = [f"{len(refused) - _NOTICES} more sources are left out for their names"]
+        refused[_NOTICES:] = [f"more sources left out for their names: {len(refused) - _NOTICES}"]
     notices += refused
     return kept

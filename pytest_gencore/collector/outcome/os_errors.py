@@ -14,7 +14,10 @@ _THROUGH_DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self)/fd/\d+")
 
 
 def describe_os_error(error: OSError, directory: Path) -> str:
-    """Return a line about an error that ended a capture whose archive goes to ``directory``."""
+    """Return a line about an error that ended a capture whose archive goes to ``directory``.
+
+    What fills up, or is gone, is the directory where the error names no file: only there files are written.
+    """
     if error.errno == errno.EDQUOT:
         return f"the quota is used up: {error.strerror}: {directory}"
     if error.errno == errno.ENOSPC:
@@ -27,7 +30,8 @@ def describe_os_error(error: OSError, directory: Path) -> str:
         return f"{error.strerror} (the limit of the collector: ulimit -n)"
     if error.errno == errno.ENOENT and not directory.exists():
         return f"the directory is gone: {directory}"
-    return f"{error.strerror or error}: {describe_path(error.filename) if error.filename else directory}"
+    text = error.strerror or str(error)
+    return f"{text}: {describe_path(error.filename)}" if error.filename else text
 
 
 def describe_path(path: object) -> str:

@@ -74,7 +74,7 @@ def read_link_map(snapshot: Snapshot, auxv: bytes, mappings: list[Mapping]) -> L
         count = len(result.libraries)
         if fields is None or entry in seen or count == _LIBRARIES_LIMIT:
             what = "is longer than that" if count == _LIBRARIES_LIMIT else "is broken there"
-            result.notice = f"the loader's list was read as far as {count} libraries: it {what}"
+            result.notice = f"the loader's list was read as far as its entry {count}: it {what}"
             break
         seen.add(entry)
         result.ranges.append((entry, _LINK_MAP.size))

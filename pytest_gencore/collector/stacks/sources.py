@@ -80,7 +80,7 @@ def gather_sources(
         if reason:
             notices.append(f"source {path} is left out: {reason}")
     if len(notices) > _NOTICES:
-        notices[_NOTICES:] = [f"{len(notices) - _NOTICES} more sources are left out"]
+        notices[_NOTICES:] = [f"more sources left out: {len(notices) - _NOTICES}"]
     return Sources(files, notices)
 
 
