@@ -107,10 +107,11 @@ def run_sample(environment: Path, folder: Path, *options: str) -> subprocess.Com
     )
 
 
-def capture(environment: Path, folder: Path, method: str) -> Path:
+def capture(environment: Path, folder: Path, *options: str) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "test_sample.py").write_text(SAMPLE)
     with settings_lock(exclusive=False):
-        result = run_sample(environment, folder, f"--gencore-method={method}")
+        result = run_sample(environment, folder, *options)
     assert result.returncode == 1, result.stdout + result.stderr
     (archive,) = find_left(folder / "gencore-artifacts")
     return archive
@@ -137,7 +138,7 @@ def parse(text: str, thread: re.Pattern[str], frame: re.Pattern[str]) -> Stacks:
 @needs("root", "gcc", "gdb")
 @pytest.mark.parametrize("method", ["memory", pytest.param("kernel", marks=needs("plain core_pattern"))])
 def test_same_stacks(environment: Path, other_root: OtherRoot, tmp_path: Path, method: str) -> None:
-    archive = capture(environment, tmp_path, method)
+    archive = capture(environment, tmp_path, f"--gencore-method={method}")
     with tarfile.open(archive) as file:
         names = file.getnames()
     there = other_root.put(archive)
@@ -163,6 +164,31 @@ def test_same_stacks(environment: Path, other_root: OtherRoot, tmp_path: Path, m
     assert {function for _, stack in gdb_stacks for function in stack} >= NATIVE_FUNCTIONS
 
 
+@needs("root", "gcc", "pystack")
+def test_mini(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
+    """Python stacks and locals are there without any library; with libraries, what a full archive shows."""
+    mini = capture(environment, tmp_path / "mini", "--gencore-type=mini")
+    full = capture(environment, tmp_path / "full")
+    here = capture_shown(run_here(environment, [], "stacks", "--native", "--locals", full))
+
+    alone = other_root.run("gencore", "stacks", "--locals", there := other_root.put(mini))
+    folder = other_root.run("gencore", "unpack", other_root.put(full), "/tmp").strip()
+    complete = other_root.run("gencore", "stacks", "--native", "--locals", "--library-path", folder, there)
+
+    assert all(re.search(rf"\b{name}\b", alone) for name in PYTHON_FUNCTIONS)
+    assert "ready: <Event at 0x" in alone, "a local variable"
+    assert capture_shown(complete) == here
+
+
+def capture_shown(text: str) -> list[list[str]]:
+    """Return functions and variables of each thread, without what differs between two runs."""
+    threads = text.split("Traceback for thread ")[1:]
+    lines = [re.findall(r"(?:, in .*|^ {8}\w+: .*)$", thread, re.MULTILINE) for thread in threads]
+    return sorted(
+        [re.sub(r"0x[0-9a-f]+|\b\d{3,}\b|/(?:full|mini)\b", "N", line) for line in thread] for thread in lines
+    )
+
+
 def read_build_id(path: Path) -> str:
     found = re.search(r"Build ID: ([0-9a-f]+)", run("readelf", "--notes", "--wide", path))
     return found[1] if found else ""
@@ -186,7 +212,7 @@ LISTED = {
 def test_libraries_are_those_of_the_archive(
     environment: Path, other_root: OtherRoot, tmp_path: Path, debugger: str
 ) -> None:
-    archive = capture(environment, tmp_path, "memory")
+    archive = capture(environment, tmp_path, "--gencore-method=memory")
     arguments, pattern = LISTED[debugger]
     (own,) = (other_root.folder / "lib").glob("*-linux-gnu/libc.so.6")
     target = Path("/tmp", f"unpacked-{debugger}-{os.urandom(4).hex()}")
@@ -206,7 +232,7 @@ def test_libraries_are_those_of_the_archive(
 
 @needs("root", "gcc")
 def test_stacks_of_lldb(environment: Path, other_root: OtherRoot, tmp_path: Path) -> None:
-    archive = other_root.put(capture(environment, tmp_path, "memory"))
+    archive = other_root.put(capture(environment, tmp_path, "--gencore-method=memory"))
 
     output = other_root.run("gencore", "debug", "--batch", "--lldb", "lldb", archive)
 
@@ -227,7 +253,7 @@ def test_source_lines_are_those_of_the_archive(
     environment: Path, other_root: OtherRoot, tmp_path: Path
 ) -> None:
     """The other machine has a file of the same path, whose lines are others."""
-    archive = capture(environment, tmp_path, "memory")
+    archive = capture(environment, tmp_path, "--gencore-method=memory")
     source = tmp_path / "test_sample.py"
     changed = other_root.folder / source.relative_to("/")
     changed.parent.mkdir(parents=True)

@@ -72,6 +72,92 @@ def test_data_is_there_and_not_followed() -> None:
     assert pages_of(search) == {1, 2, 5}
 
 
+def gaps_of(search: LiveSearch) -> list[tuple[int, int]]:
+    """Return the gaps as offsets from ``BASE``."""
+    return [(start - BASE, end - BASE) for start, end in search.gaps()]
+
+
+def test_between_objects_are_gaps() -> None:
+    memory = Memory((0, 3))
+    search = memory.search()
+
+    search.run([(page(1) + 3000, page(2))], [page(0) + 800], [])
+    search.keep([(page(0) + 4000, 8), (page(2) + 100, 8)])
+
+    before, after = live_pages._WORDS_BEFORE, live_pages._WORDS_AFTER
+    first, last = 800 - 8 * before, 800 + 8 * after
+    assert gaps_of(search) == [(0, first), (last, 4000), (4008, PAGE + 3000)]
+    assert pages_of(search) == {0, 1}
+
+
+def test_no_gap_in_what_objects_share() -> None:
+    memory = Memory((0, 1))
+    search = memory.search()
+
+    search.run([], [page(0) + 400, page(0) + 408, page(0) + 3896], [])
+
+    before, after = live_pages._WORDS_BEFORE, live_pages._WORDS_AFTER
+    assert gaps_of(search) == [
+        (0, 400 - 8 * before),
+        (408 + 8 * after, 3896 - 8 * before),
+        (3896 + 8 * after, PAGE),
+    ]
+
+
+SIZE = 4 * PAGE
+
+
+def test_chunks_of_frames_are_followed_as_far_as_they_are_used() -> None:
+    memory = Memory((0, 1), (2, 6), (8, 12), (20, 22))
+    memory.write(page(0) + 1000, page(8), page(9) + 800, page(12))
+    memory.write(page(8), page(2), SIZE, 7)
+    memory.write(page(2), 0, SIZE, SIZE // 8 - 3)
+    memory.write(page(5) + 4000, page(20) + 800)
+    memory.write(page(9) + 800, page(21))
+    search = memory.search()
+
+    search.run([], [page(0) + 400], [])
+
+    assert pages_of(search) - {1} == {0, 2, 3, 4, 5, 8, 9, 20}, "1: words in front of an address"
+    chunks = [gap for gap in gaps_of(search) if 2 * PAGE <= gap[0] < 12 * PAGE]
+    assert chunks == [(9 * PAGE + 800, 10 * PAGE)]
+
+
+@pytest.mark.parametrize(
+    ("state", "head"),
+    [
+        ((page(4), page(5), page(8)), (8, SIZE - 1, 9)),
+        ((page(4), page(5), page(8)), (0, 3 * PAGE, 9)),
+        ((page(4), page(9), page(10)), (0, SIZE, 9)),
+        ((page(4), page(4), page(8)), (0, SIZE, 9)),
+        ((page(4), page(6), page(5)), (0, SIZE, 9)),
+        ((page(3), page(5), page(8)), (0, SIZE, 9)),
+        ((page(4) + 8, page(5), page(8)), (0, SIZE, 9)),
+    ],
+)
+def test_no_chunk(state: tuple[int, ...], head: tuple[int, ...]) -> None:
+    memory = Memory((0, 1), (4, 8))
+    memory.write(page(0) + 1000, *state)
+    memory.write(page(4), *head)
+    search = memory.search()
+
+    search.run([], [page(0) + 400], [])
+
+    assert pages_of(search) == {0}
+
+
+@pytest.mark.parametrize("previous", [page(4), page(2), page(5) - 8, 8])
+def test_a_broken_list_of_chunks_ends(previous: int) -> None:
+    memory = Memory((0, 1), (4, 8))
+    memory.write(page(0) + 1000, page(4), page(5), page(8))
+    memory.write(page(4), previous, SIZE, 1 << 60)
+    search = memory.search()
+
+    search.run([], [page(0) + 400], [])
+
+    assert pages_of(search) >= {0, 4}
+
+
 def test_an_object_across_two_pages() -> None:
     memory = Memory((0, 4))
     memory.write(page(1) - 64, 1, 2, 3)
@@ -133,3 +219,7 @@ def test_any_words(seed: int) -> None:
     search.run([(0, page(1)), (page(6), 1 << 64)], [0, (1 << 64) - 1, *interesting], [(0, 1 << 64)])
 
     assert pages_of(search) >= {0, 1, 3, *range(7, 12)}
+    kept = {at for start, end in search._kept for at in range(max(start, page(-1)), min(end, page(12)))}
+    gaps = {at for start, end in search.gaps() for at in range(start, end)}
+    pages = {at for start, size in search.ranges() for at in range(start, start + size)}
+    assert gaps == pages - kept

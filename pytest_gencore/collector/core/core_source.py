@@ -37,7 +37,8 @@ class CoreSource(NamedTuple):
 
     def build_mini(self, live: LivePages) -> CoreStream:
         """Plan a core with these pages and what debuggers find libraries by."""
-        core = self._build(Selection(0, [*self.memory.link_map.ranges, *live.ranges], live.blank))
+        needed = [*self.memory.link_map.ranges, *live.ranges]
+        core = self._build(Selection(0, needed, live.blank, live.gaps))
         core.notices.extend(live.notices)
         return core
 

@@ -1,8 +1,8 @@
-"""Which pages a core of type mini has: stacks, the data of libraries, and the objects that stacks lead to.
+"""What a core of type mini has: stacks, the data of libraries, and the objects that stacks lead to.
 
 A word of memory that can be an address is taken for one, and so are, a few times over, the words at the
 beginning of what it points to: that reaches what debuggers and pystack read for frames and locals, whatever
-Python it is.
+Python it is. A core has pages, so what else is on these is filled with a byte that says so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ _TLS_BEFORE, _TLS_AFTER = 8192, 4096
 _WORD: Final = 8
 _WORDS_BEFORE, _WORDS_AFTER = 4, 24
 """Where an object's pointers are looked for: Python has up to four in front of the address of an object."""
+_WORDS_OF_STATE: Final = 128
+"""How far into ``PyThreadState`` the address of its stack's chunk is looked for."""
+_CHUNK_SIZES: Final = frozenset(16384 << power for power in range(12))
+"""Bytes: ``DATA_STACK_CHUNK_SIZE`` of CPython's ``Python/pystate.c``, doubled for larger frames."""
 _SIZE_WORD: Final = 2
 """Objects of variable size have theirs there: ``ob_size``."""
 _VARIABLE_LIMIT: Final = 32768
@@ -51,7 +55,9 @@ class LivePages(NamedTuple):
     """What a core of type mini has of the memory."""
 
     ranges: list[tuple[int, int]]
-    """(address, size)."""
+    """(address, size) of whole pages."""
+    gaps: list[tuple[int, int]]
+    """Start and end of what nothing led to on these pages: filled in the core."""
     blank: tuple[int, int]
     """Start and end of arguments and environment: zeros in the core."""
     notices: list[str]
@@ -72,11 +78,12 @@ def find_live_pages(
     ]
     data = _data_segments(MappedMemory(snapshot, memory.mappings), memory.mappings)
     search.run(roots, (word for thread in threads for word in thread.registers), data)
+    search.keep(memory.link_map.ranges)
     notices = []
     if search.left_out:
         missing, most = format_size(search.left_out * page_size), format_size(SIZE_LIMIT)
         notices.append(f"the core lacks {missing} that stacks and data lead to: type mini has {most} at most")
-    return LivePages(search.ranges(), _find_strings(memory), notices)
+    return LivePages(search.ranges(), search.gaps(), _find_strings(memory), notices)
 
 
 def _stack_of(machine: Machine, thread: ThreadRecord, mappings: Sequence[Mapping]) -> tuple[int, int]:
@@ -127,6 +134,8 @@ class LiveSearch:
         """Pages that were found and have no room."""
         self._found: set[int] = set()
         """Addresses of pages."""
+        self._kept: list[tuple[int, int]] = []
+        """Start and end of what is wanted of these pages."""
         self._seen: set[int] = set()
         """Addresses that were followed."""
 
@@ -140,17 +149,28 @@ class LiveSearch:
         words = set(pointers)
         for start, end in self._parts(roots):
             self._take(start, end)
-            buffer = memoryview(bytearray(end - start))
-            self._read(start, buffer)
-            words.update(buffer.cast("Q"))
+            words.update(self._read_words(start, (end - start) // _WORD))
+        for start, chunk in self._find_chunks(words):
+            self._take(start, start + len(chunk) * _WORD)
+            words.update(chunk)
         for _ in range(HOPS):
             words = self._follow(words)
+            self._kept = list(_merge(self._kept))
         for start, end in self._parts(data):
             self._take(start, end)
 
+    def keep(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Leave what is at these (address, size) on the pages that were found."""
+        self._kept.extend((address, address + size) for address, size in ranges)
+
     def ranges(self) -> list[tuple[int, int]]:
-        """Return (address, size) of all that were found."""
+        """Return (address, size) of all pages that were found."""
         return list(merge_extents((page, self._page_size) for page in sorted(self._found)))
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """Return start and end of what is not wanted of these pages, sorted."""
+        pages = ((start, start + size) for start, size in self.ranges())
+        return list(_subtract(pages, list(_merge(self._kept))))
 
     def _parts(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Yield start and end of what has contents in these ranges, in whole words."""
@@ -162,26 +182,69 @@ class LiveSearch:
                     yield max(first, start & -_WORD), min(last, end & -_WORD)
                 index += 1
 
+    def _find_chunks(self, words: set[int]) -> Iterator[tuple[int, memoryview]]:
+        """Yield address and used words of the chunks of Python's stacks: frames lie behind each other there.
+
+        States of threads, which stacks point to, have three words of the last chunk: its address, and up to
+        where it is used and ends. A chunk, ``struct _stack_chunk`` of CPython 3.11 and later, begins with the
+        address of the one before, its size in bytes, and, unless it is the last, how many words are used.
+        """
+        chunks: dict[int, int] = {}
+        for _, around, _ in self._windows(self._targets(words), 0, _WORDS_OF_STATE):
+            for number in range(len(around) - 2):
+                address, used, end = around[number : number + 3]
+                if address and address % self._page_size == 0 and address < used <= end:
+                    chunks[address] = used
+        self._seen.clear()  # they are followed later
+        seen: set[int] = set()
+        while chunks:
+            address, used_end = chunks.popitem()
+            end = self._end_of(address)
+            if address in seen or end <= address:
+                continue
+            seen.add(address)
+            previous, size, _ = self._read_words(address, 3)
+            if size not in _CHUNK_SIZES or not address < used_end <= min(address + size, end):
+                continue
+            yield address, self._read_words(address, (used_end - address) // _WORD)
+            if previous and previous % self._page_size == 0 and self._end_of(previous) > previous:
+                chunks[previous] = previous + (3 + self._read_words(previous, 3)[2]) * _WORD
+
+    def _read_words(self, address: int, count: int) -> memoryview:
+        buffer = memoryview(bytearray(count * _WORD))
+        self._read(address, buffer)
+        return buffer.cast("Q")
+
     def _follow(self, words: set[int]) -> set[int]:
         """Add what the words point to, as far as it is looked at; return the words there."""
         found: set[int] = set()
+        for address, around, at in self._windows(self._targets(words), _WORDS_BEFORE, _WORDS_AFTER):
+            found.update(around)
+            end = address + (len(around) - at) * _WORD
+            if at + _SIZE_WORD < len(around) and around[at + _SIZE_WORD] <= _VARIABLE_LIMIT:
+                end = min(end + around[at + _SIZE_WORD], self._end_of(address))
+            self._take(address - _WORD * _WORDS_BEFORE, end)
+        return found
+
+    def _windows(
+        self, addresses: Iterable[int], before: int, after: int
+    ) -> Iterator[tuple[int, memoryview, int]]:
+        """Yield each address, the words around it, and which of them is there; addresses come sorted.
+
+        As many as were asked for, as far as the page, and the part of memory, goes.
+        """
         buffer = memoryview(bytearray(2 * self._page_size))
-        page_words = buffer.cast("Q")
+        words = buffer.cast("Q")
         page = limit = -1
-        for address in self._targets(words):
+        for address in addresses:
             first = address & -self._page_size
             if first != page:
                 page = first
                 limit = min(self._end_of(address) - page, len(buffer))
                 self._read(page, buffer[:limit])
             at = (address - page) // _WORD
-            last = min(at + _WORDS_AFTER, limit // _WORD)
-            found.update(page_words[max(at - _WORDS_BEFORE, 0) : last])
-            end = page + last * _WORD
-            if at + _SIZE_WORD < last and page_words[at + _SIZE_WORD] <= _VARIABLE_LIMIT:
-                end = min(end + page_words[at + _SIZE_WORD], self._end_of(address))
-            self._take(address - _WORD * _WORDS_BEFORE, end)
-        return found
+            begin = max(at - before, 0)
+            yield address, words[begin : min(at + after, limit // _WORD)], at - begin
 
     def _targets(self, words: set[int]) -> list[int]:
         """Return the addresses among the words that were not followed yet, sorted."""
@@ -199,6 +262,7 @@ class LiveSearch:
 
     def _take(self, start: int, end: int) -> None:
         """Add the pages between, which have contents but for a first one that may have none."""
+        self._kept.append((start, end))
         for page in range(start & -self._page_size, end, self._page_size):
             if page in self._found:
                 continue
@@ -206,3 +270,34 @@ class LiveSearch:
                 self._found.add(page)
             else:
                 self.left_out += 1
+
+
+def _merge(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Sort these starts and ends, and join those that touch or overlap."""
+    first = last = 0
+    for start, end in sorted(ranges):
+        if start > last:
+            if first < last:
+                yield first, last
+            first = start
+        last = max(last, end)
+    if first < last:
+        yield first, last
+
+
+def _subtract(
+    ranges: Iterable[tuple[int, int]], others: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield starts and ends of what is in ``ranges`` and not in ``others``, both sorted."""
+    index = 0
+    for start, end in ranges:
+        while index < len(others) and others[index][1] <= start:
+            index += 1
+        at, number = start, index
+        while number < len(others) and others[number][0] < end:
+            if at < others[number][0]:
+                yield at, others[number][0]
+            at = others[number][1]
+            number += 1
+        if at < end:
+            yield at, end

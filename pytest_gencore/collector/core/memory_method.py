@@ -6,7 +6,7 @@ Which parts of a mapping a core holds is decided as ``vma_dump_size`` in the ker
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents
 from pytest_gencore.collector.source.pagemap import PageMap
@@ -15,7 +15,7 @@ from pytest_gencore.corefile.segments import Segment
 from pytest_gencore.corefile.writer import lay_out_core
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pytest_gencore.collector.source.procfs import Mapping
     from pytest_gencore.collector.source.snapshot import Snapshot
@@ -26,6 +26,8 @@ _ELF_HEADERS, _HUGETLB_PRIVATE, _HUGETLB_SHARED = 16, 32, 64
 """Bits of ``coredump_filter``, see core(5)."""
 _IN_MEMORY_FILES = (b"/dev/shm/", b"/memfd:", b"/SYSV", b"/dev/zero")
 _MINCORE_PIECE = 1 << 20
+GAP_FILL: Final = b"\xf5"
+"""Stands for bytes that are left out between others: no text in UTF-8 has it, and no address of a program."""
 
 
 class Selection(NamedTuple):
@@ -40,6 +42,8 @@ class Selection(NamedTuple):
     """
     blank: tuple[int, int] = (0, 0)
     """Start and end of what is zeros."""
+    gaps: Sequence[tuple[int, int]] = ()
+    """Start and end of what is ``GAP_FILL``, sorted."""
 
 
 def build_core(
@@ -83,7 +87,7 @@ def build_core(
             layout.header,
             snapshot,
             [(segment, _is_in_memory(mapping)) for (mapping, *_), segment in pairs],
-            selection.blank,
+            selection,
         ).read,
     )
 
@@ -92,14 +96,20 @@ class _CoreReader:
     """Reads the core from the snapshot's memory, in any thread."""
 
     def __init__(
-        self, header: bytes, snapshot: Snapshot, segments: list[tuple[Segment, bool]], blank: tuple[int, int]
+        self,
+        header: bytes,
+        snapshot: Snapshot,
+        segments: list[tuple[Segment, bool]],
+        selection: Selection,
     ) -> None:
         """``segments`` lie one behind the other; the bool tells whether no file is behind one."""
         self._header = header
         self._snapshot = snapshot
         self._segments = [(segment, copies) for segment, copies in segments if segment.filesz]
         self._offsets = [segment.offset for segment, _ in self._segments]
-        self._blank = blank
+        self._blank = selection.blank
+        self._gaps = selection.gaps
+        self._gap_ends = [end for _, end in selection.gaps]
 
     def read(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer with what is at an offset of the core: the header, or the memory of segments."""
@@ -115,11 +125,21 @@ class _CoreReader:
             read = self._snapshot.copy_into if copies else self._snapshot.read_into
             address = segment.vaddr + offset - segment.offset
             read(address, piece)
-            start, end = max(self._blank[0] - address, 0), min(self._blank[1] - address, len(piece))
-            if start < end:
-                piece[start:end] = bytes(end - start)
+            self._overwrite(address, piece)
             offset += len(piece)
             buffer = buffer[len(piece) :]
+
+    def _overwrite(self, address: int, piece: memoryview) -> None:
+        """Take out of the memory at an address what the core shall not have."""
+        start, end = max(self._blank[0] - address, 0), min(self._blank[1] - address, len(piece))
+        if start < end:
+            piece[start:end] = bytes(end - start)
+        number = bisect.bisect_right(self._gap_ends, address)
+        while number < len(self._gaps) and self._gaps[number][0] < address + len(piece):
+            start, end = self._gaps[number]
+            start, end = max(start - address, 0), min(end - address, len(piece))
+            piece[start:end] = GAP_FILL * (end - start)
+            number += 1
 
 
 def _is_in_memory(mapping: Mapping) -> bool:
