@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.archive import Archive, read_archive
-from pytest_gencore.cli.gdb import stack_commands
+from pytest_gencore.cli.gdb import executable_in, stack_commands
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
 from pytest_gencore.cli.pystack_text import arrange_threads
@@ -43,8 +43,9 @@ def stacks(
 
     With pystack: Python stacks, with --native merged with native ones. Without it: native stacks of gdb, with
     Python's if this machine has CPython's commands for it. Without both, or without a core: the stacks that
-    were written at the time of the capture. Libraries that the archive only names are taken from this machine
-    if they have the same build id. Exit status 1 if the archive is damaged or has no stacks at all.
+    were written at the time of the capture; also instead of gdb's where the executable is missing. Libraries
+    that the archive only names are taken from this machine if they have the same build id. Exit status 1 if
+    the archive is damaged or has no stacks at all.
     """
     opened = read_archive(archive)
     pystack, gdb = find_tool("pystack"), find_tool("gdb")
@@ -63,7 +64,8 @@ def stacks(
                     "pystack",
                     lambda: _run_pystack(pystack, opened, folder, options),
                 )
-            if not found and gdb:
+            # Without the executable gdb knows no function: what was written says more.
+            if not found and gdb and (opened.stacks() is None or executable_in(opened.manifest, folder)):
                 if not pystack:
                     note("no pystack could be started: stacks of gdb (pip install pystack)")
                 found = _try("gdb", lambda: _run_gdb(gdb, opened, folder))

@@ -71,6 +71,20 @@ def test_stacks_of_gdb(gencore: Gencore, real_archive: Path, monkeypatch: pytest
     assert len(re.findall(r"LWP \d+", result.stdout)) >= 2
 
 
+@needs("gdb")
+def test_no_stacks_of_gdb_without_the_executable(
+    gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would name no function: what was written at the time of the capture does."""
+    monkeypatch.setattr(stacks, "find_tool", lambda name: None if name == "pystack" else find_tool(name))
+    monkeypatch.setattr(stacks, "executable_in", lambda _manifest, _folder: None)
+
+    result = gencore("stacks", "--json", real_archive)
+
+    assert json.loads(result.stdout)["tool"] == "stacks.txt"
+    assert "wait_for_the_moon" in json.loads(result.stdout)["text"]
+
+
 def test_stacks_without_tools(gencore: Gencore, real_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "find_tool", lambda name: None)
 
