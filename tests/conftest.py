@@ -25,7 +25,10 @@ settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
 SUPPORT = Path(__file__).parent / "support"
-FOREIGN_VARIABLES = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE")
+FOREIGN_VARIABLES = (
+    *("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE"),
+    *("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"),  # of the run around it
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
