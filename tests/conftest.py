@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from gencore_archives import find_left, read_manifest
 from hypothesis import settings
 from lean_runs import base_arguments
-from projects import Project
+from projects import Project, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +26,6 @@ settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
 SUPPORT = Path(__file__).parent / "support"
-FOREIGN_VARIABLES = (
-    *("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "PYTEST_ADDOPTS", "COLUMNS", "FAKE_CAPTURE"),
-    *("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"),  # of the run around it
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,8 +61,8 @@ def run_gencore(
 
     ``fake`` replaces the engine, see ``fake_capture``.
     """
-    for name in FOREIGN_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    for name in filter(is_foreign, list(os.environ)):
+        monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
 
     default = "done" if request.config.getoption("--fake-engine") else ""

@@ -182,6 +182,7 @@ LARGEST_MINI = 3 << 20
 def test_mini(failing: Project, method: str) -> None:
     archive = capture(failing, "--gencore-type=mini", f"--gencore-method={method}")
 
+    assert archive.stat().st_size < LARGEST_MINI
     manifest = read_manifest(archive)
     assert (manifest["type"], manifest["complete"], manifest["notices"]) == ("mini", True, [])
     assert (manifest["method"], manifest["method_reason"]) == (

@@ -36,6 +36,11 @@ QUICK = (*OPENED, "--gencore-libraries=none")
 EXITS = ("-o", "gencore_exit_on_timeout=true")
 
 
+def is_foreign(variable: str) -> bool:
+    """Return whether a run that a test makes must not have it."""
+    return variable in FOREIGN or variable.startswith("PYTEST")
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A run of pytest that is over, and so are its collectors."""
@@ -136,11 +141,7 @@ class Project:
         return self._start([sys.executable, *arguments], {}).end()
 
     def _start(self, command: list[str], environment: Mapping[str, str]) -> Running:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in FOREIGN and not name.startswith("PYTEST")
-        }
+        kept = {name: value for name, value in os.environ.items() if not is_foreign(name)}
         process = subprocess.Popen(
             command,
             cwd=self.folder,

@@ -191,11 +191,11 @@ class LiveSearch:
         """
         chunks: dict[int, int] = {}
         for _, around, _ in self._windows(self._targets(words), 0, _WORDS_OF_STATE):
-            for number in range(len(around) - 2):
-                address, used, end = around[number : number + 3]
-                if address and address % self._page_size == 0 and address < used <= end:
-                    chunks[address] = used
-        self._seen.clear()  # they are followed later
+            for number, address in enumerate(around[:-2]):
+                if address and address % self._page_size == 0:
+                    used, end = around[number + 1 : number + 3]
+                    if address < used <= end:
+                        chunks[address] = used
         seen: set[int] = set()
         while chunks:
             address, used_end = chunks.popitem()
@@ -218,7 +218,9 @@ class LiveSearch:
     def _follow(self, words: set[int]) -> set[int]:
         """Add what the words point to, as far as it is looked at; return the words there."""
         found: set[int] = set()
-        for address, around, at in self._windows(self._targets(words), _WORDS_BEFORE, _WORDS_AFTER):
+        targets = self._targets(words, self._seen)
+        self._seen.update(targets)
+        for address, around, at in self._windows(targets, _WORDS_BEFORE, _WORDS_AFTER):
             found.update(around)
             end = address + (len(around) - at) * _WORD
             if at + _SIZE_WORD < len(around) and around[at + _SIZE_WORD] <= _VARIABLE_LIMIT:
@@ -246,13 +248,12 @@ class LiveSearch:
             begin = max(at - before, 0)
             yield address, words[begin : min(at + after, limit // _WORD)], at - begin
 
-    def _targets(self, words: set[int]) -> list[int]:
-        """Return the addresses among the words that were not followed yet, sorted."""
+    def _targets(self, words: set[int], seen: Iterable[int] = ()) -> list[int]:
+        """Return the addresses among the words but those that were ``seen``, sorted."""
         if not self._starts:
             return []
         low, high = self._starts[0], self._contents[-1][1]
-        addresses = {word & -_WORD for word in words if low <= word < high} - self._seen
-        self._seen |= addresses
+        addresses = {word & -_WORD for word in words if low <= word < high}.difference(seen)
         return sorted(address for address in addresses if address < self._end_of(address))
 
     def _end_of(self, address: int) -> int:

@@ -16,7 +16,8 @@ _THROUGH_DESCRIPTOR: Final = re.compile(r"/proc/(\d+|self)/fd/\d+")
 def describe_os_error(error: OSError, directory: Path) -> str:
     """Return a line about an error that ended a capture whose archive goes to ``directory``.
 
-    What fills up, or is gone, is the directory where the error names no file: only there files are written.
+    A full disk, a quota, a limit on the size of files and a directory that is gone are told with it: files
+    are written only there. Another error is told with the file that it names, if it names one.
     """
     if error.errno == errno.EDQUOT:
         return f"the quota is used up: {error.strerror}: {directory}"
