@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.capture.spawned import adopt_trace
+from pytest_gencore.plugin.reserve import duplicate
 from pytest_gencore.probe import main as probe
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def duplicate_stderr(config: pytest.Config) -> int:
     manager = config.pluginmanager.getplugin("capturemanager")
     try:
         if manager is None:
-            return os.dup(2)
+            return duplicate(2)
         with manager.global_and_fixture_disabled():
-            return os.dup(2)
+            return duplicate(2)
     except OSError:
         return -1

@@ -17,6 +17,17 @@ _LIMIT: Final = 64
 """Nothing is reserved of fewer than these."""
 
 
+def duplicate(descriptor: int) -> int:
+    """Return a copy that is not inherited, above the numbers that programs count on; raises OSError.
+
+    Where the limit does not allow that, with the lowest number that is free.
+    """
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    except OSError:
+        return os.dup(descriptor)
+
+
 class Reserve:
     """A plugin: holds descriptors until the session ends."""
 
