@@ -90,9 +90,10 @@ has_tracer(void)
 /*
  * Interrupt the wait of this thread again, later and later, until the deadline is cancelled.
  *
- * The alarm that follows can be missed: it may have gone to another thread while this one had our
- * signal to take (wants_signal() in kernel/signal.c), or have come after Python looked for signals
- * and before it waited again. Python would sleep on, and the test would hang.
+ * The alarm that follows can be missed: another thread may have taken it, one that was chosen while
+ * this one had our signal to take (wants_signal() in kernel/signal.c), or one that came back from a
+ * handler first; or it came after Python looked for signals and before it waited again. Python
+ * would sleep on, and the test would hang.
  */
 static void
 nudge_later(struct deadline *deadline)
@@ -129,9 +130,9 @@ on_deadline(int signal, siginfo_t *info, void *context)
         return;
     }
     /*
-     * The alarm that follows must come to this thread: while this one blocks it, the kernel gives
+     * The alarm that follows should come to this thread: while this one blocks it, the kernel gives
      * it to another thread. Python's handler would take notice of it there, and this thread would
-     * sleep on: the test hangs.
+     * sleep on until the nudge.
      */
     if (info->si_value.sival_int == GENCORE_DEADLINE_PYTEST_TIMEOUT) {
         open_signals = GENCORE_SIGNAL(SIGALRM);
