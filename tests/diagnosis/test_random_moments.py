@@ -58,3 +58,9 @@ def test_in_the_middle_of_a_change_of_the_list_of_objects(tmp_path: Path) -> Non
     for facts in answers_of(tmp_path, "change_the_list", 4, 0):
         assert facts[0] == {"fact": "gil", "held_by": "own"}
         assert facts[-1] == {"fact": "end"}, facts[-3:]
+
+
+def test_while_the_list_of_threads_is_locked(tmp_path: Path) -> None:
+    """A thread is being started or ended: the probe would wait for the lock as long as it may."""
+    for facts in answers_of(tmp_path, "lock_the_threads", 4, 0):
+        assert facts[-1] == {"fact": "end"}, facts[-1]

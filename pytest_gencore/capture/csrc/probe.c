@@ -39,11 +39,19 @@ struct gil {
     pthread_mutex_t switch_mutex;
 };
 
+/* Of _PyRuntime, alike since 3.7: the lock of the lists of interpreters and of threads. */
+struct interpreters {
+    void *mutex; /* PyThread_type_lock; from 3.13 on, a PyMutex of one byte */
+    void *head, *main;
+    int64_t next_id;
+};
+
 static struct {
     PyObject *function;
     struct gil *gil;
-    int minor;                  /* of CPython 3 */
-    int32_t *drop_request;      /* 3.12 only */
+    struct interpreters *interpreters; /* NULL: not found */
+    int minor;                         /* of CPython 3 */
+    int32_t *drop_request;             /* 3.12 only */
     unsigned long *main_thread; /* of _PyRuntime: who may call Python's signal handlers; or NULL */
 } probe;
 
@@ -85,6 +93,31 @@ find_gil(char *runtime, size_t size, unsigned long interval)
                 return NULL;
             }
             found = gil;
+        }
+    }
+    return found;
+}
+
+/* NULL if nothing, or more than one thing, looks like it. */
+static struct interpreters *
+find_interpreters(char *runtime, size_t size)
+{
+    void *(*get_head)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyInterpreterState_Head");
+    void *(*get_main)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyInterpreterState_Main");
+    struct interpreters *found = NULL;
+
+    if (!get_head || !get_main) {
+        return NULL;
+    }
+    for (size_t at = 0; at + sizeof(*found) <= size; at += sizeof(void *)) {
+        struct interpreters *candidate = (struct interpreters *)(void *)(runtime + at);
+
+        if (candidate->head == get_head() && candidate->main == get_main()
+            && candidate->next_id >= 1 && candidate->next_id <= INT32_MAX) {
+            if (found) {
+                return NULL;
+            }
+            found = candidate;
         }
     }
     return found;
@@ -195,6 +228,19 @@ reset_gil(struct gil *gil, void *state)
     gil->last_holder = NULL;
 }
 
+/* Whoever had it, in the middle of starting or ending a thread, will not give it back. */
+static void
+free_list_of_threads(struct interpreters *interpreters)
+{
+    if (probe.minor >= 13) {
+        *(uint8_t *)&interpreters->mutex = 0;
+    }
+    else if (interpreters->mutex) {
+        (void)PyThread_acquire_lock((PyThread_type_lock)interpreters->mutex, NOWAIT_LOCK);
+        PyThread_release_lock((PyThread_type_lock)interpreters->mutex);
+    }
+}
+
 /* On the stack of the captured thread: its limits are those that CPython knows. */
 static void
 run(void)
@@ -211,6 +257,9 @@ run(void)
     gencore_use_own_heap();
     if (probe.gil->locked == 1) { /* somebody was in the middle of Python's work */
         gencore_mend_young_objects();
+    }
+    if (probe.interpreters) {
+        free_list_of_threads(probe.interpreters);
     }
     reset_gil(probe.gil, state);
     (void)PyGILState_Ensure();
@@ -255,6 +304,7 @@ native_arm_probe(PyObject *module, PyObject *args)
     }
     gencore_set_probe(NULL);
     probe.gil = runtime ? find_gil(runtime, size, interval) : NULL;
+    probe.interpreters = runtime ? find_interpreters(runtime, size) : NULL;
     probe.minor = minor;
     probe.drop_request = NULL;
     probe.main_thread = runtime ? find_main_thread(runtime, size) : NULL;

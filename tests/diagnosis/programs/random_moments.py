@@ -5,12 +5,14 @@ Arguments: a folder, the kind of work, how many captures, how many threads work 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
 import os
 import random
 import socket
+import struct
 import sys
 import threading
 import time
@@ -110,6 +112,36 @@ def change_the_list():
     assert received == 8, "it was not interrupted: no such address"
 
 
+def lock_the_threads():
+    """Have the lock of CPython's lists of interpreters and threads, as whoever starts a thread."""
+    with locked_threads(find_interpreters()):
+        spin()
+
+
+@contextlib.contextmanager
+def locked_threads(interpreters):
+    if sys.version_info >= (3, 13):
+        byte = ctypes.c_uint8.from_address(interpreters)  # a PyMutex
+        byte.value = 1
+        yield
+        byte.value = 0
+    else:
+        lock = ctypes.c_void_p.from_address(interpreters)
+        assert ctypes.pythonapi.PyThread_acquire_lock(lock, 1)
+        yield
+        ctypes.pythonapi.PyThread_release_lock(lock)
+
+
+def find_interpreters():
+    """Return the address of ``_PyRuntime.interpreters``: a lock, the newest interpreter, the main one."""
+    runtime = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
+    interpreter = ctypes.pythonapi.PyInterpreterState_Main
+    interpreter.restype = ctypes.c_void_p
+    found = ctypes.string_at(runtime, 4096).find(struct.pack("@PP", interpreter(), interpreter()))
+    assert found > 0
+    return runtime + found - struct.calcsize("P")
+
+
 SOCKETS = socket.socketpair()
 LIBC = ctypes.PyDLL(None)
 
@@ -138,6 +170,7 @@ KINDS = {
         change_dicts,
         make_threads,
         change_the_list,
+        lock_the_threads,
     )
 }
 
@@ -176,7 +209,7 @@ def main():
             function()
 
     others = [
-        threading.Thread(target=work, args=(chosen.choice([*KINDS.values()][:-1]),), daemon=True)
+        threading.Thread(target=work, args=(chosen.choice([*KINDS.values()][:-2]),), daemon=True)
         for _ in range(int(beside))
     ]
     for thread in others:
