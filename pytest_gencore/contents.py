@@ -6,8 +6,10 @@ from typing import Final, Literal
 
 DumpType = Literal["full", "heap", "mini", "text"]
 DUMP_TYPES: Final = ("full", "heap", "mini", "text")
-Libraries = Literal["each", "none"]
-LIBRARIES: Final = ("each", "none")
+ArchiveType = Literal["full", "heap", "mini", "text", "libraries"]
+"""``libraries``: nothing else, of several captures."""
+Libraries = Literal["each", "once", "none"]
+LIBRARIES: Final = ("each", "once", "none")
 
 _HEAP_BITS: Final = 0x11
 """Of ``coredump_filter``, see core(5): private memory without a file, and the first pages of ELF files."""
@@ -22,9 +24,9 @@ def parse_dump_type(text: object) -> DumpType:
 
 
 def parse_libraries(text: object) -> Libraries:
-    """Return whether an archive holds the executable and the libraries."""
+    """Return where the executable and the libraries are: in each archive, once for the run, or nowhere."""
     if text not in LIBRARIES:
-        raise ValueError("expected each or none")
+        raise ValueError("expected each, once or none")
     return text
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pytest_gencore.contents import DumpType
+from pytest_gencore.contents import ArchiveType
 from pytest_gencore.methods import CoreMethod
 from pytest_gencore.triggers import Trigger
 
@@ -184,7 +184,11 @@ class Manifest:
     )
     threads: tuple[Thread, ...] = item("The capturing thread first")
     threads_stopped: bool = item("Whether the other threads were stopped")
-    type: DumpType = item("How much of the process the archive holds; text: no core", default="full")
+    type: ArchiveType = item(
+        "How much of the process the archive holds; text: no core; libraries: nothing but those of several "
+        "captures, the rest is about the first",
+        default="full",
+    )
     method: CoreMethod = item("Who wrote the core: the kernel, or the collector from the snapshot's memory")
     method_reason: str = item("Why that")
     core: CoreFacts | None = item("The core; null if there is none")

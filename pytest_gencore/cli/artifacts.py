@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pytest_gencore.archive import read_archive
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.run.files import SHARED_GLOB
+
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
-_STEM = r"core_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})"
-_NAME = re.compile(rf"{_STEM}\.tar\.gz")
-_LEFT = re.compile(rf"{_STEM}\.(?:tar\.gz\.partial|txt)")
+_STEM = r"_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})"
+_NAME = re.compile(rf"core{_STEM}\.tar\.gz")
+_SHARED = re.compile(rf"libraries{_STEM}\.tar\.gz")
+_LEFT = re.compile(rf"core{_STEM}\.txt|(?:core|libraries){_STEM}\.tar\.gz\.partial")
 """What may be there without an archive."""
 _YOUNG_SECONDS: Final = 60.0
 """A file that is being made may have no state file yet."""
@@ -101,20 +106,49 @@ def find_unfinished(directory: Path) -> list[Path]:
     A text stays where its archive could not be finished.
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
-    from pytest_gencore.run.files import STATE, partial_name, text_name
+    from pytest_gencore.run.files import STATE, partial_name, shared_name, text_name
     from pytest_gencore.run.folder import find_run_folders, is_used
 
     folders = find_run_folders(directory)
     used = [folder for folder in folders if is_used(folder)]
     names = [state.stem for folder in used for state in folder.glob(STATE.glob)]
     wanted = {made(name) for name in names for made in (partial_name, text_name)}
+    wanted |= {partial_name(shared_name(name)) for name in names}
     wanted |= {text_beside(path).name for path in directory.glob("core_*.tar.gz")}
     left = [
         path
-        for path in sorted(directory.glob("core_*"))
+        for path in sorted((*directory.glob("core_*"), *directory.glob("libraries_*")))
         if _LEFT.fullmatch(path.name) and path.name not in wanted and _is_old_file(path)
     ]
     return [*left, *(folder for folder in folders if folder not in used)]
+
+
+def find_unneeded(directory: Path, kept: list[ArtifactFile]) -> list[Path]:
+    """Return the archives of libraries that no archive in ``kept`` needs: newer ones have what it names.
+
+    None while a run uses the directory, or if one of the archives cannot be read.
+    """
+    from pytest_gencore.run.folder import find_run_folders, is_used
+
+    shared = sorted(path for path in directory.glob(SHARED_GLOB) if _SHARED.fullmatch(path.name))
+    if not shared or any(is_used(folder) for folder in find_run_folders(directory)):
+        return []
+    try:
+        needed = {key for file in kept for key in _keys_of(file.path, included=False)}
+        unneeded = []
+        for path in reversed(shared):
+            offered = _keys_of(path, included=True)
+            if needed.isdisjoint(offered):
+                unneeded.append(path)
+            needed -= offered
+    except (ArchiveError, OSError):
+        return []
+    return unneeded[::-1]
+
+
+def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
+    libraries = read_archive(path).manifest.libraries
+    return {(library.path, library.build_id) for library in libraries if library.included == included}
 
 
 def text_beside(archive: Path) -> Path:

@@ -13,12 +13,13 @@ import click
 
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import gdb_command, library_folders, script_command, stack_commands
+from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
 from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
-from pytest_gencore.cli.workspace import add_libraries, find_mismatches, unpacked
+from pytest_gencore.cli.workspace import find_mismatches, unpacked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
 from pytest_gencore.texts import describe_event, is_plain_path, name_subject
 

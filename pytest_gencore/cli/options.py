@@ -39,8 +39,8 @@ library_path_option: Final = click.option(
     "--library-path",
     "library_path",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Look there, too, for libraries that the archive only names; repeatable.",
+    type=click.Path(exists=True, path_type=Path),
+    help="A folder or an archive: look there, too, for libraries that ARCHIVE only names; repeatable.",
 )
 archive_argument: Final = click.argument("archive", type=ArchiveFile())
 

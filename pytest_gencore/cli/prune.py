@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_gencore.cli.artifacts import ArtifactFile, find_archives, find_unfinished, text_beside
+from pytest_gencore.cli.artifacts import (
+    ArtifactFile,
+    find_archives,
+    find_unfinished,
+    find_unneeded,
+    text_beside,
+)
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration, parse_size
@@ -59,13 +65,15 @@ def prune(
     """Remove archives from DIRECTORY, and the texts beside them: what any of the given rules says.
 
     Only regular files named core_DATE.TIME.PID.SEQ.tar.gz or .txt in that very directory are touched; age is
-    that of the name. With --unfinished also what runs left that were killed, and texts without an archive.
-    Exit status 1 if something cannot be removed.
+    that of the name. An archive of libraries (libraries_*.tar.gz) goes with the last that needs it, and
+    is not counted. With --unfinished also what killed runs left, and texts without an archive. Exit
+    status 1 if something cannot be removed.
     """
     if keep is None and older_than is None and max_size is None and not unfinished:
         raise click.UsageError("give --keep, --older-than, --max-size or --unfinished", context)
     files = find_archives(directory)
     doomed = [file.path for file in _select(files, keep=keep, older_than=older_than, max_size=max_size)]
+    doomed += find_unneeded(directory, [file for file in files if file.path not in doomed])
     doomed += find_unfinished(directory) if unfinished else []
     sizes = {file.path: f"  {format_size(file.size)}" for file in files}
     removed = []

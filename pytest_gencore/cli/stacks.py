@@ -8,13 +8,14 @@ import click
 
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import executable_in, stack_commands
+from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
 from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
-from pytest_gencore.cli.workspace import add_libraries, find_mismatches, unpacked
+from pytest_gencore.cli.workspace import find_mismatches, unpacked
 from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,12 +11,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.corefile.elffile import build_id_of
-from pytest_gencore.run.pinned import create_private, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from pytest_gencore.archive import Archive, Library
+    from pytest_gencore.archive import Archive
 
 _BAR_FROM_BYTES: Final = 32 << 20
 _BAR_STEPS: Final = 1000
@@ -57,47 +53,6 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
                     bar.update(step - bar.pos)
 
         yield draw
-
-
-def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Archive:
-    """Copy what the archive only names from ``places`` or from this machine into its unpacked folder.
-
-    Only files with the very build id. Return the archive as it is then.
-    """
-    libraries = []
-    for library in archive.manifest.libraries:
-        found = None if library.included else _find_file(library, places)
-        if found is not None:
-            with os.fdopen(found, "rb") as source:
-                target = folder / library.path.lstrip("/")
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with os.fdopen(create_private(target), "wb") as copy:
-                    shutil.copyfileobj(source, copy)
-        libraries.append(dataclasses.replace(library, included=library.included or found is not None))
-    return dataclasses.replace(
-        archive, manifest=dataclasses.replace(archive.manifest, libraries=tuple(libraries))
-    )
-
-
-def _find_file(library: Library, places: Sequence[Path]) -> int | None:
-    """Return a descriptor of the file that has the library's build id, at its beginning."""
-    names = (library.path.lstrip("/"), Path(library.path).name)
-    for path in (*(place / name for place in places for name in names), Path(library.path)):
-        try:
-            descriptor = open_regular(path.resolve())
-        except (OSError, RuntimeError):
-            continue
-        if library.build_id is not None and _read_build_id(descriptor) == library.build_id:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            return descriptor
-        os.close(descriptor)
-    return None
-
-
-def _read_build_id(descriptor: int) -> str | None:
-    with os.fdopen(os.dup(descriptor), "rb") as file, contextlib.suppress(OSError):  # files of /proc
-        return build_id_of(file)
-    return None
 
 
 def find_mismatches(archive: Archive, folder: Path) -> list[str]:

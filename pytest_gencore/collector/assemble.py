@@ -13,19 +13,23 @@ from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
 from pytest_gencore.collector.files.gdb_script import format_debugger_commands
-from pytest_gencore.collector.files.libraries import Library, gather_libraries, only_name
+from pytest_gencore.collector.files.libraries import Library, gather_libraries, only_name, set_aside
+from pytest_gencore.collector.files.members import add_libraries
 from pytest_gencore.collector.files.names import limit_listing, settle_names
-from pytest_gencore.collector.manifest_builder import build_manifest
+from pytest_gencore.collector.manifest_builder import build_manifest, build_manifest_of_libraries
 from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
+from pytest_gencore.collector.outcome.os_errors import describe_os_error
+from pytest_gencore.collector.shared_libraries import keep_libraries
 from pytest_gencore.collector.stacks.last_words import MEMBER
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT, SourceLimits
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.methods import DEFAULT_METHOD, choose_method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.outcome.progress import Progress
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 _MANIFEST_SLACK = 4096
 _UNWANTED = "it was not wanted (--gencore-libraries=none)"
+_ASIDE = "it is in one of the run's libraries_*.tar.gz (--gencore-libraries=once)"
 
 
 def collect(
@@ -80,16 +85,18 @@ def collect(
     notices += sources.notices
     files = limit_listing([*libraries, *debug_files], notices)
     source_files = settle_names(handover.name, files, sources.files, notices)
+    shared = set_aside(files, _ASIDE) if request.shares_libraries else []
     core = make_core(method, handover, source, progress.check) if request.has_core else None
+    shown: list[str] = []
     if core is not None and request.product == "core":
         progress.expect(core.data_size)
         write_core(core, file.fileno(), progress.advance)
     else:
         about = (handover, source, method, reason, core)
-        contents = _Contents(*about, files, stacks, source_files, notices, progress, redaction)
-        _write_archive(contents, file, started)
+        contents = _Contents(*about, files, shared, stacks, source_files, notices, progress, redaction)
+        shown = _write_archive(contents, file, started)
     size = os.fstat(file.fileno()).st_size
-    return Artifact(size, method, find_shown_notices(handover, libraries, core))
+    return Artifact(size, method, [*find_shown_notices(handover, libraries, core), *shown])
 
 
 def _find_sources(request: CaptureRequest, stacks: Stacks, libraries: list[Library]) -> Sources:
@@ -107,6 +114,8 @@ class _Contents(NamedTuple):
     method_reason: str
     core: CoreStream | None
     libraries: list[Library]
+    shared: list[Library]
+    """Those among them that go into an archive of their own."""
     stacks: Stacks
     sources: list[tuple[str, bytes]]
     notices: list[str]
@@ -114,7 +123,14 @@ class _Contents(NamedTuple):
     redaction: Redaction
 
     def manifest(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> bytes:
-        manifest = build_manifest(
+        return encode_manifest(self.redaction.clean_manifest(self._describe(collect_seconds, more)))
+
+    def manifest_of_libraries(self, name: str, libraries: Sequence[Library], notices: Sequence[str]) -> bytes:
+        manifest = build_manifest_of_libraries(self._describe(), name, libraries, notices)
+        return encode_manifest(self.redaction.clean_manifest(manifest))
+
+    def _describe(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> Manifest:
+        return build_manifest(
             self.handover,
             stacks=self.stacks,
             method=self.method,
@@ -124,7 +140,6 @@ class _Contents(NamedTuple):
             notices=[*self.notices, *more],
             collect_seconds=collect_seconds,
         )
-        return encode_manifest(self.redaction.clean_manifest(manifest))
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
@@ -138,10 +153,13 @@ class _Contents(NamedTuple):
             yield MEMBER, output
 
 
-def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
+def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[str]:
+    """Write it, and the archive of libraries; return what readers of the summary should know."""
     handover, core, progress = contents.handover, contents.core, contents.progress
+    request = handover.context.request
     included = [library for library in contents.libraries if library.source is not None]
-    progress.expect((core.data_size if core else 0) + sum(library.size for library in included))
+    size = sum(library.size for library in (*included, *contents.shared))
+    progress.expect((core.data_size if core else 0) + size)
     late: list[str] = []
     mtime = handover.started_ns // 1_000_000_000
     with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
@@ -151,7 +169,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
             archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
         if core is not None:
             mapped = [library for library in included if not is_debug_file(library)]
-            notices = late if handover.context.request.has_libraries else []
+            notices = late if request.has_libraries and not request.shares_libraries else []
             commands = format_debugger_commands(handover.context.run.executable, mapped, notices)
             archive.add_bytes("open.gdb", os.fsencode(commands))
         for path, data in contents.sources:
@@ -162,27 +180,28 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> None:
         if unreadable and contents.method == "memory":
             at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice
             late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
-        for library in included:
-            _add_library(library, archive, late)
-            for alias in library.aliases:
-                archive.add_link(alias, library.path)
+        add_libraries(archive, included, late)
+    shown = _keep_shared(contents)
+    late += shown
     seconds = time.monotonic() - started
     try:
         archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
     except ArchiveError:  # the room for it is limited
         archive.rewrite_manifest(contents.manifest(seconds, (f"notices left out: {len(late)}",)))
+    return shown
 
 
-def _add_library(library: Library, archive: ArchiveWriter, notices: list[str]) -> None:
-    chunks = _readable_chunks(library, notices)
-    missing = archive.add_stream(library.path, library.size, chunks, 0o700)
-    if missing and not library.note:
-        library.note = f"{missing} bytes could not be read and are zeros"
-
-
-def _readable_chunks(library: Library, notices: list[str]) -> Iterator[bytes]:
-    """Yield what can be read; the rest costs nothing but itself."""
+def _keep_shared(contents: _Contents) -> list[str]:
+    """Keep the libraries that the run shares; return where they are, or why they are nowhere."""
+    if not contents.shared:
+        return []
+    describe = contents.manifest_of_libraries
     try:
-        yield from library.chunks()
+        names = keep_libraries(contents.handover, contents.shared, describe, contents.progress)
     except OSError as error:
-        notices.append(f"{library.path} could not be read to its end: {error.strerror}")
+        reason = describe_os_error(error, contents.handover.directory)
+    except ArchiveError as error:
+        reason = str(error)
+    else:
+        return [f"its libraries are in {' and '.join(names)}"]
+    return [f"the libraries could not be kept: {reason}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.manifest import (
@@ -23,6 +24,8 @@ from pytest_gencore.protocol import ThreadState
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gencore.collector.cancelled import Sender
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.files.libraries import Library as OpenLibrary
@@ -88,6 +91,25 @@ def build_manifest(
             machine=run.machine,
         ),
         open_with=f"gencore {'debug' if core else 'stacks'} {handover.name}.tar.gz",
+    )
+
+
+def build_manifest_of_libraries(
+    capture: Manifest, name: str, libraries: Sequence[OpenLibrary], notices: Sequence[str]
+) -> Manifest:
+    """Describe the archive ``name`` of libraries that the collector of a capture has written."""
+    return replace(
+        capture,
+        name=name,
+        complete=True,
+        type="libraries",
+        diagnosis=None,
+        last_output=(),
+        core=None,
+        method_reason="there is no core",
+        libraries=tuple(_describe_library(library) for library in libraries),
+        notices=tuple(notices),
+        open_with="",
     )
 
 

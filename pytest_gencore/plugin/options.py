@@ -58,8 +58,8 @@ TABLE = (
     Option(
         "libraries",
         "each",
-        "{each,none}",
-        "Put the executable and the libraries into each archive, or only name them",
+        "{each,once,none}",
+        "Put executable and libraries into each archive, into one of their own, or only name them",
     ),
     Option(
         "timeout",

@@ -9,6 +9,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.probe.child_processes import read_child
 from pytest_gencore.probe.facts import is_project, module_of
 from pytest_gencore.probe.pools import (
     read_executor_keeper,
@@ -66,12 +67,8 @@ def wait_of(stack: Sequence[FrameType], note: Note) -> Wait | None:
     meaning = _read_shutdown(stack[0]) if is_shutdown else _from_library(stack, note)
     if meaning is None:
         return wait
-    if (
-        wait is not None
-        and wait["kind"] == "lock"
-        and meaning["kind"] in _BEGINS_WITH_LOCK
-        and _is_entering(stack)
-    ):
+    has_lock = wait is not None and wait["kind"] == "lock"
+    if has_lock and meaning["kind"] in _BEGINS_WITH_LOCK and _is_entering(stack):
         return wait  # it has not come so far as to wait for what the library call is for
     for key in ("call", "timeout"):
         if wait is not None and key in wait:
@@ -257,17 +254,8 @@ def _read_barrier(frame: FrameType, me: Any, note: Note) -> Wait:
     }
 
 
-def _read_child(frame: FrameType, me: Any, note: Note) -> Wait | None:
-    pid = field(me, "pid")
-    if type(pid) is not int:
-        return None
-    pipes = [name for name in ("stdin", "stdout", "stderr") if field(me, name) is not None]
-    return {"kind": "child", "pid": pid, "how": frame.f_code.co_name, "pipes": pipes}
-
-
 def _read_import(frame: FrameType, me: Any, note: Note) -> Wait | None:
-    owner = field(me, "owner")
-    name = field(me, "name")
+    owner, name = field(me, "owner"), field(me, "name")
     return {
         "kind": "import",
         "module": name if type(name) is str else None,
@@ -293,15 +281,15 @@ _READERS: dict[tuple[str, str], Callable[[FrameType, Any, Note], Wait | None]] =
     ("concurrent.futures._base", "exception"): read_future,
     ("concurrent.futures._base", "wait"): read_futures,
     ("concurrent.futures._base", "as_completed"): read_futures,
-    ("subprocess", "wait"): _read_child,
-    ("subprocess", "_wait"): _read_child,
-    ("subprocess", "communicate"): _read_child,
+    ("subprocess", "wait"): read_child,
+    ("subprocess", "_wait"): read_child,
+    ("subprocess", "communicate"): read_child,
     ("multiprocessing.pool", "wait"): read_pool,
     ("multiprocessing.pool", "next"): read_pool,
     ("multiprocessing.pool", "_handle_workers"): read_pool_keeper,
     ("concurrent.futures.process", "wait_result_broken_or_wakeup"): read_executor_keeper,
-    ("multiprocessing.popen_fork", "wait"): _read_child,
-    ("multiprocessing.popen_fork", "poll"): _read_child,
+    ("multiprocessing.popen_fork", "wait"): read_child,
+    ("multiprocessing.popen_fork", "poll"): read_child,
     ("importlib._bootstrap", "acquire"): _read_import,
     ("_frozen_importlib", "acquire"): _read_import,
     ("asyncio.base_events", "run_forever"): _read_loop,

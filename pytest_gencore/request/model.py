@@ -49,7 +49,7 @@ class CaptureRequest:
     type: DumpType = "full"
     """How much of the process the archive holds."""
     libraries: Libraries = "each"
-    """Whether the executable and the libraries are in the archive."""
+    """Whether the executable and the libraries are in the archive, or in one that the run shares."""
     nodeid: str | None = None
     phase: str | None = None
     """``setup``, ``call`` or ``teardown``."""
@@ -98,7 +98,12 @@ class CaptureRequest:
     @property
     def has_libraries(self) -> bool:
         """Whether the executable and the libraries are wanted with it."""
-        return self.has_core and self.libraries == "each" and not self.is_mini
+        return self.has_core and self.libraries != "none" and not self.is_mini
+
+    @property
+    def shares_libraries(self) -> bool:
+        """Whether they are wanted in an archive of their own."""
+        return self.has_libraries and self.libraries == "once"
 
     @property
     def is_mini(self) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLACEHOLDER = re.compile(r"NAME|HASH|\bN\b")
+SHARED_GLOB: Final = "libraries_*.tar.gz"
+"""Archives of libraries in an artifact directory."""
 PARTIAL_SUFFIX: Final = ".partial"
 """Behind the name of an archive that is not finished; it is in the artifact directory."""
 
@@ -124,6 +126,13 @@ COLLECTOR_SLOT: Final = RunFile(
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
 )
+LIBRARIES: Final = RunFile(
+    "libraries",
+    _COLLECTOR,
+    _COLLECTOR,
+    "",
+    "the archives of libraries that the run shares, a line of JSON each; locked while one is written",
+)
 ANSWER: Final = RunFile(
     "answer-N",
     _COLLECTOR,
@@ -175,6 +184,7 @@ FILES: Final = (
     REPORTED,
     COLLECTOR_SLOT,
     BUDGET,
+    LIBRARIES,
     ANSWER,
     ASKED_TO_DUMP,
     STARTED,
@@ -195,6 +205,11 @@ def remove_text(path: Path) -> None:
     """Remove the file of that name, if it is there and can be removed."""
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def shared_name(name: str) -> str:
+    """Return what the archive of libraries is called that the collector of the archive ``name`` writes."""
+    return f"libraries_{name.removeprefix('core_')}"
 
 
 def partial_name(name: str) -> str:

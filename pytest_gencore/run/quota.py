@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_gencore.errors import LimitError
 from pytest_gencore.run.concurrency import lock_patiently
 from pytest_gencore.run.files import BUDGET, FULL, STATE
+from pytest_gencore.run.library_index import LibraryIndex
 from pytest_gencore.run.state import read_state
 from pytest_gencore.units import format_limit, format_size
 
@@ -61,4 +62,5 @@ class SizeQuota:
 
     def _taken(self) -> int:
         states = (read_state(path) for path in self._folder.glob(STATE.glob) if path.stem != self._own)
-        return sum(state.size for state in states if state is not None and state.state == "done")
+        finished = sum(state.size for state in states if state is not None and state.state == "done")
+        return finished + LibraryIndex(self._folder).total_size()

@@ -164,7 +164,7 @@ def test_manifest_that_is_wrong(tmp_path: Path, text: bytes, reason: str) -> Non
         ({"threads": {}}, "threads of the manifest is not a list"),
         ({"threads": [{"tid": 1, "name": "x"}]}, "the manifest lacks threads[0].native_registers"),
         ({"core": 1}, "core of the manifest is not an object"),
-        ({"type": "tiny"}, "type of the manifest is not full, heap, mini or text"),
+        ({"type": "tiny"}, "type of the manifest is not full, heap, mini, text or libraries"),
         ({"notices": [1]}, "notices of the manifest is not a list of strings"),
         ({"executable": "bin/python"}, "executable of the manifest is not an absolute path"),
         ({"executable": "/usr/../../python"}, "executable of the manifest is not an absolute path"),

@@ -10,7 +10,8 @@ import pytest
 from made_archives import write_archive
 
 from pytest_gencore.archive import Archive, Library, read_archive
-from pytest_gencore.cli.workspace import add_libraries, find_mismatches
+from pytest_gencore.cli.libraries import add_libraries
+from pytest_gencore.cli.workspace import find_mismatches
 from pytest_gencore.corefile.elffile import build_id_of
 
 

@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_archives import new_manifest, tar_archive
 
 from pytest_gencore.run.folder import new_run_id, run_folder_name
 
@@ -139,3 +140,49 @@ def test_prune_does_not_wait_for_a_pipe(run_program: RunProgram, tmp_path: Path)
 
 def test_prune_of_nothing(gencore: Gencore, tmp_path: Path) -> None:
     assert gencore("prune", tmp_path / "none", "--keep", "1", "--unfinished").exit_code == 0
+
+
+def library(name: str) -> dict[str, Any]:
+    return {"path": f"/{name}", "build_id": "ab", "size": 0, "included": True, "note": "", "aliases": []}
+
+
+@pytest.mark.parametrize(
+    ("archives", "left"),
+    [
+        ({"1": "abc", "2": "d"}, "12"),
+        ({"1": "abc", "2": "abcd"}, "2"),
+        ({"1": "abcd", "2": "x"}, "1"),
+        ({"1": "ab", "2": "bc", "3": "cd"}, "123"),
+        ({"1": "x"}, ""),
+    ],
+)
+def test_archives_of_libraries(gencore: Gencore, tmp_path: Path, archives: dict[str, str], left: str) -> None:
+    """Those stay that have what an archive names; of two that have it the newer one."""
+    for number, names in archives.items():
+        with tar_archive(
+            tmp_path / f"libraries_20260101.00000{number}.7.001.tar.gz",
+            new_manifest(type="libraries", libraries=[library(name) for name in names]),
+        ):
+            pass
+    named = [{**library(name), "included": False} for name in "abcd"]
+    with tar_archive(tmp_path / "core_20260101.000009.7.001.tar.gz", new_manifest(libraries=named)):
+        pass
+    other = tmp_path / "libraries_of_somebody.tar.gz"
+    other.touch()
+
+    assert gencore("prune", tmp_path, "--keep", "1").exit_code == 0
+
+    kept = sorted(path.name for path in tmp_path.glob("libraries_2*"))
+    assert kept == [f"libraries_20260101.00000{number}.7.001.tar.gz" for number in left]
+    assert other.exists()
+
+
+def test_archives_of_libraries_stay_where_an_archive_cannot_be_read(gencore: Gencore, tmp_path: Path) -> None:
+    kept = tmp_path / "libraries_20260101.000001.7.001.tar.gz"
+    with tar_archive(kept, new_manifest(type="libraries", libraries=[library("x")])):
+        pass
+    (tmp_path / "core_20260101.000009.7.001.tar.gz").write_bytes(b"not finished")
+
+    gencore("prune", tmp_path, "--keep", "1")
+
+    assert kept.exists()

@@ -274,7 +274,7 @@ def test_marker_and_requests(tmp_path: Path) -> None:
             assert archive.stat().st_size < 20_000_000
             with pytest.raises(ValueError, match="expected full, heap, mini or text"):
                 pytest_gencore.collect_core("here", type="tiny")
-            with pytest.raises(ValueError, match="expected each or none"):
+            with pytest.raises(ValueError, match="expected each, once or none"):
                 pytest_gencore.collect_core("here", libraries="all")
         """
     )

@@ -15,7 +15,7 @@ from pytest_gencore.capture.engine import CaptureEngine
 from pytest_gencore.capture.stages import find_help
 from pytest_gencore.cli import machine
 from pytest_gencore.collector.core.kernel_method import _explain_missing
-from pytest_gencore.collector.outcome.finisher import _describe_gone
+from pytest_gencore.collector.outcome.naming import describe_gone
 from pytest_gencore.collector.source import snapshot as snapshot_module
 from pytest_gencore.errors import ArchiveError, CaptureError
 from pytest_gencore.plugin.deadworkers import DeadWorkers, describe_end
@@ -61,9 +61,9 @@ def test_only_errors_of_the_kernel_are_named(stage: Stage, error: int, text: str
 
 def test_what_is_gone(tmp_path: Path) -> None:
     partial = tmp_path / "out" / "core_x.partial"
-    assert _describe_gone(partial) == f"the directory is gone: {tmp_path}/out"
+    assert describe_gone(partial) == f"the directory is gone: {tmp_path}/out"
     partial.parent.mkdir()
-    assert _describe_gone(partial) == f"{partial} is gone: something else has removed or renamed it"
+    assert describe_gone(partial) == f"{partial} is gone: something else has removed or renamed it"
 
 
 def test_a_core_that_the_kernel_did_not_write() -> None:

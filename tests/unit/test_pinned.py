@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from capabilities import needs
 
-from pytest_gencore.collector.outcome.finisher import _name
+from pytest_gencore.collector.outcome.naming import give_name
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.folder import is_locked, new_run_id, run_folder_name
@@ -167,12 +167,12 @@ def test_a_file_is_named_where_links_are_not_possible(folder: Path, monkeypatch:
         partial.rename(folder / "moved")
         partial.symlink_to(folder / "moved")
         with pytest.raises(ArchiveError, match="is not the file that was written"):
-            _name(file, partial, result)
+            give_name(file, partial, result)
         assert not result.exists()
 
         partial.unlink()
         (folder / "moved").rename(partial)
-        _name(file, partial, result)
+        give_name(file, partial, result)
         assert stat.S_ISREG(result.lstat().st_mode)
         assert not partial.exists()
     finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.core.core_stream import merge_extents
 from pytest_gencore.collector.core.memory_method import has_been_written, may_start_elf
+from pytest_gencore.collector.core.ranges import merge, subtract
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.collector.source.pagemap import PageMap
 from pytest_gencore.collector.source.procfs import find_mapping, parse_auxv
@@ -155,7 +156,7 @@ class LiveSearch:
             words.update(chunk)
         for _ in range(HOPS):
             words = self._follow(words)
-            self._kept = list(_merge(self._kept))
+            self._kept = list(merge(self._kept))
         for start, end in self._parts(data):
             self._take(start, end)
 
@@ -170,7 +171,7 @@ class LiveSearch:
     def gaps(self) -> list[tuple[int, int]]:
         """Return start and end of what is not wanted of these pages, sorted."""
         pages = ((start, start + size) for start, size in self.ranges())
-        return list(_subtract(pages, list(_merge(self._kept))))
+        return list(subtract(pages, list(merge(self._kept))))
 
     def _parts(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Yield start and end of what has contents in these ranges, in whole words."""
@@ -271,34 +272,3 @@ class LiveSearch:
                 self._found.add(page)
             else:
                 self.left_out += 1
-
-
-def _merge(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sort these starts and ends, and join those that touch or overlap."""
-    first = last = 0
-    for start, end in sorted(ranges):
-        if start > last:
-            if first < last:
-                yield first, last
-            first = start
-        last = max(last, end)
-    if first < last:
-        yield first, last
-
-
-def _subtract(
-    ranges: Iterable[tuple[int, int]], others: Sequence[tuple[int, int]]
-) -> Iterator[tuple[int, int]]:
-    """Yield starts and ends of what is in ``ranges`` and not in ``others``, both sorted."""
-    index = 0
-    for start, end in ranges:
-        while index < len(others) and others[index][1] <= start:
-            index += 1
-        at, number = start, index
-        while number < len(others) and others[number][0] < end:
-            if at < others[number][0]:
-                yield at, others[number][0]
-            at = others[number][1]
-            number += 1
-        if at < end:
-            yield at, end

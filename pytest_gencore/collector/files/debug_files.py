@@ -28,10 +28,11 @@ def find_debug_files(
     """
     found = []
     left_out = 0
+    places: dict[str, list[str]] = {}
     for library in libraries:
-        build_id = library.build_id
-        if library.source is None or not build_id or len(build_id) < 4:
-            continue
+        if library.source is not None and library.build_id and len(library.build_id) >= 4:
+            places.setdefault(library.build_id, []).extend((library.path, *library.aliases))
+    for build_id, paths in places.items():
         name = f"{build_id[2:]}.debug"
         path = f"{FOLDER}/.build-id/{build_id[:2]}/{name}"
         try:
@@ -44,9 +45,7 @@ def find_debug_files(
             file.close()
             continue
         limit -= size
-        folders = dict.fromkeys(
-            str(PurePosixPath(known).parent) for known in (library.path, *library.aliases)
-        )
+        folders = dict.fromkeys(str(PurePosixPath(path).parent) for path in paths)
         aliases = tuple(f"{folder}/.debug/{name}" for folder in folders)
         found.append(Library(path, size, build_id, file, "separate debug information", aliases))
     if left_out:

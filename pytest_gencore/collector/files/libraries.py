@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pytest_gencore.collector.source.link_map import LinkMap, find_aliases
@@ -46,7 +46,7 @@ class Library:
     aliases: tuple[str, ...] = ()
     """Other absolute names under which the dynamic loader has it."""
     is_unwanted: bool = False
-    """Whether it is left out because nobody wants it in the archive."""
+    """Whether it is left out on purpose: nobody wants it in this archive."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the contents, at most ``size`` bytes; raises OSError."""
@@ -76,6 +76,17 @@ def only_name(libraries: list[Library], reason: str) -> None:
         if library.source is not None:
             library.leave_out(reason)
             library.is_unwanted = True
+
+
+def set_aside(libraries: list[Library], note: str) -> list[Library]:
+    """Name those in the archive that are found by their build ids, with ``note``; return them, to be kept."""
+    aside = []
+    for library in libraries:
+        if library.source is not None and library.build_id:
+            aside.append(replace(library))
+            library.source, library.is_unwanted = None, True
+            library.add_note(note)
+    return aside
 
 
 def gather_libraries(mappings: list[Mapping], snapshot: Snapshot, link_map: LinkMap) -> list[Library]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
-from pytest_gencore.errors import ArchiveError
+from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private
@@ -78,7 +78,7 @@ class Finisher:
             if self._is_dropped():
                 raise CaptureDropped("dropped")
             self._quota.check(artifact.size)
-            _name(self._file, self._partial, self._result)
+            give_name(self._file, self._partial, self._result)
             self._state.finish(
                 result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
             )
@@ -104,7 +104,7 @@ class Finisher:
         try:
             self._partial.lstat()
         except FileNotFoundError as error:
-            raise CaptureAborted(_describe_gone(self._partial)) from error
+            raise CaptureAborted(describe_gone(self._partial)) from error
 
     def abort(self, reason: str) -> None:
         """Remove what there is of the archive, let others capture instead, and say why.
@@ -229,55 +229,3 @@ def _empty(folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     remove_folder(folder)
-
-
-def _name(file: int, partial: Path, result: Path) -> None:
-    """Give the finished file its name: this very file, and not what others may have put under ``partial``.
-
-    Never over an existing one where the file system can tell.
-    """
-    try:
-        _link(file, result)
-    except FileExistsError as error:
-        message = f"{result} exists already"
-        raise ArchiveError(message) from error
-    except FileNotFoundError as error:
-        raise ArchiveError(_describe_gone(partial)) from error
-    except OSError:  # a file system without hard links
-        _rename(file, partial, result)
-    else:
-        with contextlib.suppress(OSError):
-            if _is_named(file, partial):
-                partial.unlink()
-
-
-def _describe_gone(partial: Path) -> str:
-    """Return what is known of a file whose name is not there any more."""
-    if not partial.parent.exists():
-        return f"the directory is gone: {partial.parent}"
-    return f"{partial} is gone: something else has removed or renamed it"
-
-
-def _link(file: int, result: Path) -> None:
-    directory = os.open(result.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:  # with a descriptor of the directory: else Python calls link(2), which would link the link in /proc
-        os.link(f"/proc/self/fd/{file}", result.name, dst_dir_fd=directory, follow_symlinks=True)
-    finally:
-        os.close(directory)
-
-
-def _rename(file: int, partial: Path, result: Path) -> None:
-    is_ours = _is_named(file, partial)
-    if is_ours:
-        partial.rename(result)
-        is_ours = _is_named(file, result)
-        if not is_ours:
-            result.unlink()
-    if not is_ours:
-        message = f"{partial} is not the file that was written: somebody has replaced it"
-        raise ArchiveError(message)
-
-
-def _is_named(file: int, path: Path) -> bool:
-    """Whether this very file has this name."""
-    return os.path.samestat(os.fstat(file), path.lstat())

@@ -1,0 +1,138 @@
+"""Where the files come from that an archive only names: this machine, folders, other archives."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from pytest_gencore.archive.names import find_fault
+from pytest_gencore.archive.opened import open_archive
+from pytest_gencore.cli.output import note
+from pytest_gencore.corefile.elffile import build_id_of
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.run.files import SHARED_GLOB
+from pytest_gencore.run.pinned import create_private, open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_gencore.archive import Archive, Library
+    from pytest_gencore.archive.opened import OpenArchive
+    from pytest_gencore.archive.tar_stream import Member
+
+_ARCHIVES_LIMIT: Final = 1000
+"""Archives of libraries beside an archive that are looked into."""
+_PIECE: Final = 256 << 10
+
+
+def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Archive:
+    """Copy what the archive only names into its unpacked folder; return the archive as it is then.
+
+    From ``places``, folders and archives, from this machine, and from archives of libraries beside it: only
+    files with the very build id. Raises ArchiveError if one of ``places`` is no archive that can be read.
+    """
+    named = (library for library in archive.manifest.libraries if not library.included)
+    wanted = [library for library in named if library.build_id]
+    folders = [place for place in places if place.is_dir()]
+    found = {library for library in wanted if _copy_file(library, folders, folder)}
+    for path in (place for place in places if place not in folders):
+        found |= _take(path, [library for library in wanted if library not in found], folder)
+    for path in sorted(archive.path.parent.glob(SHARED_GLOB))[:_ARCHIVES_LIMIT]:
+        found |= _take_if_readable(path, [library for library in wanted if library not in found], folder)
+    for library in found:
+        _add_aliases(library, folder, archive.manifest.name)
+    libraries = tuple(
+        dataclasses.replace(library, included=True) if library in found else library
+        for library in archive.manifest.libraries
+    )
+    return dataclasses.replace(archive, manifest=dataclasses.replace(archive.manifest, libraries=libraries))
+
+
+def _copy_file(library: Library, places: Iterable[Path], folder: Path) -> bool:
+    """Copy the file that has the library's build id; whether there is one."""
+    names = (library.path.lstrip("/"), Path(library.path).name)
+    for path in (*(place / name for place in places for name in names), Path(library.path)):
+        try:
+            descriptor = open_regular(path.resolve())
+        except (OSError, RuntimeError):
+            continue
+        with os.fdopen(descriptor, "rb") as source:
+            if _read_build_id(source) == library.build_id:
+                source.seek(0)
+                with os.fdopen(_create(library, folder), "wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                return True
+    return False
+
+
+def _take_if_readable(path: Path, wanted: Sequence[Library], folder: Path) -> set[Library]:
+    try:
+        return _take(path, wanted, folder)
+    except (ArchiveError, OSError) as error:
+        note(f"warning: {path}: {error}")
+        return set()
+
+
+def _take(path: Path, wanted: Sequence[Library], folder: Path) -> set[Library]:
+    """Copy what an archive has of the libraries; return those. Raises ArchiveError, OSError."""
+    found: set[Library] = set()
+    if not wanted:
+        return found
+    with open_archive(path) as opened:
+        offered = {
+            (PurePosixPath(library.path).name, library.build_id): library
+            for library in opened.manifest.libraries
+            if library.included
+        }
+        targets: dict[str, tuple[Library, int]] = {}
+        for library in wanted:
+            same = offered.get((PurePosixPath(library.path).name, library.build_id))
+            if same is not None:
+                targets[same.path.lstrip("/")] = (library, same.size)
+        while targets and (member := next(opened.members, None)) is not None:
+            target = targets.pop(opened.inner_name(member), None)
+            if target is not None and _copy_member(opened, member, *target, folder):
+                found.add(target[0])
+    return found
+
+
+def _copy_member(opened: OpenArchive, member: Member, library: Library, size: int, folder: Path) -> bool:
+    """Copy a member that an archive's manifest gives ``size`` bytes; whether it is what it is said to be."""
+    if member.kind != "file" or member.extents is not None or member.size != size:
+        return False
+    with os.fdopen(_create(library, folder), "wb") as copy:
+        while data := opened.tar.read(_PIECE):
+            copy.write(data)
+    target = folder / library.path.lstrip("/")
+    with target.open("rb") as file:
+        is_same = build_id_of(file) == library.build_id
+    if not is_same:
+        target.unlink()
+    return is_same
+
+
+def _create(library: Library, folder: Path) -> int:
+    target = folder / library.path.lstrip("/")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return create_private(target)
+
+
+def _add_aliases(library: Library, folder: Path, top: str) -> None:
+    """Give it the names that the loader has for it; one that cannot be had is left out."""
+    for alias in library.aliases:
+        name = alias.lstrip("/")
+        if find_fault(f"{top}/{name}"):
+            continue
+        with contextlib.suppress(OSError):
+            (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.link(folder / library.path.lstrip("/"), folder / name, follow_symlinks=False)
+
+
+def _read_build_id(file: BinaryIO) -> str | None:
+    with contextlib.suppress(OSError):  # files of /proc
+        return build_id_of(file)
+    return None

@@ -1,0 +1,201 @@
+"""``--gencore-libraries=once``: the libraries of a run in archives of their own."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from capabilities import needs
+from gencore_archives import read_manifest
+from projects import Project
+
+from pytest_gencore.archive import read_archive
+from pytest_gencore.cli import libraries as named_libraries
+from pytest_gencore.cli.workspace import find_mismatches
+
+if TYPE_CHECKING:
+    from projects import Ended
+
+SOURCE = """
+    import ctypes, pathlib, shutil, pytest
+
+    def test_first():
+        assert 0
+
+    def test_second(tmp_path):
+        lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
+        libc = next(line.split()[-1] for line in lines if "/libc.so" in line or "/libc-" in line)
+        ctypes.CDLL(shutil.copy(libc, pathlib.Path("late.so").absolute()))
+        assert 0
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_more(number):
+        assert 0
+"""
+ONCE = ("--gencore-on-fail", "--gencore-libraries=once", "--gencore-type=heap")
+KEPT = r"its libraries are in (libraries_[0-9.]+\.tar\.gz(?: and libraries_[0-9.]+\.tar\.gz)*)$"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.write(test_a=SOURCE)
+    return made
+
+
+def cores(project: Project) -> list[Path]:
+    return [path for path in project.find_archives() if path.name.startswith("core_")]
+
+
+def shared(project: Project) -> list[Path]:
+    return [path for path in project.find_archives() if path.name.startswith("libraries_")]
+
+
+def keys(manifest: dict[str, Any], *, included: bool) -> list[tuple[str, str]]:
+    return [
+        (library["path"], library["build_id"])
+        for library in manifest["libraries"]
+        if library["included"] == included
+    ]
+
+
+def ask(project: Project, *arguments: str | Path) -> Ended:
+    return project.run_program("-m", "pytest_gencore", *map(str, arguments))
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_each_library_is_there_once(project: Project, workers: str) -> None:
+    ended = project.run(*ONCE, workers, "test_a.py")
+
+    assert ended.counts() == {"failed": 5}
+    archives, kept = cores(project), shared(project)
+    assert len(archives) == 5
+    there = [key for path in kept for key in keys(read_manifest(path), included=True)]
+    assert len(there) == len(set(there))
+    assert sum(path.endswith("/late.so") for path, _ in there) == 1
+    for archive in archives:
+        manifest = read_manifest(archive)
+        named = keys(manifest, included=False)
+        assert set(named) <= set(there)
+        assert manifest["executable"] in {path for path, _ in named}
+        (line,) = (notice for notice in manifest["notices"] if notice.startswith("its libraries"))
+        assert line in ended.out
+        found = re.fullmatch(KEPT, line)
+        assert found is not None
+        assert set(found[1].split(" and ")) <= {path.name for path in kept}
+        with tarfile.open(archive) as tar:
+            assert not [name for name in tar.getnames() if ".so" in name]
+
+
+def test_manifest_of_an_archive_of_libraries(project: Project) -> None:
+    project.run(*ONCE, "test_a.py::test_first")
+
+    (kept,) = shared(project)
+    manifest = read_manifest(kept)
+    assert (manifest["type"], manifest["core"], manifest["complete"]) == ("libraries", None, True)
+    assert manifest["nodeid"] == "test_a.py::test_first"
+    assert manifest["diagnosis"] is None
+    shown = ask(project, "show", kept)
+    assert "\ntype       libraries\ncore       none\n" in shown.out
+    assert ask(project, "unpack", kept, "folder").status == 0
+    assert f"{kept.name}" not in ask(project, "list").out
+
+
+@pytest.mark.parametrize("where", ["beside", "library path", "full archive"])
+def test_opened_where_the_libraries_are_not(
+    project: Project, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run(*ONCE, "test_a.py::test_second")
+    (archive,), (kept,) = cores(project), shared(project)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    moved = shutil.copy(archive, elsewhere)
+    places = []
+    if where == "beside":
+        shutil.copy(kept, elsewhere)
+    elif where == "library path":
+        places = [kept]
+    else:
+        shutil.rmtree(archive.parent)
+        project.run("--gencore-on-fail", "--gencore-type=heap", "test_a.py::test_second")
+        places = project.find_archives()
+    monkeypatch.setattr(named_libraries, "_copy_file", lambda *_: False)  # this machine has them
+
+    opened = read_archive(moved)
+    folder = opened.unpack(tmp_path / "unpacked")
+    complete = named_libraries.add_libraries(opened, folder, places)
+
+    assert not [library for library in complete.manifest.libraries if not library.included]
+    assert not find_mismatches(complete, folder)
+    aliases = [alias for library in complete.manifest.libraries for alias in library.aliases]
+    assert aliases
+    assert all((folder / alias.lstrip("/")).is_file() for alias in aliases)
+
+
+@needs("gdb", "pystack")
+def test_same_stacks(project: Project) -> None:
+    project.run("--gencore-on-fail", "--gencore-type=heap", "test_a.py::test_first")
+    expected = ask(project, "stacks", "--native", project.only_archive())
+    shutil.rmtree(project.only_archive().parent)
+    project.run(*ONCE, "test_a.py::test_first")
+    (archive,) = cores(project)
+
+    found = ask(project, "stacks", "--native", archive)
+
+    assert functions(found.out) == functions(expected.out)
+    assert not found.err
+    assert ask(project, "debug", "--batch", archive).status == 0
+
+
+def functions(text: str) -> str:
+    """Return the stacks without the numbers of this run: files, lines, functions."""
+    return re.sub(r"\b0x[0-9a-f]+|\b\d{4,}\b", "N", text)
+
+
+def pad_library(path: Path, size: int) -> None:
+    """Make a library with so many more bytes at its end, which cannot be compressed."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    libc = next(line.split()[-1] for line in lines if "/libc.so" in line or "/libc-" in line)
+    path.write_bytes(Path(libc).read_bytes() + random.Random(1).randbytes(size))
+
+
+def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
+    """The archive is there all the same, and says what it lacks."""
+    project.write(
+        conftest="""
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30 << 20, 30 << 20))
+        """
+    )
+    pad_library(tmp_path / "late.so", 32 << 20)
+
+    project.write(
+        test_a="""
+        import ctypes, pathlib
+        def test_first():
+            ctypes.CDLL(pathlib.Path("late.so").absolute())
+            assert 0
+        """
+    )
+
+    ended = project.run(*ONCE, "test_a.py::test_first")
+
+    assert "the libraries could not be kept: File too large" in ended.out
+
+
+def test_prune(project: Project) -> None:
+    project.run(*ONCE, "test_a.py::test_first")
+    project.run(*ONCE, "test_a.py::test_second")
+    (first, second), (old, new) = cores(project), shared(project)
+
+    planned = ask(project, "prune", first.parent, "--keep", "1", "--dry-run")
+    assert f"would remove {old}" in planned.out
+    ask(project, "prune", first.parent, "--keep", "1")
+    assert project.find_archives() == [second, new]
+    ask(project, "prune", first.parent, "--keep", "0")
+    assert not project.find_archives()
