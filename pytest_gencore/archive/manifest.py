@@ -102,6 +102,16 @@ class Library:
     included: bool = item("Whether it is in the archive")
     note: str = item("Why not, or where it came from if not from its path")
     aliases: tuple[str, ...] = item("Other names of the loader, hard links in the archive")
+    sha256: str | None = item(
+        "Of a file without a build ID that an archive of libraries has, SHA-256 in lower case hex; else null",
+        r"^[0-9a-f]{64}$",
+        default=None,
+    )
+
+    @property
+    def identity(self) -> str | None:
+        """By what the file is known, wherever it is found; None if it cannot be."""
+        return identity_of(self.build_id, self.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +213,11 @@ class Manifest:
     open_with: str = item("The command that opens the archive, in its folder", default="")
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, metadata={"json": False})
     """The decoded JSON, with the fields that this version does not know; empty before it is encoded."""
+
+
+def identity_of(build_id: str | None, sha256: str | None) -> str | None:
+    """Return by what a library's contents are known: the build ID, else the digest."""
+    return build_id or (f"sha256:{sha256}" if sha256 else None)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -148,7 +148,7 @@ def find_unneeded(directory: Path, kept: list[ArtifactFile]) -> list[Path]:
 
 def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
     libraries = read_archive(path).manifest.libraries
-    return {(library.path, library.build_id) for library in libraries if library.included == included}
+    return {(library.path, library.identity) for library in libraries if library.included == included}
 
 
 def text_beside(archive: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -33,10 +34,10 @@ def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Arc
     """Copy what the archive only names into its unpacked folder; return the archive as it is then.
 
     From ``places``, folders and archives, from this machine, and from archives of libraries beside it: only
-    files with the very build id. Raises ArchiveError if one of ``places`` is no archive that can be read.
+    files with the very build ID or digest. Raises ArchiveError if one of ``places`` is no readable archive.
     """
     named = (library for library in archive.manifest.libraries if not library.included)
-    wanted = [library for library in named if library.build_id]
+    wanted = [library for library in named if library.identity]
     folders = [place for place in places if place.is_dir()]
     found = {library for library in wanted if _copy_file(library, folders, folder)}
     for path in (place for place in places if place not in folders):
@@ -53,7 +54,7 @@ def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Arc
 
 
 def _copy_file(library: Library, places: Iterable[Path], folder: Path) -> bool:
-    """Copy the file that has the library's build id; whether there is one."""
+    """Copy the file that is the library; whether there is one."""
     names = (library.path.lstrip("/"), Path(library.path).name)
     for path in (*(place / name for place in places for name in names), Path(library.path)):
         try:
@@ -61,7 +62,7 @@ def _copy_file(library: Library, places: Iterable[Path], folder: Path) -> bool:
         except (OSError, RuntimeError):
             continue
         with os.fdopen(descriptor, "rb") as source:
-            if _read_build_id(source) == library.build_id:
+            if _is(source, library):
                 source.seek(0)
                 with os.fdopen(_create(library, folder), "wb") as copy:
                     shutil.copyfileobj(source, copy)
@@ -83,14 +84,10 @@ def _take(path: Path, wanted: Sequence[Library], folder: Path) -> set[Library]:
     if not wanted:
         return found
     with open_archive(path) as opened:
-        offered = {
-            (PurePosixPath(library.path).name, library.build_id): library
-            for library in opened.manifest.libraries
-            if library.included
-        }
+        offered = {_looks(library): library for library in opened.manifest.libraries if library.included}
         targets: dict[str, tuple[Library, int]] = {}
         for library in wanted:
-            same = offered.get((PurePosixPath(library.path).name, library.build_id))
+            same = offered.get(_looks(library))
             if same is not None:
                 targets[same.path.lstrip("/")] = (library, same.size)
         while targets and (member := next(opened.members, None)) is not None:
@@ -98,6 +95,11 @@ def _take(path: Path, wanted: Sequence[Library], folder: Path) -> set[Library]:
             if target is not None and _copy_member(opened, member, *target, folder):
                 found.add(target[0])
     return found
+
+
+def _looks(library: Library) -> tuple[str, str | int]:
+    """Return what a library is recognized by before it is read."""
+    return PurePosixPath(library.path).name, library.build_id or library.size
 
 
 def _copy_member(opened: OpenArchive, member: Member, library: Library, size: int, folder: Path) -> bool:
@@ -109,7 +111,7 @@ def _copy_member(opened: OpenArchive, member: Member, library: Library, size: in
             copy.write(data)
     target = folder / library.path.lstrip("/")
     with target.open("rb") as file:
-        is_same = build_id_of(file) == library.build_id
+        is_same = _is(file, library)
     if not is_same:
         target.unlink()
     return is_same
@@ -132,7 +134,19 @@ def _add_aliases(library: Library, folder: Path, top: str) -> None:
             os.link(folder / library.path.lstrip("/"), folder / name, follow_symlinks=False)
 
 
-def _read_build_id(file: BinaryIO) -> str | None:
-    with contextlib.suppress(OSError):  # files of /proc
-        return build_id_of(file)
-    return None
+def _digest_of(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _is(file: BinaryIO, library: Library) -> bool:
+    """Whether a file at its beginning is what an archive names."""
+    try:
+        if library.build_id:
+            return build_id_of(file) == library.build_id
+        is_as_large = os.fstat(file.fileno()).st_size == library.size
+        return is_as_large and _digest_of(file) == library.sha256
+    except OSError:  # files of /proc
+        return False

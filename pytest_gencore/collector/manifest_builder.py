@@ -174,4 +174,5 @@ def _describe_library(library: OpenLibrary) -> Library:
         included=library.source is not None,
         note=library.note,
         aliases=library.aliases,
+        sha256=library.sha256,
     )

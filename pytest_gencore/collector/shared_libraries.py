@@ -40,10 +40,10 @@ def keep_libraries(
 ) -> list[str]:
     """See to it that archives in the artifact directory have all of them; return the names of these.
 
-    All have a build id and an open file. Raises OSError, and what ``progress`` raises.
+    All have an identity and an open file. Raises OSError, and what ``progress`` raises.
     """
     index = LibraryIndex(handover.run_folder)
-    keyed = {LibraryKey(library.path, library.build_id or ""): library for library in libraries}
+    keyed = {LibraryKey(library.path, library.identity or ""): library for library in libraries}
     with index.locked():
         known = index.find(handover.directory)
         missing = [key for key in keyed if key not in known]

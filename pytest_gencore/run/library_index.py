@@ -22,7 +22,7 @@ class LibraryKey(NamedTuple):
     """By what a file is known."""
 
     path: str
-    build_id: str
+    identity: str
 
 
 class LibraryIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -86,3 +87,20 @@ def test_many_that_are_missing(tmp_path: Path) -> None:
 
     assert len(found) == 6
     assert found[-1] == "more libraries that are not in the archive: 65; see gencore show --json"
+
+
+@pytest.mark.parametrize("change", [b"", b"more"])
+def test_library_without_a_build_id(tmp_path: Path, change: bytes) -> None:
+    """It is known by its digest."""
+    contents = b"no build id"
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "libx.so").write_bytes(contents + change)
+    library = dataclasses.replace(
+        named("/lib/libx.so", None), size=len(contents), sha256=hashlib.sha256(contents).hexdigest()
+    )
+
+    added = add_libraries(archive_with(tmp_path, library), tmp_path / "unpacked", [place])
+
+    assert added.manifest.libraries[0].included == (not change)
+    assert (tmp_path / "unpacked/lib/libx.so").exists() == (not change)

@@ -77,6 +77,7 @@ MANIFEST: dict[str, Any] = {
             "included": True,
             "note": "",
             "aliases": [ALIAS] if path == LIBRARY else [],
+            "sha256": None,
         }
         for path, data in CONTENTS.items()
     ],

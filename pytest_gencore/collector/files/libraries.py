@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from pytest_gencore.archive.manifest import identity_of
 from pytest_gencore.collector.source.link_map import LinkMap, find_aliases
 from pytest_gencore.collector.source.regular_file import open_regular
 from pytest_gencore.corefile.elffile import build_id_of
@@ -45,6 +48,8 @@ class Library:
     """Why it is not included, or where it came from if not from its path."""
     aliases: tuple[str, ...] = ()
     """Other absolute names under which the dynamic loader has it."""
+    sha256: str | None = None
+    """Of its contents, if that is asked for."""
     is_unwanted: bool = False
     """Whether it is left out on purpose: nobody wants it in this archive."""
 
@@ -58,6 +63,21 @@ class Library:
             yield piece
         if not left and self.source.read(1):
             self.add_note("it has grown since the capture began: what is behind is left out")
+
+    @property
+    def identity(self) -> str | None:
+        """By what its contents are known."""
+        return identity_of(self.build_id, self.sha256)
+
+    def read_digest(self) -> None:
+        """Set ``sha256``; raises OSError."""
+        digest = hashlib.sha256()
+        left = self.size
+        for chunk in self.chunks():
+            digest.update(chunk)
+            left -= len(chunk)
+        digest.update(bytes(left))  # as it will be in the archive if it has shrunk
+        self.sha256 = digest.hexdigest()
 
     def add_note(self, text: str) -> None:
         """Say one thing more about it."""
@@ -79,10 +99,18 @@ def only_name(libraries: list[Library], reason: str) -> None:
 
 
 def set_aside(libraries: list[Library], note: str) -> list[Library]:
-    """Name those in the archive that are found by their build ids, with ``note``; return them, to be kept."""
+    """Only name those in the archive that can be found by what they are known by; return them, to be kept.
+
+    ``note`` is for the manifest. Those that cannot be read to their end stay.
+    """
     aside = []
     for library in libraries:
-        if library.source is not None and library.build_id:
+        if library.source is None:
+            continue
+        if not library.build_id:
+            with contextlib.suppress(OSError):
+                library.read_digest()
+        if library.identity:
             aside.append(replace(library))
             library.source, library.is_unwanted = None, True
             library.add_note(note)
