@@ -10,6 +10,8 @@ ArchiveType = Literal["full", "heap", "mini", "text", "libraries"]
 """``libraries``: nothing else, of several captures."""
 Libraries = Literal["each", "once", "none"]
 LIBRARIES: Final = ("each", "once", "none")
+Environment = Literal["names", "values", "none"]
+ENVIRONMENTS: Final = ("names", "values", "none")
 
 _HEAP_BITS: Final = 0x11
 """Of ``coredump_filter``, see core(5): private memory without a file, and the first pages of ELF files."""
@@ -27,6 +29,13 @@ def parse_libraries(text: object) -> Libraries:
     """Return where the executable and the libraries are: in each archive, once for the run, or nowhere."""
     if text not in LIBRARIES:
         raise ValueError("expected each, once or none")
+    return text
+
+
+def parse_environment(text: object) -> Environment:
+    """Return what of the environment the manifest and the texts show."""
+    if text not in ENVIRONMENTS:
+        raise ValueError("expected names, values or none")
     return text
 
 

@@ -206,6 +206,9 @@ class Manifest:
     redaction: RedactionFacts | None = item(
         "Secret values that were overwritten; null if none were looked for", default=None
     )
+    environment: tuple[str, ...] = item(
+        "Of the process, as it was started and as it is: names of the variables, or NAME=VALUE", default=()
+    )
     executable: str = item("Absolute path of the Python interpreter", ABSOLUTE_PATH)
     libraries: tuple[Library, ...] = item("Every mapped ELF file, sorted by path, the executable among them")
     timings: Timings = item("How long it took")

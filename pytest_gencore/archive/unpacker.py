@@ -54,7 +54,7 @@ def unpack(archive: Path, directory: Path, progress: Callable[[int, int], None] 
             if os.path.lexists(target):
                 message = f"{target} exists already"
                 raise ArchiveError(message, help_text="remove it or choose another directory")
-            _check_space(directory, needed_space(opened.manifest))
+            check_space(directory, needed_space(opened.manifest))
             work = Path(tempfile.mkdtemp(prefix=f".{opened.manifest.name}.unpacking-", dir=directory))
             _Unpacker(opened, work, progress).run()
             work.rename(target)
@@ -176,7 +176,7 @@ class _Unpacker:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            _check_space(self._folder, self._files[target])
+            check_space(self._folder, self._files[target])
             with (self._folder / target).open("rb") as source, os.fdopen(self._create(name), "wb") as copy:
                 shutil.copyfileobj(source, copy)
 
@@ -189,7 +189,8 @@ def _make_folder(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-def _check_space(directory: Path, needed: int) -> None:
+def check_space(directory: Path, needed: int) -> None:
+    """Raise ArchiveError if the disk of ``directory`` has no room for so many bytes, and some more."""
     status = os.statvfs(directory)
     free = status.f_bavail * status.f_frsize
     if needed + _SPACE_RESERVE > free:

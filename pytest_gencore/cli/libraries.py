@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pytest_gencore.archive.names import find_fault
 from pytest_gencore.archive.opened import open_archive
+from pytest_gencore.archive.unpacker import check_space
 from pytest_gencore.cli.output import note
 from pytest_gencore.corefile.elffile import build_id_of
 from pytest_gencore.errors import ArchiveError
@@ -90,6 +91,7 @@ def _take(path: Path, wanted: Sequence[Library], folder: Path) -> set[Library]:
             same = offered.get(_looks(library))
             if same is not None:
                 targets[same.path.lstrip("/")] = (library, same.size)
+        check_space(folder.parent, sum(size for _, size in targets.values()))
         while targets and (member := next(opened.members, None)) is not None:
             target = targets.pop(opened.inner_name(member), None)
             if target is not None and _copy_member(opened, member, *target, folder):

@@ -96,11 +96,19 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
         yield "", _thread(thread, is_first=number == 0)
     if len(manifest.threads) > _THREADS_SHOWN:
         yield "", f"... and {len(manifest.threads) - _THREADS_SHOWN} more: see --json"
+    yield from _environment(manifest.environment)
     if manifest.redaction is not None:
         yield "secrets", _secrets(manifest.redaction)
     for text in manifest.notices:
         yield "notice", text
     yield "made by", f"pytest-gencore {versions.pytest_gencore}"
+
+
+def _environment(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    has_values = any("=" in entry for entry in entries)
+    shown = entries if has_values else (", ".join(entries),)[: len(entries)]
+    for number, text in enumerate(shown):
+        yield "" if number else "variables", text
 
 
 def _pause(timings: Timings, pause_ms: float) -> str:

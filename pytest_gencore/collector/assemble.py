@@ -143,7 +143,7 @@ class _Contents(NamedTuple):
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
-        yield "stacks.txt", self.stacks.format_full()
+        yield "stacks.txt", self.stacks.format_full() + self.redaction.format_environment()
         yield "diagnosis.json", self.stacks.diagnosis.encode().decode()
         failure = self.handover.context.request.failure_text
         if failure is not None:

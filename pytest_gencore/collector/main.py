@@ -115,7 +115,11 @@ class _Collector:
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
-                text = stacks.format_text(finisher.answer, handover.context.request.failure_text)
+                failure, environment = (
+                    handover.context.request.failure_text,
+                    self.redaction.format_environment(),
+                )
+                text = stacks.format_text(finisher.answer, failure, environment)
                 finisher.write_text(self.redaction.clean_text(text))
                 artifact = collect(handover, source, stacks, file, progress, self.redaction, started)
                 progress.check()

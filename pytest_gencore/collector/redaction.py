@@ -5,15 +5,16 @@ from __future__ import annotations
 import bisect
 import contextlib
 import dataclasses
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import RedactionFacts
-from pytest_gencore.collector.source.environment import read_environment
+from pytest_gencore.collector.source.environment import format_environment, read_environment, show_environment
 from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.redaction.redactor import Redactor
-from pytest_gencore.redaction.secrets import HOOK, LEAST_BYTES, Secrets, find_secrets
+from pytest_gencore.redaction.secrets import HOOK, LEAST_BYTES, Secrets, find_secrets, is_secret_name
 
 if TYPE_CHECKING:
     from pytest_gencore.archive.manifest import Manifest
@@ -32,24 +33,29 @@ class Redaction:
         self.redactor = Redactor()
         self._secrets = Secrets({}, ())
         self._is_on = False
+        self.environment: tuple[str, ...] = ()
+        """What is shown of it."""
         self._rooms = threading.local()
         self.notices: list[str] = []
 
     def look(self, handover: Handover, snapshot: Snapshot) -> None:
         """Find the values, unless nothing shall be overwritten."""
         context = handover.context
-        redaction = context.run.redaction
-        if redaction is None:
+        redaction, shown = context.run.redaction, context.run.session.environment
+        if redaction is None and shown == "none":
             return
-        self._is_on = True
         variables = []
         with contextlib.suppress(OSError):
             mappings = read_mappings(snapshot.pid, with_sizes=False)
             memory = PagedMemory(snapshot, mappings)
             variables = list(read_environment(snapshot.pid, memory, mappings, context.run.executable))
-        self._secrets = find_secrets(
-            variables, context.secrets.values, more=redaction.more, kept=redaction.kept
-        )
+        more, kept = (redaction.more, redaction.kept) if redaction else ((), ())
+        is_secret = functools.partial(is_secret_name, more=more, kept=kept)
+        self.environment = show_environment(variables, shown, is_secret=is_secret)
+        if redaction is None:
+            return
+        self._is_on = True
+        self._secrets = find_secrets(variables, context.secrets.values, more=more, kept=kept)
         self.redactor = Redactor(value for values in self._secrets.values.values() for value in values)
         if context.secrets.problem:
             self.notices.append(f"there may be more secrets: {context.secrets.problem}")
@@ -60,6 +66,10 @@ class Redaction:
     def clean_text(self, text: str) -> str:
         """Return a text for people without the values."""
         return self.redactor.clean_text(text)
+
+    def format_environment(self) -> str:
+        """Return what stands at the end of a text about the process; secrets are still in it."""
+        return format_environment(self.environment)
 
     def clean_core(self, core: CoreStream) -> CoreStream:
         """Return a core without them; also where two blocks meet."""
@@ -90,6 +100,7 @@ class Redaction:
 
     def clean_manifest(self, manifest: Manifest) -> Manifest:
         """Return the manifest without them, and with what was done."""
+        manifest = dataclasses.replace(manifest, environment=self.environment)
         changes: dict[str, Any] = {"redaction": self._describe()}
         if self.redactor:
             for field in dataclasses.fields(manifest):

@@ -221,6 +221,7 @@ class Capturer:
             rootdir=str(self._config.rootpath),
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
+            environment=self.settings.env,
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:

@@ -128,6 +128,12 @@ TABLE = (
         "Names of variables whose values are no secrets, such as TOKEN_TYPE",
     ),
     Option(
+        "env",
+        "names",
+        "{names,values,none}",
+        "What of the environment stands in the manifest and the texts; secret values never",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

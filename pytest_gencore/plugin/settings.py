@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from pytest_gencore import units
-from pytest_gencore.contents import parse_dump_type, parse_libraries
+from pytest_gencore.contents import parse_dump_type, parse_environment, parse_libraries
 from pytest_gencore.methods import parse_method
 from pytest_gencore.plugin import values
 from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_marker, resolve_on_fail
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pytest_gencore.contents import DumpType, Libraries
+    from pytest_gencore.contents import DumpType, Environment, Libraries
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
 
@@ -42,6 +42,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "redact": values.parse_switch,
     "redact_env": values.parse_globs,
     "keep_env": values.parse_globs,
+    "env": parse_environment,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -77,6 +78,7 @@ class Settings:
     redact: bool
     redact_env: tuple[str, ...]
     keep_env: tuple[str, ...]
+    env: Environment
     max_cores: int
     max_size: int
     """Bytes."""

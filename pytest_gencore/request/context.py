@@ -13,6 +13,8 @@ from pytest_gencore.request.model import CaptureRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_gencore.contents import Environment
+
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _quote = json.encoder.encode_basestring_ascii
 """Made beforehand: a test may have patched ``json``."""
@@ -46,6 +48,8 @@ class SessionContext:
     """Where pytest would write its junit file, absolute; None if it writes none, or another process does."""
     junit_base: str | None = None
     """What the consumer of that file takes paths to be relative to; None for absolute ones."""
+    environment: Environment = "names"
+    """What of the environment the manifest and the texts show; secret values never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

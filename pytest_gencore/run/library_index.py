@@ -37,7 +37,7 @@ class LibraryIndex:
         """Keep other collectors from adding libraries; not one that is stuck."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # the folder is gone, or its file system has no locks
                 descriptor = os.open(self._path, flags, 0o600)
                 stack.callback(os.close, descriptor)
                 lock_patiently(descriptor, self._path)
@@ -52,9 +52,9 @@ class LibraryIndex:
         return found
 
     def add(self, archive: Path, keys: Iterable[LibraryKey]) -> None:
-        """Note that an archive has these libraries."""
+        """Note that an archive has these libraries; if that cannot be done, others write them again."""
         line = json.dumps([archive.name, archive.stat().st_size, list(keys)]) + "\n"
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(self._path, flags), "wb", buffering=0) as file:
                 file.write(line.encode())

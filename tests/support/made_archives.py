@@ -68,6 +68,7 @@ MANIFEST: dict[str, Any] = {
         "places": 7,
         "too_short": ["PIN_TOKEN"],
     },
+    "environment": ["PATH", "HOME"],
     "executable": EXECUTABLE,
     "libraries": [
         {

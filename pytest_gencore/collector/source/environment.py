@@ -5,23 +5,67 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.source.symbols import find_symbol
+from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_gencore.collector.source.mapped_memory import MappedMemory
     from pytest_gencore.collector.source.procfs import Mapping
+    from pytest_gencore.contents import Environment
 
+_WIDTH: Final = 100
 _LIBC: Final = re.compile(rb"/(?:libc(?:\.so\.6|-2\.\d+\.so)|(?:ld-musl-[^/]*|libc\.musl-[^/]*)\.so\.1)$")
 _POINTER = struct.Struct("<Q")
 _STRINGS_LIMIT: Final = 16384
 _STRING_LIMIT: Final = 128 << 10
 """Bytes; more cannot be handed to a program: MAX_ARG_STRLEN of execve(2)."""
 _BYTES_LIMIT: Final = 4 << 20
+_SHOWN_LIMIT: Final = 32 << 10
+_INDENT: Final = 3
+"""Bytes around an entry that has a line of its own."""
+_SHOWN_VALUE_LIMIT: Final = 1000
+"""Characters; what is longer is cut."""
+
+
+def show_environment(
+    variables: Iterable[tuple[str, str]], shown: Environment, *, is_secret: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """Return the names, with the values that are now if they are wanted, sorted; at most 32 KiB.
+
+    Of variables for whose name ``is_secret`` holds only the name, also if the value would be too short to be
+    overwritten elsewhere.
+    """
+    if shown == "none":
+        return ()
+    found = []
+    left = _SHOWN_LIMIT
+    for name, value in sorted(dict(variables).items()):
+        cut = value if len(value) <= _SHOWN_VALUE_LIMIT else f"{value[:_SHOWN_VALUE_LIMIT]}..."
+        text = name if shown == "names" or is_secret(name) else f"{name}={cut}"
+        left -= len(text) + _INDENT
+        if left < 0:
+            break
+        found.append(text)
+    return tuple(found)
+
+
+def format_environment(entries: Sequence[str]) -> str:
+    """Return what stands at the end of a text about the process; empty if nothing is shown."""
+    if not entries:
+        return ""
+    if any("=" in entry for entry in entries):
+        lines = [f"  {entry}" for entry in entries]
+    else:
+        lines = textwrap.wrap(
+            ", ".join(entries), _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False
+        )
+    return "\n".join(("", "Environment:", *map(escape_unprintable, lines), ""))
 
 
 def read_environment(

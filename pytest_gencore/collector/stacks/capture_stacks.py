@@ -124,15 +124,15 @@ class Stacks:
         threads = self._with_failure(self.threads)
         return gather_sources(threads, self.facts.rootdir, limits, also=[*find_traceback_files(text), *also])
 
-    def format_text(self, answer: Sequence[str], failure: str | None) -> str:
-        """Return what stands beside the archive: the answer, the failure, all stacks; the ends may be cut."""
+    def format_text(self, answer: Sequence[str], failure: str | None, environment: str) -> str:
+        """Return what stands beside the archive: answer, failure, stacks, environment; parts may be cut."""
         lines = list(answer)
         if failure is not None:
             shown = _cut(failure, TEXT_BYTES_LIMIT // 2).rstrip("\n")
             lines += ["", "The failure, as pytest shows it:", shown]
         head = "\n".join([*lines, "", "All stacks:", ""])
-        room = TEXT_BYTES_LIMIT - len(head.encode(errors="replace")) - _CUT_NOTE_LENGTH
-        return head + _cut(self.format_full(), room)
+        taken = len((head + environment).encode(errors="replace"))
+        return head + _cut(self.format_full(), TEXT_BYTES_LIMIT - taken - _CUT_NOTE_LENGTH) + environment
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
