@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -65,9 +65,7 @@ def _copy_file(library: Library, places: Iterable[Path], folder: Path) -> bool:
         with os.fdopen(descriptor, "rb") as source:
             if _is(source, library):
                 source.seek(0)
-                with os.fdopen(_create(library, folder), "wb") as copy:
-                    shutil.copyfileobj(source, copy)
-                return True
+                return _write(library, folder, iter(functools.partial(source.read, _PIECE), b""))
     return False
 
 
@@ -108,9 +106,8 @@ def _copy_member(opened: OpenArchive, member: Member, library: Library, size: in
     """Copy a member that an archive's manifest gives ``size`` bytes; whether it is what it is said to be."""
     if member.kind != "file" or member.extents is not None or member.size != size:
         return False
-    with os.fdopen(_create(library, folder), "wb") as copy:
-        while data := opened.tar.read(_PIECE):
-            copy.write(data)
+    if not _write(library, folder, iter(functools.partial(opened.tar.read, _PIECE), b"")):
+        return False
     target = folder / library.path.lstrip("/")
     with target.open("rb") as file:
         is_same = _is(file, library)
@@ -119,10 +116,17 @@ def _copy_member(opened: OpenArchive, member: Member, library: Library, size: in
     return is_same
 
 
-def _create(library: Library, folder: Path) -> int:
+def _write(library: Library, folder: Path, contents: Iterable[bytes | memoryview]) -> bool:
+    """Write a library to its place in the unpacked archive; False if something else is there."""
     target = folder / library.path.lstrip("/")
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return create_private(target)
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = create_private(target)
+    except (FileExistsError, NotADirectoryError):
+        return False
+    with os.fdopen(descriptor, "wb") as copy:
+        copy.writelines(contents)
+    return True
 
 
 def _add_aliases(library: Library, folder: Path, top: str) -> None:

@@ -115,10 +115,8 @@ class _Collector:
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
-                failure, environment = (
-                    handover.context.request.failure_text,
-                    self.redaction.format_environment(),
-                )
+                environment = self.redaction.format_environment()
+                failure = handover.context.request.failure_text
                 text = stacks.format_text(finisher.answer, failure, environment)
                 finisher.write_text(self.redaction.clean_text(text))
                 artifact = collect(handover, source, stacks, file, progress, self.redaction, started)

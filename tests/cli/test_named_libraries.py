@@ -104,3 +104,19 @@ def test_library_without_a_build_id(tmp_path: Path, change: bytes) -> None:
 
     assert added.manifest.libraries[0].included == (not change)
     assert (tmp_path / "unpacked/lib/libx.so").exists() == (not change)
+
+
+def test_something_else_is_at_its_place(tmp_path: Path, libc: Path) -> None:
+    """As where a library was replaced while it was mapped: two of one path, and the archive has one."""
+    folder = tmp_path / "unpacked"
+    (folder / "lib").mkdir(parents=True)
+    (folder / "lib/libx.so").write_text("another")
+    (folder / "file").touch()
+    (tmp_path / "libx.so").write_bytes(libc.read_bytes())
+    build_id = read_build_id(libc)
+    archive = archive_with(tmp_path, named("/lib/libx.so", build_id), named("/file/libx.so", build_id))
+
+    added = add_libraries(archive, folder, [tmp_path])
+
+    assert not any(library.included for library in added.manifest.libraries)
+    assert (folder / "lib/libx.so").read_text() == "another"

@@ -70,18 +70,18 @@ class Library:
         return identity_of(self.build_id, self.sha256)
 
     def read_digest(self) -> None:
-        """Set ``sha256``; raises OSError."""
+        """Set ``sha256``, but of a file that has shrunk; raises OSError."""
         digest = hashlib.sha256()
         left = self.size
         for chunk in self.chunks():
             digest.update(chunk)
             left -= len(chunk)
-        digest.update(bytes(left))  # as it will be in the archive if it has shrunk
-        self.sha256 = digest.hexdigest()
+        self.sha256 = None if left else digest.hexdigest()
 
     def add_note(self, text: str) -> None:
-        """Say one thing more about it."""
-        self.note = f"{self.note}; {text}" if self.note else text
+        """Say one thing more about it, once."""
+        if text not in self.note:
+            self.note = f"{self.note}; {text}" if self.note else text
 
     def leave_out(self, reason: str) -> None:
         """Close the file: it does not go into the archive."""
