@@ -19,7 +19,7 @@ import pytest
 from counts import count
 from gencore_archives import read_manifest
 from junit_file import read_junit
-from projects import Project
+from projects import Project, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +128,8 @@ def test_round(tmp_path: Path, number: int) -> None:
 
     usual = {-number for _, number in played.signals} | {2} | ({0, 1} if played.action in ENDS else set())
     usual |= {-signal.SIGSEGV} if played.action == "crash" else set()
+    if [number for _, number in played.signals] == [signal.SIGINT, signal.SIGINT]:
+        usual |= {1, 3}  # a second one in pytest's own ending is an error there, also without the plugin
     assert ended is None or ended in usual, played
     for archive in project.find_archives():
         with tarfile.open(archive) as tar:
@@ -151,7 +153,7 @@ def end(running: Running, *, is_twice: bool, seconds: float = 25) -> int | None:
     """Return the status; None if it had to be killed: SIGINT does not end every hang."""
     deadline = time.monotonic() + seconds
     try:
-        running.process.communicate(timeout=deadline - time.monotonic())
+        show(*running.process.communicate(timeout=deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         running.kill()
         return None
