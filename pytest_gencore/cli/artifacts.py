@@ -13,7 +13,7 @@ from typing import Final
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.files import SHARED_GLOB
+from pytest_gencore.run.files import SHARED_GLOB, STATE, partial_name, shared_name, text_name
 
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
@@ -75,7 +75,6 @@ class Collectors:
 
 def find_collectors(directory: Path) -> Collectors:
     """Find the collectors that hold their state file; raises OSError if the directory cannot be read."""
-    from pytest_gencore.run.files import STATE
     from pytest_gencore.run.folder import find_run_folders, is_locked
 
     at_work: list[Path] = []
@@ -106,7 +105,6 @@ def find_unfinished(directory: Path) -> list[Path]:
     A text stays where its archive could not be finished.
     Only processes that can be seen from here count: not those of other machines that share the directory.
     """
-    from pytest_gencore.run.files import STATE, partial_name, shared_name, text_name
     from pytest_gencore.run.folder import find_run_folders, is_used
 
     folders = find_run_folders(directory)
@@ -153,8 +151,6 @@ def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
 
 def text_beside(archive: Path) -> Path:
     """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
-    from pytest_gencore.run.files import text_name
-
     return archive.with_name(text_name(archive.name.removesuffix(".tar.gz")))
 
 

@@ -65,8 +65,8 @@ def prune(
     """Remove archives from DIRECTORY, and the texts beside them: what any of the given rules says.
 
     Only regular files named core_DATE.TIME.PID.SEQ.tar.gz or .txt in that very directory are touched; age is
-    that of the name. An archive of libraries (libraries_*.tar.gz) goes with the last that needs it, and
-    is not counted. With --unfinished also what killed runs left, and texts without an archive. Exit
+    that of the name. An archive of libraries, libraries_*.tar.gz, goes when no archive needs it any
+    more, and is not counted. With --unfinished also what killed runs left, and texts without an archive. Exit
     status 1 if something cannot be removed.
     """
     if keep is None and older_than is None and max_size is None and not unfinished:

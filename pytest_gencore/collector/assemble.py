@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import time
@@ -21,6 +22,7 @@ from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.collector.shared_libraries import keep_libraries
+from pytest_gencore.collector.source.environment import format_environment
 from pytest_gencore.collector.stacks.last_words import MEMBER
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT, SourceLimits
 from pytest_gencore.errors import ArchiveError
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 _MANIFEST_SLACK = 4096
 _UNWANTED = "it was not wanted (--gencore-libraries=none)"
 _ASIDE = "it is in one of the run's libraries_*.tar.gz (--gencore-libraries=once)"
+_NOT_KEPT = "it could not be kept: a notice says why"
+"""Shorter than what it replaces: the room for the manifest is limited."""
 
 
 def collect(
@@ -130,7 +134,7 @@ class _Contents(NamedTuple):
         return encode_manifest(self.redaction.clean_manifest(manifest))
 
     def _describe(self, collect_seconds: float | None = None, more: tuple[str, ...] = ()) -> Manifest:
-        return build_manifest(
+        manifest = build_manifest(
             self.handover,
             stacks=self.stacks,
             method=self.method,
@@ -140,10 +144,11 @@ class _Contents(NamedTuple):
             notices=[*self.notices, *more],
             collect_seconds=collect_seconds,
         )
+        return dataclasses.replace(manifest, environment=self.redaction.environment)
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
-        yield "stacks.txt", self.stacks.format_full() + self.redaction.format_environment()
+        yield "stacks.txt", self.stacks.format_full() + format_environment(self.redaction.environment)
         yield "diagnosis.json", self.stacks.diagnosis.encode().decode()
         failure = self.handover.context.request.failure_text
         if failure is not None:
@@ -204,4 +209,6 @@ def _keep_shared(contents: _Contents) -> list[str]:
         reason = str(error)
     else:
         return [f"its libraries are in {' and '.join(names)}"]
+    for library in contents.libraries:
+        library.note = library.note.replace(_ASIDE, _NOT_KEPT)
     return [f"the libraries could not be kept: {reason}"]

@@ -24,6 +24,7 @@ from pytest_gencore.collector.outcome.progress import Progress
 from pytest_gencore.collector.outcome.state_file import StateFile
 from pytest_gencore.collector.redaction import Redaction
 from pytest_gencore.collector.source.captured_process import CapturedProcess
+from pytest_gencore.collector.source.environment import format_environment
 from pytest_gencore.collector.source.handover import Handover, parse_handover
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.collector.stacks.capture_stacks import Stacks, write_answer
@@ -115,7 +116,7 @@ class _Collector:
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
-                environment = self.redaction.format_environment()
+                environment = format_environment(self.redaction.environment)
                 failure = handover.context.request.failure_text
                 text = stacks.format_text(finisher.answer, failure, environment)
                 finisher.write_text(self.redaction.clean_text(text))

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import RedactionFacts
-from pytest_gencore.collector.source.environment import format_environment, read_environment, show_environment
+from pytest_gencore.collector.source.environment import read_environment, show_environment
 from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.redaction.redactor import Redactor
@@ -34,12 +34,12 @@ class Redaction:
         self._secrets = Secrets({}, ())
         self._is_on = False
         self.environment: tuple[str, ...] = ()
-        """What is shown of it."""
+        """What is shown of it; secrets are still in it."""
         self._rooms = threading.local()
         self.notices: list[str] = []
 
     def look(self, handover: Handover, snapshot: Snapshot) -> None:
-        """Find the values, unless nothing shall be overwritten."""
+        """Find the values, and what is shown of the environment; not what is not wanted."""
         context = handover.context
         redaction, shown = context.run.redaction, context.run.session.environment
         if redaction is None and shown == "none":
@@ -66,10 +66,6 @@ class Redaction:
     def clean_text(self, text: str) -> str:
         """Return a text for people without the values."""
         return self.redactor.clean_text(text)
-
-    def format_environment(self) -> str:
-        """Return what stands at the end of a text about the process; secrets are still in it."""
-        return format_environment(self.environment)
 
     def clean_core(self, core: CoreStream) -> CoreStream:
         """Return a core without them; also where two blocks meet."""
@@ -100,7 +96,6 @@ class Redaction:
 
     def clean_manifest(self, manifest: Manifest) -> Manifest:
         """Return the manifest without them, and with what was done."""
-        manifest = dataclasses.replace(manifest, environment=self.environment)
         changes: dict[str, Any] = {"redaction": self._describe()}
         if self.redactor:
             for field in dataclasses.fields(manifest):
