@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from elf_files import find_libc
 from made_archives import write_archive
 
 from pytest_gencore.archive import Archive, Library, read_archive
@@ -15,11 +16,13 @@ from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.workspace import find_mismatches
 from pytest_gencore.corefile.elffile import build_id_of
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.fixture
 def libc() -> Path:
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return next(Path(line.split()[-1]) for line in lines if "/libc.so" in line or "/libc-" in line)
+    return find_libc()
 
 
 def named(path: str, build_id: str | None) -> Library:

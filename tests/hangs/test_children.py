@@ -87,11 +87,11 @@ def test_crashes(project: Project, workers: list[str]) -> None:
         folder = project.unpack(path)
         told = run_tool("gdb", "-q", "-batch", "-x", "open.gdb", "-ex", "bt 3", cwd=folder)
         assert "terminated with signal SIGSEGV" in told
-    shown = project.run_program("-m", "pytest_gencore", "show", str(path)).out
+    shown = project.gencore("show", path).out
     assert f"\nprocess    {manifest['pid']}, child of process {manifest['child_of']}, CPython " in shown
-    stacks = project.run_program("-m", "pytest_gencore", "stacks", str(path)).out
+    stacks = project.gencore("stacks", path).out
     assert stacks.startswith(f"crash of a child of {manifest['nodeid']}, process {manifest['pid']}\n")
-    listed = project.run_program("-m", "pytest_gencore", "list", ARTIFACTS).out
+    listed = project.gencore("list", ARTIFACTS).out
     assert listed.count("  crash  a child of test_a.py::test_") == 5
 
 

@@ -21,7 +21,7 @@ def test_the_pause_of_a_held_process(project: Project) -> None:
     timings = read_manifest(archive)["timings"]
     assert timings["pause_ms"] > 1000 * timings["collect_s"]
     assert timings["held"] is True
-    shown = project.run_program("-m", "pytest_gencore", "show", str(archive)).out
+    shown = project.gencore("show", archive).out
     seconds = f"{timings['pause_ms'] / 1000:.1f} s"
     assert f"threads were held until the archive was finished, {seconds}" in shown
 

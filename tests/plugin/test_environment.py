@@ -33,7 +33,7 @@ def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str)
     project.run("--gencore-on-fail", "--gencore-type=text", *options)
 
     archive = project.only_archive()
-    shown = project.run_program("-m", "pytest_gencore", "show", str(archive)).out
+    shown = project.gencore("show", archive).out
     stacks = read_member(archive, "stacks.txt").decode()
     beside = archive.with_name(archive.name.replace(".tar.gz", ".txt")).read_text()
     entries = read_manifest(archive)["environment"]

@@ -65,7 +65,7 @@ def test_folder_that_cannot_be_private(
     project.write(test_a="def test_x(): assert 0\n")
     with bindfs(tmp_path, *options) as place:
         ended = project.run(*QUICK, f"--gencore-dir={place}/out")
-        checked = project.run_program("-m", "pytest_gencore", "check", f"{place}/out")
+        checked = project.gencore("check", f"{place}/out")
 
     reason = f"no private folder in {place}/out: the one that is there {run_says}"
     assert f"failed: {reason} (choose another directory with --gencore-dir)\n" in ended.out

@@ -22,7 +22,7 @@ SAYS = (
 def test_next_run(project: Project) -> None:
     project.write(test_a=DIES)
     assert project.run(*QUICK).status == -9
-    listed = project.run_program("-m", "pytest_gencore", "list", ARTIFACTS)
+    listed = project.gencore("list", ARTIFACTS)
     assert re.search(SAYS, listed.err)
 
     first = project.run(*QUICK, "-k", "one")

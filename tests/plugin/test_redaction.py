@@ -190,7 +190,7 @@ def test_secrets(project: Project, how: str, redact: str, method: str) -> None:
     assert ("unredacted" in str(manifest["notices"])) is (method == "kernel")
     told = run_tool("gdb", "-q", "-batch", "-x", "open.gdb", "-ex", "bt 3", cwd=folder)
     assert "#0  " in told
-    stacks = project.run_program("-m", "pytest_gencore", "stacks", str(archive)).out
+    stacks = project.gencore("stacks", archive).out
     assert "test_a.py" in stacks
 
 

@@ -6,11 +6,11 @@ import random
 import re
 import shutil
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from capabilities import needs
+from elf_files import find_libc
 from gencore_archives import read_manifest
 from projects import Project
 
@@ -19,23 +19,17 @@ from pytest_gencore.cli import libraries as named_libraries
 from pytest_gencore.cli.workspace import find_mismatches
 
 if TYPE_CHECKING:
-    from projects import Ended
+    from pathlib import Path
 
 SOURCE = """
-    import ctypes, pathlib, shutil, pytest
+    import ctypes, pathlib, pytest
 
     def test_first():
         assert 0
 
-    def test_second(tmp_path):
-        lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
-        libc = next(line.split()[-1] for line in lines if "/libc.so" in line or "/libc-" in line)
-        ctypes.CDLL(shutil.copy(libc, pathlib.Path("late.so").absolute()))
-        nameless = pathlib.Path("nameless.so").absolute()
-        # The note of the build id begins with the sizes of "GNU" and of the id, and its type.
-        note = bytes([4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0]) + b"GNU"
-        nameless.write_bytes(pathlib.Path(libc).read_bytes().replace(note, note[:-3] + b"XYZ"))
-        ctypes.CDLL(nameless)
+    def test_second():
+        for name in ("late.so", "nameless.so"):
+            ctypes.CDLL(pathlib.Path(name).absolute())
         assert 0
 
     @pytest.mark.parametrize("number", range(3))
@@ -50,6 +44,11 @@ KEPT = r"its libraries are in (libraries_[0-9.]+\.tar\.gz(?: and libraries_[0-9.
 def project(tmp_path: Path) -> Project:
     made = Project(tmp_path)
     made.write(test_a=SOURCE)
+    libc = find_libc().read_bytes()
+    (tmp_path / "late.so").write_bytes(libc)
+    # The note of the build id begins with the sizes of "GNU" and of the id, and its type.
+    note = bytes([4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0]) + b"GNU"
+    (tmp_path / "nameless.so").write_bytes(libc.replace(note, note[:-3] + b"XYZ"))
     return made
 
 
@@ -67,10 +66,6 @@ def keys(manifest: dict[str, Any], *, included: bool) -> list[tuple[str, str]]:
         for library in manifest["libraries"]
         if library["included"] == included
     ]
-
-
-def ask(project: Project, *arguments: str | Path) -> Ended:
-    return project.run_program("-m", "pytest_gencore", *map(str, arguments))
 
 
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
@@ -106,10 +101,10 @@ def test_manifest_of_an_archive_of_libraries(project: Project) -> None:
     assert (manifest["type"], manifest["core"], manifest["complete"]) == ("libraries", None, True)
     assert manifest["nodeid"] == "test_a.py::test_first"
     assert manifest["diagnosis"] is None
-    shown = ask(project, "show", kept)
+    shown = project.gencore("show", kept)
     assert "\ntype       libraries\ncore       none\n" in shown.out
-    assert ask(project, "unpack", kept, "folder").status == 0
-    assert f"{kept.name}" not in ask(project, "list").out
+    assert project.gencore("unpack", kept, "folder").status == 0
+    assert f"{kept.name}" not in project.gencore("list").out
 
 
 @pytest.mark.parametrize("where", ["beside", "library path", "full archive"])
@@ -146,28 +141,21 @@ def test_opened_where_the_libraries_are_not(
 @needs("gdb", "pystack")
 def test_same_stacks(project: Project) -> None:
     project.run("--gencore-on-fail", "--gencore-type=heap", "test_a.py::test_first")
-    expected = ask(project, "stacks", "--native", project.only_archive())
+    expected = project.gencore("stacks", "--native", project.only_archive())
     shutil.rmtree(project.only_archive().parent)
     project.run(*ONCE, "test_a.py::test_first")
     (archive,) = cores(project)
 
-    found = ask(project, "stacks", "--native", archive)
+    found = project.gencore("stacks", "--native", archive)
 
     assert functions(found.out) == functions(expected.out)
     assert not found.err
-    assert ask(project, "debug", "--batch", archive).status == 0
+    assert project.gencore("debug", "--batch", archive).status == 0
 
 
 def functions(text: str) -> str:
     """Return the stacks without the numbers of this run: files, lines, functions."""
     return re.sub(r"\b0x[0-9a-f]+|\b\d{4,}\b", "N", text)
-
-
-def pad_library(path: Path, size: int) -> None:
-    """Make a library with so many more bytes at its end, which cannot be compressed."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    libc = next(line.split()[-1] for line in lines if "/libc.so" in line or "/libc-" in line)
-    path.write_bytes(Path(libc).read_bytes() + random.Random(1).randbytes(size))
 
 
 def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
@@ -178,8 +166,8 @@ def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (30 << 20, 30 << 20))
         """
     )
-    pad_library(tmp_path / "late.so", 32 << 20)
-
+    with (tmp_path / "late.so").open("ab") as file:
+        file.write(random.Random(1).randbytes(32 << 20))  # cannot be compressed
     project.write(
         test_a="""
         import ctypes, pathlib
@@ -192,6 +180,11 @@ def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
     ended = project.run(*ONCE, "test_a.py::test_first")
 
     assert "the libraries could not be kept: File too large" in ended.out
+    (archive,) = cores(project)
+    assert not shared(project)
+    notes = {library["note"] for library in read_manifest(archive)["libraries"]}
+    assert "it could not be kept: a notice says why" in notes
+    assert not [note for note in notes if "it is in one of" in note]
 
 
 def test_prune(project: Project) -> None:
@@ -199,9 +192,9 @@ def test_prune(project: Project) -> None:
     project.run(*ONCE, "test_a.py::test_second")
     (first, second), (old, new) = cores(project), shared(project)
 
-    planned = ask(project, "prune", first.parent, "--keep", "1", "--dry-run")
+    planned = project.gencore("prune", first.parent, "--keep", "1", "--dry-run")
     assert f"would remove {old}" in planned.out
-    ask(project, "prune", first.parent, "--keep", "1")
+    project.gencore("prune", first.parent, "--keep", "1")
     assert project.find_archives() == [second, new]
-    ask(project, "prune", first.parent, "--keep", "0")
+    project.gencore("prune", first.parent, "--keep", "0")
     assert not project.find_archives()

@@ -21,7 +21,6 @@ from pytest_gencore.corefile.reader import read_core
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from projects import Ended
 
 SOURCE = """
     import collections, dataclasses, datetime, decimal, pathlib, threading
@@ -76,10 +75,6 @@ def capture(project: Project, *arguments: str) -> Path:
     return archive
 
 
-def ask(project: Project, *arguments: str | Path) -> Ended:
-    return project.run_program("-m", "pytest_gencore", *map(str, arguments))
-
-
 def names_in(archive: Path) -> set[str]:
     with tarfile.open(archive) as tar:
         return {name.partition("/")[2] for name in tar.getnames()}
@@ -112,17 +107,17 @@ def test_text(failing: Project, method: str) -> None:
 def test_commands_on_a_text(failing: Project) -> None:
     archive = capture(failing, "--gencore-type=text")
 
-    shown = ask(failing, "show", archive)
+    shown = failing.gencore("show", archive)
     assert "\ntype       text\ncore       none\n" in shown.out
-    (row,) = json.loads(ask(failing, "list", "--json").out)
+    (row,) = json.loads(failing.gencore("list", "--json").out)
     assert (row["type"], row["truncated"]) == ("text", False)
-    stacks = ask(failing, "stacks", archive)
+    stacks = failing.gencore("stacks", archive)
     assert "wait_for_the_moon" in stacks.out
     assert "stacks as they were written at the time of the capture" in stacks.err
-    debug = ask(failing, "debug", "--batch", archive)
+    debug = failing.gencore("debug", "--batch", archive)
     assert debug.status == 1
     assert "the archive holds no core; its stacks: gencore stacks ARCHIVE" in debug.err
-    unpacked = ask(failing, "unpack", archive, "folder")
+    unpacked = failing.gencore("unpack", archive, "folder")
     assert unpacked.status == 0
     assert (failing.folder / unpacked.out.strip() / "stacks.txt").exists()
 
@@ -155,14 +150,14 @@ def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
 def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part: float) -> None:
     """They are what the stacks need, and much less than all."""
     full = capture(failing)
-    stacks = {"full": ask(failing, "stacks", "--native", "--locals", full).out}
-    gdb = {"full": ask(failing, "debug", "--batch", full).out}
+    stacks = {"full": failing.gencore("stacks", "--native", "--locals", full).out}
+    gdb = {"full": failing.gencore("debug", "--batch", full).out}
     size = read_manifest(full)["core"]["data_size"]
     shutil.rmtree(full.parent)
 
     small = capture(failing, f"--gencore-type={dump_type}")
-    stacks["small"] = ask(failing, "stacks", "--native", "--locals", small).out
-    gdb["small"] = ask(failing, "debug", "--batch", small).out
+    stacks["small"] = failing.gencore("stacks", "--native", "--locals", small).out
+    gdb["small"] = failing.gencore("debug", "--batch", small).out
 
     manifest = read_manifest(small)
     assert (manifest["type"], manifest["core"]["coredump_filter"]) == (dump_type, core_filter)
@@ -214,7 +209,7 @@ def test_mini_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
     archive = project.only_archive()
     assert archive.stat().st_size < LARGEST_MINI
     assert read_manifest(archive)["trigger"]["kind"] == trigger
-    stacks = ask(project, "stacks", "--locals", archive).out
+    stacks = project.gencore("stacks", "--locals", archive).out
     assert "test_it" in stacks
     assert "moonlight" in stacks
 
@@ -244,16 +239,16 @@ def locals_in(text: str) -> list[str]:
 def test_named_libraries(failing: Project) -> None:
     """They are taken from where they are, if they are the same."""
     each = capture(failing)
-    expected = ask(failing, "stacks", "--native", each).out
+    expected = failing.gencore("stacks", "--native", each).out
     shutil.rmtree(each.parent)
     archive = capture(failing, "--gencore-libraries=none")
 
     assert not {name for name in names_in(archive) if ".so" in name}
-    assert "could not be included" not in ask(failing, "show", archive).out
-    found = ask(failing, "stacks", "--native", archive)
+    assert "could not be included" not in failing.gencore("show", archive).out
+    found = failing.gencore("stacks", "--native", archive)
     assert threads_in(found.out) == threads_in(expected)
     assert "is not in the archive" not in found.err
-    debug = ask(failing, "debug", "--batch", archive)
+    debug = failing.gencore("debug", "--batch", archive)
     assert "PyEval" in debug.out
     assert debug.status == 0
 

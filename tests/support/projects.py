@@ -140,6 +140,10 @@ class Project:
         """Run a Python program to its end."""
         return self._start([sys.executable, *arguments], {}).end()
 
+    def gencore(self, *arguments: str | Path) -> Ended:
+        """Run the command ``gencore`` to its end."""
+        return self.run_program("-m", "pytest_gencore", *map(str, arguments))
+
     def _start(self, command: list[str], environment: Mapping[str, str]) -> Running:
         kept = {name: value for name, value in os.environ.items() if not is_foreign(name)}
         process = subprocess.Popen(
