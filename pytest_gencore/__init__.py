@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_gencore.api import collect_core, create_core
     from pytest_gencore.archive import Archive
@@ -55,12 +57,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def read_archive(path: str | os.PathLike[str]) -> Archive:
+def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = ()) -> Archive:
     """Read what an archive holds, from its manifest; nothing is unpacked, nothing in it is trusted.
 
-    Raises ArchiveError if it is not an archive, is damaged, or was made by a later version; OSError if it
-    cannot be opened.
+    ``identities`` are files with private keys, of age or SSH, that open it if it is sealed; without any, what
+    can be read of a sealed archive is a short manifest. Raises ArchiveError if it is not an archive, is
+    damaged, or was made by a later version; OSError if it cannot be opened.
     """
     from pytest_gencore.archive.reader import read_archive as read
 
-    return read(path)
+    return read(path, identities=identities)

@@ -73,15 +73,18 @@ def _request(directory: str | os.PathLike[str] | None, method: MethodName, **fie
     return start_capture(Path(DEFAULT_DIRECTORY if directory is None else directory), request)
 
 
-def start_capture(directory: Path, request: CaptureRequest) -> Future[Path]:
-    """Take a snapshot now; a thread waits for its collector. Raises as ``create_core``."""
+def start_capture(directory: Path, request: CaptureRequest, **options: Any) -> Future[Path]:
+    """Take a snapshot now; a thread waits for its collector. Raises as ``create_core``.
+
+    ``options`` are those of ``CaptureEngine``.
+    """
     from pytest_gencore.capture import CaptureEngine
 
     folder = directory.absolute()
     requests = _requests_to(folder)
     run_id = requests.begin()
     try:
-        capture = CaptureEngine(folder, run_id).capture(request)
+        capture = CaptureEngine(folder, run_id, **options).capture(request)
     except BaseException:
         requests.end()
         raise

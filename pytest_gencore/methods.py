@@ -30,10 +30,12 @@ def current_name(name: str) -> str:
     return _OLD_NAMES.get(name, name)
 
 
-def choose_method(asked: Method, *, is_mini: bool = False) -> tuple[CoreMethod, str]:
+def choose_method(asked: Method, *, is_mini: bool = False, is_sealed: bool = False) -> tuple[CoreMethod, str]:
     """Return the method for what was asked, and why it is that one."""
     if is_mini:
         return "memory", "cores of type mini are made from memory"
+    if is_sealed:
+        return "memory", "what is sealed never touches the disk as it is"
     if asked == "auto":
         return DEFAULT_METHOD, "the default"
     return asked, "asked for"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pytest_gencore.errors import ArchiveError
 
@@ -17,10 +17,17 @@ _SMALL: Final = 64 << 10
 """Bytes in a member. zlib copies what follows it, so endless empty ones would take endless time."""
 
 
+class Readable(Protocol):
+    """What a file is read with."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
+
+
 class GzipStream:
     """What the gzip members of a file hold, joined; checksums are checked at each member's end."""
 
-    def __init__(self, file: BinaryIO, *, input_limit: int | None = None) -> None:
+    def __init__(self, file: Readable, *, input_limit: int | None = None) -> None:
         """Read ``file`` from where it is; raise ArchiveError after ``input_limit`` compressed bytes."""
         self._file = file
         self._input_left = input_limit

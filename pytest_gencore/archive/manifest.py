@@ -145,6 +145,14 @@ class RedactionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedFacts:
+    """The sealed part of an archive whose manifest is short: lists are empty, other fields null or empty."""
+
+    recipients: int = item("For how many it is encrypted")
+    manifest: str = item("The whole manifest, encrypted by age, in base 64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PythonVersion:
     """The interpreter."""
 
@@ -209,10 +217,16 @@ class Manifest:
     environment: tuple[str, ...] = item(
         "Of the process, as it was started and as it is: names of the variables, or NAME=VALUE", default=()
     )
-    executable: str = item("Absolute path of the Python interpreter", ABSOLUTE_PATH)
+    executable: str | None = item(
+        "Absolute path of the Python interpreter; null in the short manifest of a sealed archive",
+        ABSOLUTE_PATH,
+    )
     libraries: tuple[Library, ...] = item("Every mapped ELF file, sorted by path, the executable among them")
     timings: Timings = item("How long it took")
     versions: Versions = item("What the capture was made with")
+    sealed: SealedFacts | None = item(
+        "The part that only its recipients can read, sealed.tar.gz.age; null if all can be read", default=None
+    )
     open_with: str = item("The command that opens the archive, in its folder", default="")
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, metadata={"json": False})
     """The decoded JSON, with the fields that this version does not know; empty before it is encoded."""

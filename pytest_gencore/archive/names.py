@@ -7,6 +7,9 @@ from typing import Final
 
 from pytest_gencore.errors import ArchiveError
 
+MANIFEST_NAME: Final = "gencore.json"
+SEALED_NAME: Final = "sealed.tar.gz.age"
+
 MEMBERS_LIMIT: Final = 100_000
 NAMES_LIMIT: Final = 8 << 20
 """Characters of all names together: whoever unpacks remembers them."""

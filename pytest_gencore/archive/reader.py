@@ -12,7 +12,7 @@ from pytest_gencore.archive.unpacker import unpack
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.archive.tar_stream import Member, TarStream
@@ -31,6 +31,8 @@ class Archive:
     size: int
     """Bytes of the file."""
     manifest: Manifest
+    identities: tuple[Path, ...] = ()
+    """Files with private keys that it is read with, if it is sealed."""
 
     def stacks(self) -> str | None:
         """Return ``stacks.txt``, None if the archive has none.
@@ -68,7 +70,7 @@ class Archive:
 
         At most ``TEXT_LIMIT`` bytes are read; bytes that are not UTF-8 become U+FFFD.
         """
-        with open_archive(self.path) as opened:
+        with open_archive(self.path, self.identities) as opened:
             seen = 0
             for member in opened.members:
                 inner = opened.inner_name(member)
@@ -85,18 +87,22 @@ class Archive:
         ``progress`` is called with bytes written and bytes expected. Raises ArchiveError; then the folder is
         not there.
         """
-        return unpack(self.path, directory, progress)
+        return unpack(self.path, directory, progress, identities=self.identities)
 
 
-def read_archive(path: str | os.PathLike[str]) -> Archive:
+def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = ()) -> Archive:
     """Read the manifest of an archive, and no more than that of the file.
+
+    ``identities`` are files with private keys, of age or SSH, that open it if it is sealed; without any, what
+    can be read of a sealed archive is a short manifest.
 
     Raises ArchiveError if the file is not an archive, is damaged, or was made by a later version; OSError if
     it cannot be opened.
     """
     path = Path(path)
-    with open_archive(path) as opened:
-        return Archive(path, path.stat().st_size, opened.manifest)
+    keys = tuple(identities)
+    with open_archive(path, keys) as opened:
+        return Archive(path, path.stat().st_size, opened.manifest, keys)
 
 
 def _read_text(tar: TarStream, member: Member) -> str:

@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.archive.names import inner_name
+from pytest_gencore.archive.names import MANIFEST_NAME, inner_name
 from pytest_gencore.archive.opened import OpenArchive, open_archive
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.archive.tar_stream import Member
@@ -40,13 +40,20 @@ def needed_space(manifest: Manifest) -> int:
     return (min(core.data_size, core.size) if core else 0) + libraries
 
 
-def unpack(archive: Path, directory: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+def unpack(
+    archive: Path,
+    directory: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    identities: Sequence[Path] = (),
+) -> Path:
     """Unpack into the folder ``directory / NAME``, which must not exist; return it.
 
-    ``directory`` is made if it is missing, with mode 0700. Files get mode 0600, folders 0700. Raises
-    ArchiveError, also if the archive does not fit on the disk; OSError if the archive cannot be opened.
+    ``directory`` is made if it is missing, with mode 0700; ``identities`` as for ``open_archive``. Files get
+    mode 0600, folders 0700. Raises ArchiveError, also if the archive does not fit on the disk; OSError if the
+    archive cannot be opened.
     """
-    with open_archive(archive) as opened:
+    with open_archive(archive, identities) as opened:
         target = directory / opened.manifest.name
         work: Path | None = None
         try:
@@ -94,7 +101,7 @@ class _Unpacker:
 
     def run(self) -> None:
         """Write all members; raises ArchiveError, OSError."""
-        self._write_bytes("gencore.json", self._opened.manifest_text)
+        self._write_bytes(MANIFEST_NAME, self._opened.manifest_text)
         for member in self._opened.members:
             name = self._opened.inner_name(member)
             if not name and member.kind == "directory":

@@ -15,8 +15,8 @@ from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import CaptureResult, Stage
 from pytest_gencore.request.context import (
-    BY_NAMES,
     NO_SECRETS,
+    USUAL_PROTECTION,
     ContextWriter,
     SessionContext,
     encode_place,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.capture._native import Plan, Standby
-    from pytest_gencore.request.context import GivenSecrets, Redaction
+    from pytest_gencore.request.context import GivenSecrets, Protection
 
 _access = posix.access
 """Kept as it is: a test of this process may have patched ``os``."""
@@ -54,7 +54,7 @@ class CaptureEngine:
         max_bytes: int = 0,
         stderr_fd: int = -1,
         session: SessionContext | None = None,
-        redaction: Redaction | None = BY_NAMES,
+        protection: Protection = USUAL_PROTECTION,
         find_secrets: Callable[[], GivenSecrets] = lambda: NO_SECRETS,
     ) -> None:
         """Import the extension and prepare the start of collectors; creates no file.
@@ -62,8 +62,8 @@ class CaptureEngine:
         ``directory`` must be absolute; the first capture makes it. ``run_id`` comes from
         ``pytest_gencore.run.folder.new_run_id``. ``max_captures`` and ``max_bytes`` (of finished archives)
         bound all processes of the run together; None and 0: no bound. Signal handlers write to
-        ``stderr_fd``, which stays the caller's. ``redaction`` says what is overwritten in all that collectors
-        write, None: nothing; ``find_secrets`` is asked for more values when a capture is made or prepared.
+        ``stderr_fd``, which stays the caller's. ``protection`` is for all that collectors write;
+        ``find_secrets`` is asked for more secret values when a capture is made or prepared.
         Raises ``UnavailableError``.
         """
         if not directory.is_absolute():
@@ -71,7 +71,7 @@ class CaptureEngine:
             raise ValueError(message)
         self.native = start.load_extension()
         """The extension, for handlers and deadlines."""
-        command = start.collector_command()
+        command = start.collector_command(seals=bool(protection.recipients))
         self._directory = directory
         folder = directory / run_folder_name(run_id)
         self.answers = os.fsencode(folder / ANSWER.named())
@@ -91,7 +91,7 @@ class CaptureEngine:
                 run_id,
                 max_bytes=max_bytes,
                 session=session or SessionContext(),
-                redaction=redaction,
+                protection=protection,
             )
         )
         self._find_secrets = find_secrets

@@ -16,7 +16,7 @@ from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
-    from pytest_gencore.request.context import Redaction, SessionContext
+    from pytest_gencore.request.context import Protection, SessionContext
 
 _START = (
     "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
@@ -41,23 +41,32 @@ def load_extension() -> Any:
     return _native
 
 
-def collector_command() -> list[str]:
-    """Return the command of a collector: this interpreter, isolated, with just the paths it needs."""
+def collector_command(*, seals: bool = False) -> list[str]:
+    """Return the command of a collector: this interpreter, isolated, with just the paths it needs.
+
+    ``seals``: it encrypts.
+    """
     by_effective_ids = os.access in os.supports_effective_ids  # as execve(2) asks
     if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
     paths = [str(Path(__file__).resolve().parents[2])]
-    spec = importlib.util.find_spec("isal")
-    if spec is not None and spec.origin is not None:
-        folder = str(Path(spec.origin).resolve().parents[1])
-        if folder not in paths:
-            paths.append(folder)
+    for module in ("isal", "pyrage")[: 1 + seals]:
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None:
+            folder = str(Path(spec.origin).resolve().parents[1])
+            if folder not in paths:
+                paths.append(folder)
     return [sys.executable, "-I", "-S", "-c", _START, *paths]
 
 
 def describe_run(
-    directory: Path, run_id: str, *, max_bytes: int, session: SessionContext, redaction: Redaction | None
+    directory: Path,
+    run_id: str,
+    *,
+    max_bytes: int,
+    session: SessionContext,
+    protection: Protection,
 ) -> RunContext:
     """Return what is the same for every capture of a run."""
     uname = os.uname()
@@ -73,7 +82,8 @@ def describe_run(
         version=__version__,
         pystack=_find_pystack(),
         session=session,
-        redaction=redaction,
+        redaction=protection.redaction,
+        recipients=protection.recipients,
     )
 
 

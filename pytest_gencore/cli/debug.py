@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import gdb_command, library_folders, script_command, stack_commands
 from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.python_commands import find_in_archive, find_on_machine
+from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.cli.tools import Tool, describe_tool, find_tool, in_sandbox, run_filtered
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
 from pytest_gencore.sandbox.limits import Limits, half_of_memory, limited
@@ -25,6 +25,8 @@ from pytest_gencore.texts import describe_event, is_plain_path, name_subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pytest_gencore.archive import Archive
 
 _BATCH_CPU_SECONDS: Final = 1800
 _HINTS: Final = """\
@@ -49,6 +51,7 @@ _NO_PYTHON_HINTS: Final = """\
     )
 )
 @archive_argument
+@identity_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--batch", is_flag=True, help="Print all stacks, or what ARGUMENTS ask for, and end.")
 @click.option("--gdb", "gdb_path", type=click.Path(), help="The gdb to use.  [default: that on PATH]")
@@ -87,7 +90,7 @@ def debug(
     if gdb_path and lldb_path:
         raise click.UsageError("--gdb and --lldb exclude each other")
     debugger = _find_debugger(gdb_path, lldb_path)
-    opened = read_archive(archive)
+    opened = read_given(archive)
     if opened.manifest.core is None:
         raise click.ClickException("the archive holds no core; its stacks: gencore stacks ARCHIVE")
     with unpacked(opened, directory) as folder:

@@ -51,6 +51,8 @@ def library_folders(manifest: Manifest, folder: Path) -> list[str]:
 
 def executable_in(manifest: Manifest, folder: Path) -> Path | None:
     """Return the executable of an unpacked archive, None if it is not in it."""
+    if manifest.executable is None:
+        return None
     path = folder / manifest.executable.lstrip("/")
     return path if path.is_file() else None
 

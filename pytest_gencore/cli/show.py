@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import echo_json, echo_text, list_said
+from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pytest_gencore.archive import (
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CoreFacts,
         Manifest,
         RedactionFacts,
+        SealedFacts,
         Thread,
         Timings,
         TriggerFacts,
@@ -37,6 +38,7 @@ _THREADS_SHOWN = 40
     )
 )
 @archive_argument
+@identity_option
 @click.option("--failure", is_flag=True, help="Print the failure as pytest printed it, with locals.")
 @click.option(
     "--output", is_flag=True, help="Print what the test had printed last before it hung or crashed."
@@ -48,7 +50,7 @@ def show(archive: Path, *, failure: bool, output: bool, as_json: bool) -> None:
     Only the manifest is read, so this is fast whatever the size. Exit status 1 if the file is no archive, is
     damaged, or with --failure or --output holds none.
     """
-    opened = read_archive(archive)
+    opened = read_given(archive)
     if failure:
         text = opened.failure()
         if text is None:
@@ -83,25 +85,38 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     python = f"{versions.python.implementation} {versions.python.version}"
     parent = f", child of process {manifest.child_of}" if manifest.child_of else ""
     yield "process", f"{manifest.pid}{parent}, {python}, {versions.kernel} {versions.machine}"
-    yield "executable", manifest.executable
     yield "type", manifest.type
     yield "core", _core(manifest.core)
-    yield "method", f"{manifest.method}: {manifest.method_reason}"
-    yield "libraries", _libraries(manifest)
+    if manifest.executable is not None:
+        yield "executable", manifest.executable
+        yield "method", f"{manifest.method}: {manifest.method_reason}"
+        yield "libraries", _libraries(manifest)
     timings = manifest.timings
     if timings.pause_ms is not None and timings.collect_s is not None:
         yield "timings", f"{_pause(timings, timings.pause_ms)}, archive {timings.collect_s:.1f} s"
-    yield "threads", str(len(manifest.threads))
-    for number, thread in enumerate(manifest.threads[:_THREADS_SHOWN]):
-        yield "", _thread(thread, is_first=number == 0)
-    if len(manifest.threads) > _THREADS_SHOWN:
-        yield "", f"... and {len(manifest.threads) - _THREADS_SHOWN} more: see --json"
+    if manifest.sealed is not None:
+        yield "sealed", _sealed(manifest.sealed, is_open=bool(archive.identities))
+    yield from _threads(manifest.threads)
     yield from _environment(manifest.environment)
     if manifest.redaction is not None:
         yield "secrets", _secrets(manifest.redaction)
     for text in manifest.notices:
         yield "notice", text
     yield "made by", f"pytest-gencore {versions.pytest_gencore}"
+
+
+def _sealed(sealed: SealedFacts, *, is_open: bool) -> str:
+    text = f"for {sealed.recipients} recipient{'s' if sealed.recipients != 1 else ''}"
+    return text if is_open else f"{text}: --identity FILE, the private key of one, shows the rest"
+
+
+def _threads(threads: Sequence[Thread]) -> Iterator[tuple[str, str]]:
+    if threads:
+        yield "threads", str(len(threads))
+    for number, thread in enumerate(threads[:_THREADS_SHOWN]):
+        yield "", _thread(thread, is_first=number == 0)
+    if len(threads) > _THREADS_SHOWN:
+        yield "", f"... and {len(threads) - _THREADS_SHOWN} more: see --json"
 
 
 def _environment(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.gdb import executable_in, stack_commands
 from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
@@ -14,6 +13,7 @@ from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
 from pytest_gencore.cli.pystack_text import arrange_threads
 from pytest_gencore.cli.python_commands import find_on_machine
 from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
+from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
 from pytest_gencore.texts import describe_event, name_subject
@@ -21,6 +21,8 @@ from pytest_gencore.texts import describe_event, name_subject
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_gencore.archive import Archive
 
 _TOOL_SECONDS: Final = 900
 _BEGIN: Final = "@@gencore"
@@ -33,6 +35,7 @@ _BEGIN: Final = "@@gencore"
     )
 )
 @archive_argument
+@identity_option
 @click.option("--native", is_flag=True, help="Merge in the frames of C, C++ and Rust; all threads.")
 @click.option("--locals", "with_locals", is_flag=True, help="Show local variables (pystack only).")
 @library_path_option
@@ -48,7 +51,7 @@ def stacks(
     that the archive only names are taken from this machine if they have the same build id. Exit status 1 if
     the archive is damaged or has no stacks at all.
     """
-    opened = read_archive(archive)
+    opened = read_given(archive)
     pystack, gdb = find_tool("pystack"), find_tool("gdb")
     found: tuple[str, str] | None = None
     has_core = opened.manifest.core is not None

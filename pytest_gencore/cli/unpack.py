@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.options import archive_argument, examples
+from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.cli.workspace import unpack_with_progress
 from pytest_gencore.texts import escape_unprintable
 
@@ -19,6 +19,7 @@ from pytest_gencore.texts import escape_unprintable
     )
 )
 @archive_argument
+@identity_option
 @click.argument("directory", default=".", type=click.Path(file_okay=False, path_type=Path))
 def unpack(archive: Path, directory: Path) -> None:
     """Unpack ARCHIVE into a new folder of its name in DIRECTORY (default: here), and print the folder.
@@ -27,5 +28,5 @@ def unpack(archive: Path, directory: Path) -> None:
     free space is checked first. The core's holes stay holes; the folder is for you only. Exit status 1 if the
     archive is damaged, does not fit or the folder exists; then there is no folder.
     """
-    folder = unpack_with_progress(read_archive(archive), directory)
+    folder = unpack_with_progress(read_given(archive), directory)
     click.echo(escape_unprintable(str(folder)))

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pytest_gencore.archive.manifest import encode_manifest
-from pytest_gencore.archive.writer import ArchiveWriter
+from pytest_gencore.archive.writer import ArchiveWriter, FileWriter, ManifestTooLongError
 from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
@@ -77,7 +77,10 @@ def collect(
     debug_files = find_debug_files(libraries, notices)
     method, reason = DEFAULT_METHOD, "there is no core"
     if request.has_core:
-        method, reason = choose_method(request.method, is_mini=request.is_mini)
+        is_sealed = bool(handover.context.run.recipients)
+        if is_sealed and request.product == "core":
+            raise ArchiveError("a core file cannot be sealed", help_text="collect_core makes an archive")
+        method, reason = choose_method(request.method, is_mini=request.is_mini, is_sealed=is_sealed)
         notices += find_notices(handover, snapshot, memory.mappings, method)
     if method == "kernel" and redaction.redactor:
         notices.append("the kernel's own core was on the disk, unredacted, until the collector had read it")
@@ -166,8 +169,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
     size = sum(library.size for library in (*included, *contents.shared))
     progress.expect((core.data_size if core else 0) + size)
     late: list[str] = []
-    mtime = handover.started_ns // 1_000_000_000
-    with ArchiveWriter(file, handover.name, mtime, on_progress=progress.advance) as archive:
+    with _open_writer(contents, file) as archive:
         archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
         archive.add_top_folder()
         for name, text in contents.texts():
@@ -186,14 +188,26 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
             at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice
             late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
         add_libraries(archive, included, late)
-    shown = _keep_shared(contents)
-    late += shown
-    seconds = time.monotonic() - started
-    try:
-        archive.rewrite_manifest(contents.manifest(seconds, tuple(late)))
-    except ArchiveError:  # the room for it is limited
-        archive.rewrite_manifest(contents.manifest(seconds, (f"notices left out: {len(late)}",)))
+        shown = _keep_shared(contents)
+        late += shown
+        try:
+            archive.finish(lambda: contents.manifest(time.monotonic() - started, tuple(late)))
+        except ManifestTooLongError:
+            left_out = (f"notices left out: {len(late)}",)
+            archive.rewrite_manifest(contents.manifest(time.monotonic() - started, left_out))
     return shown
+
+
+def _open_writer(contents: _Contents, file: BinaryIO) -> FileWriter:
+    handover, on_progress = contents.handover, contents.progress.advance
+    mtime, recipients = handover.started_ns // 1_000_000_000, handover.context.run.recipients
+    if not recipients:
+        return ArchiveWriter(file, handover.name, mtime, on_progress=on_progress)
+    from pytest_gencore.archive.age import parse_recipient  # few captures need it
+    from pytest_gencore.archive.sealed_writer import SealedWriter
+
+    keys = [parse_recipient(text) for text in recipients]
+    return SealedWriter(file, handover.name, mtime, keys, on_progress=on_progress)
 
 
 def _keep_shared(contents: _Contents) -> list[str]:

@@ -151,6 +151,8 @@ class _Collector:
         else:
             self.titles = 1 + verdicts
         clean = self.redaction.clean_text
+        if not self.handover.context.run.session.has_clear_text:
+            lines, self.titles = [stacks.summary], 1
         self.finisher.answer = [clean(line) for line in lines]
         self.finisher.summary = clean(stacks.summary)
         if write_answer(self.handover, self.finisher.answer):

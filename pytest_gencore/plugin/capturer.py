@@ -197,7 +197,7 @@ class Capturer:
             max_bytes=self.settings.max_size,
             stderr_fd=self._stderr_fd,
             session=self._describe_session(),
-            redaction=secrets.redaction,
+            protection=secrets.protection,
             find_secrets=secrets.find,
         )
 
@@ -221,6 +221,7 @@ class Capturer:
             rootdir=str(self._config.rootpath),
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
+            has_clear_text=self.settings.clear_text,
             environment=self.settings.env,
         )
 

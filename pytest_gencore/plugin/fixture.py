@@ -46,6 +46,8 @@ class Gencore:
     def _start(self, product: Literal["archive", "core"]) -> Future[Path]:
         from pytest_gencore.api import start_capture
         from pytest_gencore.capture import CaptureRequest
+        from pytest_gencore.plugin.secrets import GivenByUser
+        from pytest_gencore.request.context import SessionContext
 
         request = CaptureRequest(
             trigger="request",
@@ -56,7 +58,19 @@ class Gencore:
             worker_id=os.environ.get("PYTEST_XDIST_WORKER"),
             product=product,
         )
-        return start_capture(self._settings.dir, request)
+        secrets = GivenByUser(self._item.config, self._settings)
+        session = SessionContext(
+            rootdir=str(self._item.config.rootpath),
+            has_clear_text=self._settings.clear_text,
+            environment=self._settings.env,
+        )
+        return start_capture(
+            self._settings.dir,
+            request,
+            session=session,
+            protection=secrets.protection,
+            find_secrets=secrets.find,
+        )
 
     def finish(self) -> None:
         """Wait for everything asked for, and leave it to the teardown report."""

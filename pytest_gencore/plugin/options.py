@@ -5,7 +5,7 @@ pytest imports this module in each run: it imports nothing of ours and makes no 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -21,6 +21,8 @@ class Option(NamedTuple):
     default: object
     metavar: str
     help: str
+    repeatable: bool = False
+    """Whether it can be given several times; its text has a line each."""
 
     @property
     def flag(self) -> str:
@@ -134,6 +136,19 @@ TABLE = (
         "What of the environment stands in the manifest and the texts; secret values never",
     ),
     Option(
+        "recipient",
+        None,
+        "KEY",
+        "Seal archives for a public key, age1... or ssh-ed25519 ..., or those in a file; repeatable",
+        repeatable=True,
+    ),
+    Option(
+        "clear_text",
+        "on",
+        "{on,off}",
+        "Show what was found in the log and in a text beside each archive; off: only that there is one",
+    ),
+    Option(
         "max_cores",
         10,
         "N",
@@ -175,8 +190,16 @@ def add_options(parser: pytest.Parser) -> None:
             shown = f"{option.default:g}s"
         if shown is not None:
             text = f"{text} (default: {shown})"
-        group.addoption(option.flag, default=None, dest=option.ini, metavar=option.metavar, help=text)
-        parser.addini(option.ini, text, type="string", default=None)
+        group.addoption(
+            option.flag,
+            action="append" if option.repeatable else "store",
+            default=None,
+            dest=option.ini,
+            metavar=option.metavar,
+            help=text,
+        )
+        kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
+        parser.addini(option.ini, text, type=kind, default=None)
 
 
 def resolve_on_fail(config: pytest.Config) -> bool:
@@ -200,12 +223,17 @@ def is_armed_early(config: pytest.Config) -> bool:
 
 def find_text(config: pytest.Config, option: Option) -> tuple[str | None, str]:
     """Return the value as written, and where; None if it is written nowhere."""
-    text: str | None = config.getoption(option.ini, None)
+    text = join_lines(config.getoption(option.ini, None))
     if text is not None:
         return text, f"command line {option.flag}"
-    text = read_ini(config, option.ini)
+    text = join_lines(read_ini(config, option.ini))
     # An empty ini value is how people switch a setting off.
     return (text or None), f"ini {option.ini}"
+
+
+def join_lines(value: str | list[str] | None) -> str | None:
+    """Return the text of an option, that of a repeatable one with a line each time."""
+    return "\n".join(value) if isinstance(value, list) else value
 
 
 def read_ini(config: pytest.Config, name: str) -> Any:

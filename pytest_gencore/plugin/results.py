@@ -57,13 +57,15 @@ class Finished:
 class Results:
     """Collects from reports, workers and the files on disk; makes the lines of the summary."""
 
-    def __init__(self, invocation_dir: Path) -> None:
+    def __init__(self, invocation_dir: Path, *, is_sealed: bool = False) -> None:
+        """``is_sealed``: archives are for those who have a key."""
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
         self.corrections: dict[str, str] = {}
         """Texts of report sections, and what is known instead at the end."""
         self._invocation_dir = invocation_dir
+        self._is_sealed = is_sealed
         self._notes: list[str] = []
         self._unavailable: list[str] = []
         self._failures: dict[str, list[Subject]] = {}
@@ -233,7 +235,8 @@ class Results:
 
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
-            yield f"open one: gencore debug {shlex.quote(self._shorten(self.finished[0].path))}"
+            key = "--identity FILE " if self._is_sealed else ""
+            yield f"open one: gencore debug {key}{shlex.quote(self._shorten(self.finished[0].path))}"
             if importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 

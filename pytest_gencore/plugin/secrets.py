@@ -1,4 +1,4 @@
-"""Secret values that collectors cannot find in the captured process's environment."""
+"""What keeps secrets from readers: values to overwrite, and for whom archives are sealed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_gencore.redaction.secrets import HOOK, is_secret
-from pytest_gencore.request.context import NO_SECRETS, GivenSecrets, Redaction
+from pytest_gencore.request.context import NO_SECRETS, GivenSecrets, Protection, Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,24 +17,29 @@ if TYPE_CHECKING:
 
 
 class GivenByUser:
-    """Those of variables that tests may change or remove, and those that the hook returns."""
+    """The settings; values of variables that tests may change, and those that the hook returns.
+
+    Collectors cannot find these in the captured process's environment.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         """Read the environment, while it is as it was."""
         self._config = config
-        self.redaction: Redaction | None = None
-        """What is overwritten; None: nothing."""
+        more, kept = settings.redact_env, settings.keep_env
+        self._is_on = settings.redact
+        self.protection = Protection(
+            redaction=Redaction(more=more, kept=kept) if settings.redact else None,
+            recipients=settings.recipient,
+        )
         self._values: dict[str, list[str]] = {}
         if settings.redact:
-            more, kept = settings.redact_env, settings.keep_env
-            self.redaction = Redaction(more=more, kept=kept)
             self._values = {
                 name: [value] for name, value in os.environ.items() if is_secret(name, value, more, kept)
             }
 
     def find(self) -> GivenSecrets:
         """Ask the hook again: secrets change. What it has returned before counts, too."""
-        if self.redaction is None:
+        if not self._is_on:
             return NO_SECRETS
         try:
             answers: list[Iterable[str | bytes]] = self._config.hook.pytest_gencore_secrets(

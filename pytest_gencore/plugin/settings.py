@@ -43,12 +43,20 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "redact_env": values.parse_globs,
     "keep_env": values.parse_globs,
     "env": parse_environment,
+    "recipient": values.parse_lines,
+    "clear_text": values.parse_switch,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
 """Of the options of ``TABLE``."""
 
-_DEFAULTS: Mapping[str, object] = {"redact": True, "redact_env": (), "keep_env": ()}
+_DEFAULTS: Mapping[str, object] = {
+    "redact": True,
+    "clear_text": True,
+    "recipient": (),
+    "redact_env": (),
+    "keep_env": (),
+}
 """Where the table has what help texts show."""
 
 
@@ -79,6 +87,9 @@ class Settings:
     redact_env: tuple[str, ...]
     keep_env: tuple[str, ...]
     env: Environment
+    recipient: tuple[str, ...]
+    """Public keys, as age and SSH write them."""
+    clear_text: bool
     max_cores: int
     max_size: int
     """Bytes."""
@@ -130,8 +141,29 @@ def resolve_settings(config: pytest.Config) -> Settings:
         fields[option.name] = parse_text(option, text, source)
         if option.name == "dir":
             directory_base = find_directory_base(config, source)
+        elif option.name == "recipient":
+            from pytest_gencore.plugin.recipients import resolve_recipients  # few runs need it
+
+            base = find_directory_base(config, source)
+            fields["recipient"] = resolve_recipients(fields["recipient"], base, source)
     fields["dir"] = directory_base / fields["dir"]
-    return Settings(**fields)
+    settings = Settings(**fields)
+    check_sealing(settings)
+    return settings
+
+
+def check_sealing(settings: Settings) -> None:
+    """Raise ``UsageError`` if archives shall be sealed of which something would be on the disk unsealed."""
+    if not settings.recipient:
+        return
+    if settings.method == "kernel":
+        what = "method kernel: the kernel writes cores that are not sealed"
+    elif settings.libraries == "once":
+        what = "libraries once: what archives share is not sealed"
+    else:
+        return
+    message = f"gencore: recipient excludes {what}"
+    raise pytest.UsageError(message)
 
 
 def parse_text(option: Option, text: str, source: str) -> object:

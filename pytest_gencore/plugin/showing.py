@@ -62,7 +62,8 @@ class Showing:
         if not self._settings.on_fail:
             return self._warn_of_memory()
         reason = self._find_unavailable()
-        armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}"
+        sealed = ", sealed" if self._settings.recipient else ""
+        armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}{sealed}"
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
         return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
 
@@ -91,7 +92,8 @@ class Showing:
         if self._results is None:
             from pytest_gencore.plugin.results import Results
 
-            self._results = Results(self._config.invocation_params.dir)
+            is_sealed = bool(self._settings.recipient)
+            self._results = Results(self._config.invocation_params.dir, is_sealed=is_sealed)
         while self._reports:
             self._results.add_report(self._reports.pop(0))
         return self._results

@@ -70,6 +70,11 @@ def parse_globs(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
+def parse_lines(text: str) -> tuple[str, ...]:
+    """Return the lines of a text that are not empty, without spaces around them."""
+    return tuple(stripped for line in text.splitlines() if (stripped := line.strip()))
+
+
 def check_raises(value: object) -> tuple[type[BaseException], ...]:
     """Return the exception types of a type, or of a tuple of them."""
     kinds = value if isinstance(value, tuple) else (value,)

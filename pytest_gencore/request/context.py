@@ -48,6 +48,8 @@ class SessionContext:
     """Where pytest would write its junit file, absolute; None if it writes none, or another process does."""
     junit_base: str | None = None
     """What the consumer of that file takes paths to be relative to; None for absolute ones."""
+    has_clear_text: bool = True
+    """Whether the log and a text beside each archive show what was found."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
 
@@ -66,6 +68,16 @@ BY_NAMES: Final = Redaction()
 """What is overwritten where nothing else is said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What keeps those from reading secrets who should not."""
+
+    redaction: Redaction | None = BY_NAMES
+    """What is overwritten; None: nothing."""
+    recipients: tuple[str, ...] = ()
+    """Public keys for which archives are sealed; empty: they are not."""
+
+
 class GivenSecrets(NamedTuple):
     """Secret values that are not, or not any more, in the environment of the captured process."""
 
@@ -76,6 +88,7 @@ class GivenSecrets(NamedTuple):
 
 
 NO_SECRETS: Final = GivenSecrets()
+USUAL_PROTECTION: Final = Protection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +114,9 @@ class RunContext:
     """Path of the program; None if it is not installed."""
     session: SessionContext
     redaction: Redaction | None = BY_NAMES
-    """None: nothing is overwritten."""
+    """As in ``Protection``."""
+    recipients: tuple[str, ...] = ()
+    """Likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +191,14 @@ def decode_context(text: bytes) -> CaptureContext:
     )
     globs = run["redaction"]
     redaction = globs and Redaction(more=tuple(globs["more"]), kept=tuple(globs["kept"]))
+    converted = {
+        "directory": directory,
+        "session": session,
+        "redaction": redaction,
+        "recipients": tuple(run["recipients"]),
+    }
     return CaptureContext(
-        run=RunContext(**{**run, "directory": directory, "session": session, "redaction": redaction}),
+        run=RunContext(**{**run, **converted}),
         request=CaptureRequest(**{**request, "failure_frames": frames, "nodeid": nodeid, "place": place}),
         by_handler=data["by_handler"],
         exits=data["exits"],

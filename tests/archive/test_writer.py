@@ -256,4 +256,4 @@ def test_no_thread_is_left(path: Path) -> None:
 def test_stored_gzip_is_what_gzip_reads() -> None:
     for size in (0, 1, 0xFFFF, 0x10000, 200_000):
         data = os.urandom(size)
-        assert gzip.decompress(archive_module._stored_gzip(data)) == data
+        assert gzip.decompress(archive_module.stored_gzip(data)) == data

@@ -21,7 +21,7 @@ from statistics import median
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.capture import CaptureEngine, CaptureRequest, new_run_id
-from pytest_gencore.request.context import BY_NAMES, Redaction
+from pytest_gencore.request.context import BY_NAMES, Protection, Redaction
 from pytest_gencore.run.run import Run
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ def collect(redaction: Redaction | None) -> float:
     """Return the seconds that a collector worked."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         directory, run_id = Path(folder), new_run_id()
-        engine = CaptureEngine(directory, run_id, redaction=redaction)
+        engine = CaptureEngine(directory, run_id, protection=Protection(redaction=redaction))
         capture = engine.capture(CaptureRequest(trigger="request", core_filter=0x33))
         Run(directory, run_id).wait_for(capture.name)
         return read_archive(capture.archive).manifest.timings.collect_s or 0.0

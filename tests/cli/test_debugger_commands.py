@@ -49,5 +49,6 @@ def test_gdb_gets_such_a_path_only_as_a_file(part: str, tmp_path: Path) -> None:
     command = gdb_command(Tool("gdb", "gdb", (13,)), manifest, tmp_path)
 
     assert f"set solib-search-path {tmp_path}/usr/lib" in command
+    assert manifest.executable is not None
     executable = str(tmp_path / manifest.executable.lstrip("/"))
     assert [argument for argument in command if part in argument] == [executable]

@@ -32,6 +32,9 @@ PROGRAMS = {
     "gcc": "gcc",
     "aarch64": "aarch64-linux-gnu-gcc",
     "qemu": "qemu-aarch64",
+    "age": "age",
+    "ssh-keygen": "ssh-keygen",
+    "strace": "strace",
 }
 
 
@@ -74,7 +77,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
-REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64")
+REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age")
 """What CI must have."""
 
 

@@ -16,7 +16,7 @@ from pytest_gencore.capture import CaptureRequest, new_run_id
 from pytest_gencore.capture.start import collector_command, describe_run
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
 from pytest_gencore.corefile.reader import CoreFile, read_core
-from pytest_gencore.request.context import NO_SECRETS, ContextWriter, SessionContext
+from pytest_gencore.request.context import NO_SECRETS, ContextWriter, Protection, SessionContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.run import Run
 
@@ -65,7 +65,9 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
     for method in ("memory", "kernel"):
         request = CaptureRequest(trigger="request", method=method, core_filter=core_filter)
         # What CaptureEngine hands over; here the engine's caller is C.
-        run = describe_run(directory, run_id, max_bytes=0, session=SessionContext(), redaction=None)
+        run = describe_run(
+            directory, run_id, max_bytes=0, session=SessionContext(), protection=Protection(redaction=None)
+        )
         writer = ContextWriter(dataclasses.replace(run, executable=str(program)))
         texts.append(folder / method)
         texts[-1].write_bytes(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_gencore import capture
 from pytest_gencore.errors import CaptureError, UnavailableError
-from pytest_gencore.request.context import BY_NAMES, NO_SECRETS
+from pytest_gencore.request.context import NO_SECRETS, USUAL_PROTECTION
 from pytest_gencore.run import run as run_module
 from pytest_gencore.run.folder import Refusals
 from pytest_gencore.run.outcome import Outcome
@@ -25,7 +25,7 @@ from pytest_gencore.run.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_gencore.request.context import GivenSecrets, Redaction, SessionContext
+    from pytest_gencore.request.context import GivenSecrets, Protection, SessionContext
 
 MODE = os.environ.get("FAKE_CAPTURE", "done")
 
@@ -59,7 +59,7 @@ class MakeEngine(Protocol):
         max_bytes: int = 0,
         stderr_fd: int = -1,
         session: SessionContext | None = None,
-        redaction: Redaction | None = BY_NAMES,
+        protection: Protection = USUAL_PROTECTION,
         find_secrets: Callable[[], GivenSecrets] = lambda: NO_SECRETS,
     ) -> EngineLike: ...
 
@@ -116,7 +116,7 @@ class FakeEngine:
         max_bytes: int = 0,
         stderr_fd: int = -1,
         session: SessionContext | None = None,
-        redaction: Redaction | None = BY_NAMES,
+        protection: Protection = USUAL_PROTECTION,
         find_secrets: Callable[[], GivenSecrets] = lambda: NO_SECRETS,
     ) -> None:
         self.check_available()

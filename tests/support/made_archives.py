@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_gencore.archive.writer import FileWriter
+
 NAME = "core_20261121.225921.9520.001"
+MTIME = 1_790_000_000
 EXECUTABLE = "/usr/bin/python3.11"
 LIBRARY = "/usr/lib/libz.so.1.2.13"
 ALIAS = "/lib/libz.so.1"
@@ -89,6 +92,7 @@ MANIFEST: dict[str, Any] = {
         "kernel": "Linux 6.1",
         "machine": "x86_64",
     },
+    "sealed": None,
     "open_with": "gencore debug",
 }
 
@@ -114,17 +118,22 @@ def write_archive(directory: Path, manifest: dict[str, Any] | None = None) -> Pa
     """Write an archive as a collector does, with a core of three extents; ``manifest`` may lie."""
     path = directory / f"{NAME}.tar.gz"
     encoded = json.dumps(MANIFEST if manifest is None else manifest, indent=1).encode()
-    with path.open("wb") as file, ArchiveWriter(file, NAME, 1_790_000_000) as writer:
+    with path.open("wb") as file, ArchiveWriter(file, NAME, MTIME) as writer:
         writer.reserve_manifest(encoded, 512)
-        writer.add_top_folder()
-        writer.add_bytes("stacks.txt", STACKS.encode())
-        writer.add_bytes("failure.txt", FAILURE.encode())
-        writer.add_bytes("open.gdb", b"# nothing\n")
-        writer.add_sparse("core", CORE_SIZE, EXTENTS, read_core)
-        for name, data in CONTENTS.items():
-            writer.add_bytes(name, data, 0o700)
-        writer.add_link(ALIAS, LIBRARY)
+        add_members(writer)
     return path
+
+
+def add_members(writer: FileWriter) -> None:
+    """Write all that the manifest lists, and some texts."""
+    writer.add_top_folder()
+    writer.add_bytes("stacks.txt", STACKS.encode())
+    writer.add_bytes("failure.txt", FAILURE.encode())
+    writer.add_bytes("open.gdb", b"# nothing\n")
+    writer.add_sparse("core", CORE_SIZE, EXTENTS, read_core)
+    for name, data in CONTENTS.items():
+        writer.add_bytes(name, data, 0o700)
+    writer.add_link(ALIAS, LIBRARY)
 
 
 @contextlib.contextmanager

@@ -79,8 +79,8 @@ def replace_collector(*, after_its_end: bool = False) -> None:
     describe = start.collector_command
     program = _COLLECTOR.replace("AFTER_ITS_END", repr(after_its_end))
 
-    def command() -> list[str]:
-        parts = describe()
+    def command(*, seals: bool = False) -> list[str]:
+        parts = describe(seals=seals)
         parts[parts.index("-c") + 1] = program
         return parts
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pytest_gencore.archive.writer import ArchiveWriter
+    from pytest_gencore.archive.writer import FileWriter
     from pytest_gencore.collector.files.libraries import Library
 
 
-def add_libraries(archive: ArchiveWriter, libraries: Iterable[Library], notices: list[str]) -> None:
+def add_libraries(archive: FileWriter, libraries: Iterable[Library], notices: list[str]) -> None:
     """Add them and their aliases; what cannot be read is zeros, and ``notices`` and their notes say so."""
     for library in libraries:
         chunks = _readable_chunks(library, notices)

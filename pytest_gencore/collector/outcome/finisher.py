@@ -87,11 +87,12 @@ class Finisher:
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
 
     def write_text(self, text: str) -> None:
-        """Write what people and tools read without unpacking, beside the archive that will be.
+        """Write what people and tools read without unpacking, beside the archive, if that is wanted.
 
         It stays where there is no archive after all, as on a full disk; errors are passed over.
         """
-        if self._handover.context.request.product == "core":
+        context = self._handover.context
+        if context.request.product == "core" or not context.run.session.has_clear_text:
             return
         new = self._handover.work_directory / self._text.name
         with contextlib.suppress(OSError):

@@ -82,7 +82,8 @@ class Stacks:
         program = find_program(pystack)
         if program is None:
             return False
-        path = self._handover.work_directory / "pystack.core"
+        is_sealed = bool(self._handover.context.run.recipients)
+        path = None if is_sealed else self._handover.work_directory / "pystack.core"
         executable = self._handover.context.run.executable
         is_small = source.memory.private_size <= _PYSTACK_CORE_LIMIT
         core = source.build_core(_PYSTACK_FILTER) if is_small else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.core.core_stream import write_core
@@ -21,7 +22,7 @@ from pytest_gencore.sandbox.pystack_command import pystack_command
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from pytest_gencore.collector.core.core_stream import CoreStream
 
@@ -30,6 +31,8 @@ OUTPUT_LIMIT: Final = 8 << 20
 """Bytes that are read of what pystack prints."""
 CORE_LIMIT: Final = 1 << 30
 """Bytes of core data (``CoreStream.data_size``) up to which a core is worth writing for pystack alone."""
+MEMORY_CORE_LIMIT: Final = 128 << 20
+"""The same of a core that is written to memory."""
 
 _LIMITS: Final = Limits(memory=1 << 30, cpu_seconds=2 * int(TIMEOUT_SECONDS), file_size=0)
 _REASON_LENGTH: Final = 200
@@ -58,16 +61,16 @@ def find_program(pystack: object) -> str | None:
 
 
 def read_stacks(
-    program: str, pid: int, core: CoreStream | None, path: Path, executable: str
+    program: str, pid: int, core: CoreStream | None, path: Path | None, executable: str
 ) -> PystackOutput:
     """Return what pystack says of a snapshot: by its core, else, without native frames, by the process.
 
-    ``core`` is written to ``path``, a new file of mode 0600, which is removed again. Its chunks are read,
-    so the archive needs another one; ``build_core`` with coredump_filter 0x11 makes one that is enough. No
-    core or too large a one (``CORE_LIMIT``, free space) is no error.
+    ``core`` is written to ``path``, a new file of mode 0600, which is removed again; None: to memory. Its
+    chunks are read, so the archive needs another one; ``build_core`` with coredump_filter 0x11 makes one that
+    is enough. No core or too large a one (``CORE_LIMIT``, free space) is no error.
     """
     reason = ""
-    if core is not None and core.data_size <= CORE_LIMIT:
+    if core is not None and core.data_size <= (CORE_LIMIT if path else MEMORY_CORE_LIMIT):
         output = _read_written_core(program, core, path, executable)
         if output.text:
             return output
@@ -76,23 +79,38 @@ def read_stacks(
     return output if output.text or not reason else PystackOutput("", f"{reason}; {output.reason}")
 
 
-def _read_written_core(program: str, core: CoreStream, path: Path, executable: str) -> PystackOutput:
+def _read_written_core(program: str, core: CoreStream, path: Path | None, executable: str) -> PystackOutput:
     try:
-        free = os.statvfs(path.parent)
-        if core.data_size > free.f_bavail * free.f_frsize // 2:
+        if path is not None and core.data_size > _free_space(path) // 2:
             return PystackOutput("", "too little free space for a core that pystack can read")
+        with _new_file(path) as (descriptor, readable):
+            write_core(core, descriptor)
+            return read_core_stacks(program, readable, executable)
+    except OSError as error:
+        return PystackOutput("", f"no core for pystack: {error.strerror}")
+
+
+def _free_space(path: Path) -> int:
+    status = os.statvfs(path.parent)
+    return status.f_bavail * status.f_frsize
+
+
+@contextlib.contextmanager
+def _new_file(path: Path | None) -> Iterator[tuple[int, Path]]:
+    """Give a new file, removed at the end, and where it can be read; one in memory without a path."""
+    if path is None:
+        descriptor = os.memfd_create("gencore-pystack")
+        readable = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    else:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        return PystackOutput("", f"no core for pystack: {error.strerror}")
+        readable = path
     try:
-        write_core(core, descriptor)
-        return read_core_stacks(program, path, executable)
-    except OSError as error:
-        return PystackOutput("", f"no core for pystack: {error.strerror}")
+        yield descriptor, readable
     finally:
         os.close(descriptor)
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def read_snapshot_stacks(

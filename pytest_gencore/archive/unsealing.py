@@ -1,0 +1,62 @@
+"""Read sealed archives with a key: see ``pytest_gencore.archive.sealed_writer``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pytest_gencore.archive.age import Decryption, decrypt, read_identities
+from pytest_gencore.archive.gzip_stream import GzipStream
+from pytest_gencore.archive.manifest_parser import parse_manifest
+from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME
+from pytest_gencore.archive.tar_stream import TarStream
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_gencore.archive.opened import OpenArchive
+    from pytest_gencore.archive.tar_stream import Member
+
+
+@contextlib.contextmanager
+def unsealed(opened: OpenArchive, identities: Sequence[Path]) -> Iterator[OpenArchive]:
+    """Give what is in the sealed part of an archive, decrypted while it is read.
+
+    ``identities`` are files with private keys. Raises ArchiveError and OSError, also while it is read: what
+    comes before is authentic.
+    """
+    keys = read_identities(identities)
+    facts = opened.manifest.sealed
+    assert facts is not None
+    try:
+        encrypted = base64.b64decode(facts.manifest, validate=True)
+    except binascii.Error as error:
+        raise ArchiveError("the archive is corrupt: its manifest is not in base 64") from error
+    text = decrypt(encrypted, keys)
+    manifest = parse_manifest(text)
+    if manifest.name != opened.manifest.name or manifest.sealed is not None:
+        raise ArchiveError("the archive is corrupt: its manifest is that of another one")
+    for member in opened.members:
+        if opened.inner_name(member) == SEALED_NAME and member.kind == "file" and member.extents is None:
+            break
+    else:
+        raise ArchiveError("the archive is corrupt: it lacks its sealed part")
+    with contextlib.closing(Decryption(opened.tar.read, keys)) as decryption:
+        tar = TarStream(GzipStream(decryption))
+        yield dataclasses.replace(
+            opened,
+            manifest=dataclasses.replace(manifest, sealed=facts),
+            manifest_text=text,
+            tar=tar,
+            members=_without_manifest(tar, f"{manifest.name}/{MANIFEST_NAME}"),
+        )
+
+
+def _without_manifest(tar: TarStream, name: str) -> Iterator[Member]:
+    """Yield the members but the manifest, which is known."""
+    return (member for member in tar.members() if member.name != name)
