@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.archive.opened import open_archive
+from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import unpack
 
 if TYPE_CHECKING:

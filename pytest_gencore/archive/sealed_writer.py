@@ -10,7 +10,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final, final
 
-from pytest_gencore.archive.age import Encryption, encrypt
+from pytest_gencore.age import Encryption, encrypt
 from pytest_gencore.archive.gzip_writer import write_all
 from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME
 from pytest_gencore.archive.tar_writer import BLOCK, end_size
@@ -85,6 +85,9 @@ class SealedWriter(FileWriter):
         self._sealed_size = 0
         self._encryption = Encryption(self._take, recipients)
         super().__init__(file, self._encryption.descriptor, top, mtime, on_progress)
+
+    def __enter__(self) -> SealedWriter:
+        return self
 
     def reserve_manifest(self, text: bytes, slack: int) -> None:
         """Write the short manifest as the first member, and begin the sealed one."""

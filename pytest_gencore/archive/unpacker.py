@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.names import MANIFEST_NAME, inner_name
-from pytest_gencore.archive.opened import OpenArchive, open_archive
+from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
+    from pytest_gencore.archive.opened import OpenArchive
     from pytest_gencore.archive.tar_stream import Member
 
 _PIECE: Final = 256 << 10

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pytest_gencore.archive.age import Decryption, decrypt, read_identities
+from pytest_gencore.age import Decryption, decrypt, read_identities
 from pytest_gencore.archive.gzip_stream import GzipStream
 from pytest_gencore.archive.manifest_parser import parse_manifest
 from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME

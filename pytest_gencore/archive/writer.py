@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from typing_extensions import Self
-
 _STORED_LIMIT: Final = 0xFFFF
 _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
 
@@ -33,7 +31,7 @@ class ManifestTooLongError(ArchiveError):
 
 
 class FileWriter(TarWriter):
-    """Writes an archive into a file; as a context manager it is aborted by an exception, and else closed.
+    """Writes an archive into a file; a context manager that is aborted by an exception, and else closed.
 
     The order of calls is ``reserve_manifest``, then members, then ``finish``.
     """
@@ -54,8 +52,8 @@ class FileWriter(TarWriter):
         self._reserved = 0
         self._is_closed = False
 
-    def __enter__(self) -> Self:
-        return self
+    @abstractmethod
+    def __enter__(self) -> FileWriter: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -121,6 +119,9 @@ class ArchiveWriter(FileWriter):
         ``on_progress`` is called now and then with the number of bytes that went into the compressor.
         """
         super().__init__(file, file.fileno(), top, mtime, on_progress)
+
+    def __enter__(self) -> ArchiveWriter:
+        return self
 
     @property
     def bytes_out(self) -> int:

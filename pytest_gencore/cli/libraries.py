@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pytest_gencore.archive.names import find_fault
-from pytest_gencore.archive.opened import open_archive
+from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import check_space
 from pytest_gencore.cli.output import note
 from pytest_gencore.corefile.elffile import build_id_of

@@ -203,7 +203,7 @@ def _open_writer(contents: _Contents, file: BinaryIO) -> FileWriter:
     mtime, recipients = handover.started_ns // 1_000_000_000, handover.context.run.recipients
     if not recipients:
         return ArchiveWriter(file, handover.name, mtime, on_progress=on_progress)
-    from pytest_gencore.archive.age import parse_recipient  # few captures need it
+    from pytest_gencore.age import parse_recipient  # few captures need it
     from pytest_gencore.archive.sealed_writer import SealedWriter
 
     keys = [parse_recipient(text) for text in recipients]

@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.archive.age import parse_recipient
+from pytest_gencore.age import parse_recipient
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 _BEGINNINGS = ("age1", "ssh-")
+_PRIVATE = "AGE-SECRET-KEY-"
 
 
 def resolve_recipients(entries: Iterable[str], base: Path, source: str) -> tuple[str, ...]:
     """Return the public keys that entries are or name, files relative to ``base``; each once.
 
-    Raises ``UsageError`` naming the entry that is wrong, and without the extra that encrypts.
+    Raises ``UsageError`` naming what is wrong, also if the extra that encrypts is missing. It never shows a
+    line of a file, nor what may be a private key.
     """
     keys: dict[str, None] = {}
     for entry in entries:
-        for key in _read_keys(entry, base, source):
+        for key, name in _read_keys(entry, base, source):
             try:
                 parse_recipient(key)
-            except (ValueError, ArchiveError) as error:
-                message = f"gencore: invalid recipient {key!r}: {error} (from {source})"
-                raise pytest.UsageError(message) from None
+            except ValueError as error:
+                why = f"{name}: {error}"
+                raise _refuse(why, source) from None
+            except ArchiveError as error:
+                raise _refuse(str(error), source) from None
             keys[key] = None
     return tuple(keys)
 
 
-def _read_keys(entry: str, base: Path, source: str) -> Iterator[str]:
-    """Yield a key, or those of a file: a line each; empty lines and those that begin with # are none."""
+def _read_keys(entry: str, base: Path, source: str) -> Iterator[tuple[str, str]]:
+    """Yield keys and what to call them: one, or those of a file. There, # begins a comment."""
     if entry.startswith(_BEGINNINGS):
-        yield entry
+        yield entry, repr(entry)
         return
-    path = base / entry
+    if entry.upper().startswith(_PRIVATE):
+        raise _refuse("it is a private key, which must not be here", source)
     try:
-        lines = path.expanduser().read_text("utf-8").splitlines()
+        path = base / Path(entry).expanduser()
+        lines = path.read_text("utf-8").splitlines()
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        message = (
-            f"gencore: invalid recipient {entry!r}: no key, and no file: {path}: {reason} (from {source})"
-        )
-        raise pytest.UsageError(message) from None
-    keys = [stripped for line in lines if (stripped := line.strip()) and not stripped.startswith("#")]
-    if not keys:
-        message = f"gencore: invalid recipient {entry!r}: {path} holds no key (from {source})"
-        raise pytest.UsageError(message)
-    yield from keys
+        why = f"{entry!r}: no key, and no file: {reason}"
+        raise _refuse(why, source) from None
+    found = False
+    for number, line in enumerate(lines, 1):
+        key = line.strip()
+        if key and not key.startswith("#"):
+            found = True
+            yield key, f"line {number} of {path}"
+    if not found:
+        why = f"{path} holds no key"
+        raise _refuse(why, source)
+
+
+def _refuse(why: str, source: str) -> pytest.UsageError:
+    message = f"gencore: invalid recipient: {why} (from {source})"
+    return pytest.UsageError(message)

@@ -16,8 +16,8 @@ from made_archives import CONTENTS, MANIFEST, MTIME, NAME, STACKS, add_members
 from repacked import repack
 from sealed_runs import make_key, open_with_age
 
+from pytest_gencore.age import parse_recipient
 from pytest_gencore.archive import read_archive, sealed_writer
-from pytest_gencore.archive.age import parse_recipient
 from pytest_gencore.archive.names import SEALED_NAME
 from pytest_gencore.archive.sealed_writer import SealedWriter
 from pytest_gencore.archive.writer import ManifestTooLongError

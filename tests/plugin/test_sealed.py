@@ -144,23 +144,27 @@ def test_keys_that_do_not_open_it(project: Project) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--gencore-recipient=age1qqqq"], "invalid recipient 'age1qqqq': not a public key of age"),
-        (["--gencore-recipient=ssh-ed25519 AAAA"], "invalid recipient 'ssh-ed25519 AAAA'"),
-        (["--gencore-recipient=nobody.txt"], "no key, and no file"),
+        (["--gencore-recipient=age1qqqq"], "invalid recipient: 'age1qqqq': not a public key of age"),
+        (["--gencore-recipient=ssh-ed25519 AAAA"], "invalid recipient: 'ssh-ed25519 AAAA': not a public"),
+        (["--gencore-recipient=nobody.txt"], "'nobody.txt': no key, and no file: No such file or directory"),
+        (["--gencore-recipient=AGE-SECRET-KEY-1PRIVATE"], "it is a private key, which must not be here"),
+        (["--gencore-recipient=private.txt"], "private.txt: not a public key of age"),
         (["--gencore-recipient=none.txt"], "none.txt holds no key"),
-        (["--gencore-recipient=KEY", "--gencore-method=kernel"], "recipient excludes method kernel"),
-        (["--gencore-recipient=KEY", "--gencore-libraries=once"], "recipient excludes libraries once"),
+        (["--gencore-recipient=PUBLIC", "--gencore-method=kernel"], "recipient excludes method kernel"),
+        (["--gencore-recipient=PUBLIC", "--gencore-libraries=once"], "recipient excludes libraries once"),
     ],
 )
 def test_never_a_clear_archive_for_a_mistake(project: Project, options: list[str], reason: str) -> None:
     key = make_key(project.folder)
     (project.folder / "none.txt").write_text("# nobody yet\n")
+    (project.folder / "private.txt").write_text("# a mistake\nAGE-SECRET-KEY-1PRIVATE\n")
     project.write(test_a=SOURCE)
 
-    ended = project.run("--gencore-on-fail", *(option.replace("KEY", key) for option in options))
+    ended = project.run("--gencore-on-fail", *(option.replace("PUBLIC", key) for option in options))
 
     assert ended.status == USAGE_ERROR
-    assert f"ERROR: gencore: {reason}" in ended.err or reason in ended.err
+    assert reason in ended.err
+    assert "1PRIVATE" not in ended.out + ended.err
     assert "test_a.py" not in ended.out
     assert not (project.folder / ARTIFACTS).exists()
 
@@ -225,6 +229,7 @@ def test_every_way_is_sealed(project: Project, options: list[str]) -> None:
         shown = project.gencore("show", "--identity", project.folder / "key", archive)
         assert shown.status == 0
     assert nodeids == {f"test_{name}" for name in ("failure", "marker", "hang", "fixture", "child", "crash")}
+    assert project.gencore("list", project.folder / ARTIFACTS).out.count(".tar.gz") == len(nodeids)
     left = {path.suffix for path in (project.folder / ARTIFACTS).iterdir()}
     assert left == {".gz", ".txt"}
 

@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
-from pytest_gencore.archive.age import load_pyrage
+from pytest_gencore.age import load_pyrage
 
 if TYPE_CHECKING:
     from pathlib import Path

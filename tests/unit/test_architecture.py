@@ -24,12 +24,14 @@ ALLOWED = {
         "redaction",
         "request",
         "run",
+        "age",
         "api",
         *SHARED,
     },
     "probe": {"probe", "capture"},
     "capture": {"capture", "machine", "request", "run", *SHARED},
     "collector": {
+        "age",
         "collector",
         "archive",
         "corefile",
@@ -48,8 +50,9 @@ ALLOWED = {
     "sandbox": {"sandbox", *SHARED},
     "machine": {"machine", *SHARED},
     "corefile": {"corefile"},
-    "archive": {"archive", *SHARED},
+    "archive": {"archive", "age", *SHARED},
     "cli": {"cli", "archive", "corefile", "machine", "run", "sandbox", *SHARED},
+    "age": SHARED,
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
@@ -65,6 +68,7 @@ ALLOWED = {
 """What each room may import of ours."""
 FOREIGN = {
     "plugin": {"pytest", "pluggy"},
+    "age": {"pyrage"},
     "archive": {"isal"},
     "cli": {"click"},
     "sandbox": {"pystack"},

@@ -29,7 +29,7 @@ def describe_slow(handover: Handover, snapshot: Snapshot) -> str:
     threads = read_python_threads(handover, snapshot).threads
     frames = next((thread.frames for thread in threads if thread.native_id == handover.tid), ())
     project = [frame for frame in frames if is_project(frame, facts.rootdir)]
-    if project:
+    if project and handover.context.run.session.has_clear_text:
         frame = project[-1]
         line += f", in {frame.function} ({shorten_file(frame.file, facts.rootdir)}:{frame.line})"
     return printable(line, _LINE_LENGTH)

@@ -6,7 +6,6 @@ all is done. What such an object raises would come back as text; it is kept and 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import threading
@@ -23,6 +22,8 @@ _HEADER_END: Final = b"\n--- "
 _HEADER_LIMIT: Final = 256 << 10
 _KEY_FILE_LIMIT: Final = 64 << 10
 _PIECE: Final = 64 << 10
+_BUFFER: Final = 256 << 10
+"""Bytes; pyrage asks for 8 KiB each time."""
 _ABORT_SECONDS: Final = 10.0
 
 
@@ -106,8 +107,12 @@ class Encryption:
         self._is_started = self._is_closed = False
 
     def start(self) -> None:
-        """Begin; raises RuntimeError if no thread can be started."""
-        self._thread.start()
+        """Begin; raises ArchiveError if no thread can be started."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the limit on processes, or on memory
+            message = "no thread can be started that encrypts"
+            raise ArchiveError(message, help_text="raise the limit on processes: ulimit -u") from error
         self._is_started = True
 
     def finish(self) -> None:
@@ -135,7 +140,7 @@ class Encryption:
             os.close(self.descriptor)
 
     def _encrypt(self) -> None:
-        with os.fdopen(self._source, "rb", buffering=0) as source:
+        with os.fdopen(self._source, "rb", buffering=_BUFFER) as source:
             try:
                 self._pyrage.encrypt_io(source, self._target, self._recipients)
             except Exception as error:  # noqa: BLE001 - raised again by ``raise_error``
@@ -232,9 +237,8 @@ def _decrypt(source: _Source, target: Any, identities: Sequence[Any]) -> None:
     except BrokenPipeError:
         raise
     except (pyrage.DecryptError, OSError) as error:
-        with contextlib.suppress(AttributeError):
-            if source.error is not None:
-                raise source.error from None
+        if source.error is not None:
+            raise source.error from None
         if "No matching keys" in str(error):
             raise ArchiveError("it is sealed for other keys than those that were given") from error
         message = f"the archive is corrupt: its sealed part cannot be decrypted: {error}"

@@ -1,0 +1,73 @@
+"""Open a file and read its manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.archive.gzip_stream import GzipStream
+from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
+from pytest_gencore.archive.names import MANIFEST_NAME
+from pytest_gencore.archive.opened import OpenArchive
+from pytest_gencore.archive.tar_stream import TarStream
+from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_gencore.archive.tar_stream import Member
+
+
+_HEADERS_LIMIT: Final = 256 << 10
+_TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
+
+
+@contextlib.contextmanager
+def open_archive(path: Path, identities: Sequence[Path] = ()) -> Iterator[OpenArchive]:
+    """Open a file and read its manifest; raises ArchiveError and OSError.
+
+    ``identities`` are files with private keys, for a sealed archive: without any only its short manifest can
+    be read. They are not read for any other.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArchiveError("not a regular file")
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        stream = GzipStream(file, input_limit=MANIFEST_LIMIT + _HEADERS_LIMIT)
+        tar = TarStream(stream)
+        members = tar.members()
+        first = next(members, None)
+        top, slash, name = first.name.partition("/") if first else ("", "", "")
+        if first is None or slash + name != f"/{MANIFEST_NAME}" or not _TOP.fullmatch(top):
+            raise ArchiveError("not an archive of pytest-gencore: the first member is not a manifest")
+        if first.kind != "file" or first.extents is not None or first.size > MANIFEST_LIMIT:
+            message = f"the manifest is not a file of at most {MANIFEST_LIMIT} bytes"
+            raise ArchiveError(message)
+        text = tar.read_exactly(first.size)
+        manifest = parse_manifest(text)
+        if manifest.name != top:
+            raise ArchiveError("the archive's top folder is not what its manifest says")
+        stream.lift_input_limit()
+        opened = OpenArchive(manifest, text, first.mtime, tar, members)
+        if manifest.sealed is None:
+            yield opened
+        elif not identities:
+            yield replace(opened, members=_refuse(manifest.sealed.recipients))
+        else:
+            from pytest_gencore.archive.unsealing import unsealed  # few archives need it
+
+            with unsealed(opened, identities) as readable:
+                yield readable
+
+
+def _refuse(recipients: int) -> Iterator[Member]:
+    """Stand for members that cannot be read without a key: raises ArchiveError when one is asked for."""
+    yield from ()
+    message = f"the archive is sealed for {recipients} recipient{'s' if recipients != 1 else ''}"
+    raise ArchiveError(message, help_text="give the private key of one with --identity FILE")
