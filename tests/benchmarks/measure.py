@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from results import FORK, GCORE, GCORE_TAR, KERNEL, KERNEL_CORE, OTHERS, PLAIN, Cell, Sample, Spec
+from results import FORK, GCORE, GCORE_TAR, KERNEL, KERNEL_CORE, LIMIT, OTHERS, PLAIN, Cell, Sample, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +66,8 @@ class Measurer:
             pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
             if not pattern.startswith("core") or "/" in pattern:
                 return "core_pattern does not write cores into the working directory"
+        if way == LIMIT and (spec.memory == "sparse" or spec.reserved_mib):
+            return "its memory is not in blocks"
         memory = int(spec.size_mib * 1.25) + 512
         available = psutil.virtual_memory().available // MIB
         if memory > available:
@@ -156,15 +158,15 @@ class Watch:
 
     def make_sample(self, way: str, result: dict[str, Any]) -> Sample:
         """Return what was seen here and in the subject."""
-        is_fork = way == FORK
+        has_no_helper = way in {FORK, LIMIT}
         return Sample(
             pause_s=result["pause_s"],
             core_s=result["core_s"],
             archive_s=result["archive_s"],
             archive_bytes=result["archive_bytes"],
-            disk_bytes=None if is_fork else self._disk,
-            memory_bytes=None if is_fork else self._memory,
-            cpu_s=None if is_fork else self._cpu + result["children_cpu_s"],
+            disk_bytes=None if has_no_helper else self._disk,
+            memory_bytes=None if has_no_helper else self._memory,
+            cpu_s=None if has_no_helper else self._cpu + result["children_cpu_s"],
             own_cpu_s=result["own_cpu_s"],
         )
 

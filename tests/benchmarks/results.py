@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORK = "bare fork"
+LIMIT = "limit"
 MEMORY, KERNEL = "memory", "kernel"
 MEMORY_CORE, KERNEL_CORE = "memory (core)", "kernel (core)"
 PLAIN = "fork+SIGSEGV+tar"
 GCORE, GCORE_TAR = "gcore", "gcore+tar"
-WAYS = (FORK, MEMORY, KERNEL, PLAIN, GCORE_TAR, MEMORY_CORE, KERNEL_CORE, GCORE)
+WAYS = (FORK, LIMIT, MEMORY, KERNEL, PLAIN, GCORE_TAR, MEMORY_CORE, KERNEL_CORE, GCORE)
 OTHERS = (PLAIN, GCORE, GCORE_TAR)
 """Ways that are not ours."""
 

@@ -50,9 +50,10 @@ def main() -> None:
     """Run one measurement."""
     given = json.loads(sys.argv[1])
     directory = Path(given["directory"])
-    capture = prepare(given["way"], directory)
+    kept: list[object] = []
+    capture = prepare(given["way"], directory, kept)
     sys.setswitchinterval(0.0005)  # so that the ticker sees pauses of the process, not of the interpreter
-    kept = populate(Spec(**given["spec"]))
+    kept += populate(Spec(**given["spec"]))
     ticker = Ticker()
     ticker.start()
     ticker.running.wait()

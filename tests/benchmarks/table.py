@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
-from results import FORK, GCORE_TAR, KERNEL, MEMORY, MEMORY_CORE, PLAIN, WAYS
+from results import FORK, GCORE_TAR, KERNEL, LIMIT, MEMORY, MEMORY_CORE, PLAIN, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +112,8 @@ def summary_of(cell: Cell) -> Iterator[str]:
         if not cell.samples.get(ours):
             continue
         parts = [f"pause {compare('pause_s', ours, FORK)} x a {FORK}"]
+        if cell.samples.get(LIMIT):
+            parts.append(f"{compare('archive_s', ours, LIMIT)} x the time of the {LIMIT}")
         parts += [
             f"{compare('archive_s', other, ours)} x sooner than {other} "
             f"(its pause {compare('pause_s', other, ours)} x ours, our size "
