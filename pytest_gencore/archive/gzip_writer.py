@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     Data = bytes | bytearray | memoryview
     Reader = Callable[[int, memoryview], None]
@@ -35,6 +35,16 @@ def _compress(block: memoryview) -> bytes:
         return compressor.compress(block) + compressor.flush()
     faster = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
     return bytes(faster.compress(block) + faster.flush())
+
+
+def find_crc32() -> Callable[[Data, int], int]:
+    """Return the function that continues a checksum of gzip, the faster one if it is installed."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.crc32
+    function: Callable[[Data, int], int] = isal_zlib.crc32
+    return function
 
 
 def count_threads() -> int:
@@ -232,3 +242,10 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def write_parts(descriptor: int, parts: Sequence[Data]) -> None:
+    """Write everything, at most IOV_MAX parts (1024, see readv(2)); raises OSError."""
+    written = os.writev(descriptor, parts)
+    if written < sum(map(len, parts)):  # few calls end early
+        write_all(descriptor, b"".join(parts)[written:])

@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pytest_gencore.age import Encryption, encrypt
-from pytest_gencore.archive.gzip_writer import write_all
+from pytest_gencore.archive.gzip_writer import write_all, write_parts
 from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME
 from pytest_gencore.archive.tar_writer import BLOCK, end_size
-from pytest_gencore.archive.writer import FileWriter, stored_gzip, write_at
+from pytest_gencore.archive.writer import FileWriter, list_stored, stored_gzip, write_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,8 @@ class SealedWriter(FileWriter):
         ``on_progress`` is called with bytes that went into the compressor.
         """
         self._recipients = recipients
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._pending_size = 0
         self._sealed_size = 0
         self._encryption = Encryption(self._take, recipients)
         super().__init__(file, self._encryption.descriptor, top, mtime, on_progress)
@@ -136,12 +137,13 @@ class SealedWriter(FileWriter):
 
     def _take(self, data: bytes) -> None:
         """Write encrypted data, in the thread of the encryption."""
-        self._pending += data
+        self._pending.append(data)
+        self._pending_size += len(data)
         self._sealed_size += len(data)
-        if len(self._pending) >= _STORED:
+        if self._pending_size >= _STORED:
             self._store()
 
     def _store(self) -> None:
         if self._pending:
-            write_all(self._descriptor, stored_gzip(bytes(self._pending)))
-            self._pending.clear()
+            write_parts(self._descriptor, list_stored(*self._pending))
+            self._pending, self._pending_size = [], 0

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
-from pytest_gencore.archive.gzip_writer import write_all
+from pytest_gencore.archive.gzip_writer import find_crc32, write_all
 from pytest_gencore.archive.names import MANIFEST_NAME
 from pytest_gencore.archive.tar_writer import BLOCK, TarWriter, count_blocks
 from pytest_gencore.errors import ArchiveError
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 _STORED_LIMIT: Final = 0xFFFF
 _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
+_STORED_END: Final = bytes.fromhex("010000ffff")
+"""The last block, which is empty."""
 
 
 class ManifestTooLongError(ArchiveError):
@@ -137,15 +138,25 @@ class ArchiveWriter(FileWriter):
         self._finish_tar(self._manifest_tar_size)
 
 
-def stored_gzip(data: bytes) -> bytes:
-    """Wrap data as a gzip member, not compressed; its size depends on that of the data alone."""
-    parts = [_GZIP_HEADER]
-    for start in range(0, max(1, len(data)), _STORED_LIMIT):
-        piece = data[start : start + _STORED_LIMIT]
-        is_last = start + len(piece) == len(data)
-        parts += (struct.pack("<BHH", is_last, len(piece), len(piece) ^ 0xFFFF), piece)
-    parts.append(struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
-    return b"".join(parts)
+def stored_gzip(*pieces: bytes) -> bytes:
+    """Wrap data as a gzip member, not compressed; its size depends on those of the pieces alone."""
+    return b"".join(list_stored(*pieces))
+
+
+def list_stored(*pieces: bytes) -> list[bytes | memoryview]:
+    """Return what ``stored_gzip`` joins: the pieces are not copied."""
+    parts: list[bytes | memoryview] = [_GZIP_HEADER]
+    checksum = size = 0
+    crc32 = find_crc32()
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), _STORED_LIMIT):
+            block = view[start : start + _STORED_LIMIT]
+            parts += (struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
+        checksum = crc32(piece, checksum)
+        size += len(view)
+    parts.append(_STORED_END + struct.pack("<II", checksum, size & 0xFFFFFFFF))
+    return parts
 
 
 def write_at(descriptor: int, data: bytes, offset: int) -> None:

@@ -113,12 +113,12 @@ def test_a_full_disk_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     before = count_held()
     writes = iter(range(3))
 
-    def write_all(descriptor: int, data: bytes) -> None:
+    def write_parts(descriptor: int, parts: list[bytes]) -> None:
         if next(writes, None) is None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.write(descriptor, data)
+        os.writev(descriptor, parts)
 
-    monkeypatch.setattr(sealed_writer, "write_all", write_all)
+    monkeypatch.setattr(sealed_writer, "write_parts", write_parts)
 
     with pytest.raises(OSError, match="No space left on device"):
         write_sealed(tmp_path, os.urandom(20 * MIB))

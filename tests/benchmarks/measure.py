@@ -60,14 +60,18 @@ class Measurer:
 
     def reason_to_skip(self, way: str, spec: Spec) -> str | None:
         """Return why a way is not to be started; see "What is left out" in docs/explanation/benchmarks.md."""
+        if way == LIMIT and (spec.memory == "sparse" or spec.reserved_mib):
+            return "its memory is not in blocks"
         if way in {GCORE, GCORE_TAR} and shutil.which("gcore") is None:
             return "gcore is not installed"
         if way in {PLAIN, KERNEL, KERNEL_CORE}:
             pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
             if not pattern.startswith("core") or "/" in pattern:
                 return "core_pattern does not write cores into the working directory"
-        if way == LIMIT and (spec.memory == "sparse" or spec.reserved_mib):
-            return "its memory is not in blocks"
+        return self._find_shortage(way, spec)
+
+    def _find_shortage(self, way: str, spec: Spec) -> str | None:
+        """Return what is too short for a way: memory, disk, time."""
         memory = int(spec.size_mib * 1.25) + 512
         available = psutil.virtual_memory().available // MIB
         if memory > available:
