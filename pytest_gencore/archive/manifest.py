@@ -149,7 +149,7 @@ class SealedFacts:
     """The sealed part of an archive whose manifest is short: lists are empty, other fields null or empty."""
 
     recipients: int = item("For how many it is encrypted")
-    manifest: str = item("The whole manifest, encrypted by age, in base 64")
+    manifest: str = item("The whole manifest: compressed by zlib, encrypted by age, in base 64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

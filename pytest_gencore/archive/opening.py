@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.gzip_stream import GzipStream
 from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
@@ -28,11 +28,11 @@ _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, identities: Sequence[Path] = ()) -> Iterator[OpenArchive]:
+def open_archive(path: Path, keys: Sequence[Any] = ()) -> Iterator[OpenArchive]:
     """Open a file and read its manifest; raises ArchiveError and OSError.
 
-    ``identities`` are files with private keys, for a sealed archive: without any only its short manifest can
-    be read. They are not read for any other.
+    ``keys`` are private ones, as ``read_identities`` returns them, for a sealed archive: without any only its
+    short manifest can be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -57,12 +57,12 @@ def open_archive(path: Path, identities: Sequence[Path] = ()) -> Iterator[OpenAr
         opened = OpenArchive(manifest, text, first.mtime, tar, members)
         if manifest.sealed is None:
             yield opened
-        elif not identities:
+        elif not keys:
             yield replace(opened, members=_refuse(manifest.sealed.recipients))
         else:
             from pytest_gencore.archive.unsealing import unsealed  # few archives need it
 
-            with unsealed(opened, identities) as readable:
+            with unsealed(opened, keys) as readable:
                 yield readable
 
 

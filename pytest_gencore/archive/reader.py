@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import unpack
@@ -31,8 +31,8 @@ class Archive:
     size: int
     """Bytes of the file."""
     manifest: Manifest
-    identities: tuple[Path, ...] = ()
-    """Files with private keys that it is read with, if it is sealed."""
+    keys: tuple[Any, ...] = field(default=(), repr=False)
+    """Private keys that it is read with; none if it is not sealed, or only its short manifest is known."""
 
     def stacks(self) -> str | None:
         """Return ``stacks.txt``, None if the archive has none.
@@ -70,7 +70,7 @@ class Archive:
 
         At most ``TEXT_LIMIT`` bytes are read; bytes that are not UTF-8 become U+FFFD.
         """
-        with open_archive(self.path, self.identities) as opened:
+        with open_archive(self.path, self.keys) as opened:
             seen = 0
             for member in opened.members:
                 inner = opened.inner_name(member)
@@ -87,7 +87,7 @@ class Archive:
         ``progress`` is called with bytes written and bytes expected. Raises ArchiveError; then the folder is
         not there.
         """
-        return unpack(self.path, directory, progress, identities=self.identities)
+        return unpack(self.path, directory, progress, keys=self.keys)
 
 
 def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = ()) -> Archive:
@@ -100,9 +100,15 @@ def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = (
     it cannot be opened.
     """
     path = Path(path)
-    keys = tuple(identities)
+    with open_archive(path) as opened:
+        archive = Archive(path, path.stat().st_size, opened.manifest)
+    if archive.manifest.sealed is None or not identities:
+        return archive
+    from pytest_gencore.age import read_identities  # few archives need it
+
+    keys = tuple(read_identities(identities))  # once: a file may be a pipe
     with open_archive(path, keys) as opened:
-        return Archive(path, path.stat().st_size, opened.manifest, keys)
+        return replace(archive, manifest=opened.manifest, keys=keys)
 
 
 def _read_text(tar: TarStream, member: Member) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pytest_gencore.age import Encryption, encrypt
@@ -125,7 +126,7 @@ class SealedWriter(FileWriter):
     def _shorten(self, text: bytes) -> bytes:
         sealed = {
             "recipients": len(self._recipients),
-            "manifest": base64.b64encode(encrypt(text, self._recipients)).decode(),
+            "manifest": base64.b64encode(encrypt(zlib.compress(text), self._recipients)).decode(),
         }
         return json.dumps(reduce_manifest(json.loads(text), sealed), indent=1).encode()
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.names import MANIFEST_NAME, inner_name
 from pytest_gencore.archive.opening import open_archive
@@ -46,15 +46,15 @@ def unpack(
     directory: Path,
     progress: Callable[[int, int], None] | None = None,
     *,
-    identities: Sequence[Path] = (),
+    keys: Sequence[Any] = (),
 ) -> Path:
     """Unpack into the folder ``directory / NAME``, which must not exist; return it.
 
-    ``directory`` is made if it is missing, with mode 0700; ``identities`` as for ``open_archive``. Files get
+    ``directory`` is made if it is missing, with mode 0700; ``keys`` as for ``open_archive``. Files get
     mode 0600, folders 0700. Raises ArchiveError, also if the archive does not fit on the disk; OSError if the
     archive cannot be opened.
     """
-    with open_archive(archive, identities) as opened:
+    with open_archive(archive, keys) as opened:
         target = directory / opened.manifest.name
         work: Path | None = None
         try:

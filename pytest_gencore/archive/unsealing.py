@@ -6,38 +6,37 @@ import base64
 import binascii
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.age import Decryption, decrypt, read_identities
+from pytest_gencore.age import Decryption, decrypt
 from pytest_gencore.archive.gzip_stream import GzipStream
-from pytest_gencore.archive.manifest_parser import parse_manifest
+from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
 from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME
 from pytest_gencore.archive.tar_stream import TarStream
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pytest_gencore.archive.opened import OpenArchive
     from pytest_gencore.archive.tar_stream import Member
 
 
 @contextlib.contextmanager
-def unsealed(opened: OpenArchive, identities: Sequence[Path]) -> Iterator[OpenArchive]:
+def unsealed(opened: OpenArchive, keys: Sequence[Any]) -> Iterator[OpenArchive]:
     """Give what is in the sealed part of an archive, decrypted while it is read.
 
-    ``identities`` are files with private keys. Raises ArchiveError and OSError, also while it is read: what
-    comes before is authentic.
+    ``keys`` are those of ``read_identities``. Raises ArchiveError, also while it is read: what comes before
+    is authentic.
     """
-    keys = read_identities(identities)
     facts = opened.manifest.sealed
     assert facts is not None
     try:
         encrypted = base64.b64decode(facts.manifest, validate=True)
     except binascii.Error as error:
         raise ArchiveError("the archive is corrupt: its manifest is not in base 64") from error
-    text = decrypt(encrypted, keys)
+    text = _decompress(decrypt(encrypted, keys))
     manifest = parse_manifest(text)
     if manifest.name != opened.manifest.name or manifest.sealed is not None:
         raise ArchiveError("the archive is corrupt: its manifest is that of another one")
@@ -55,6 +54,15 @@ def unsealed(opened: OpenArchive, identities: Sequence[Path]) -> Iterator[OpenAr
             tar=tar,
             members=_without_manifest(tar, f"{manifest.name}/{MANIFEST_NAME}"),
         )
+
+
+def _decompress(data: bytes) -> bytes:
+    """Return a manifest; one above the limit is cut, so that its parser refuses it. Raises ArchiveError."""
+    try:
+        return zlib.decompressobj().decompress(data, MANIFEST_LIMIT + 1)
+    except zlib.error as error:
+        message = f"the archive is corrupt: {error}"
+        raise ArchiveError(message) from error
 
 
 def _without_manifest(tar: TarStream, name: str) -> Iterator[Member]:

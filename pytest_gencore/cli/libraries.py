@@ -8,7 +8,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pytest_gencore.archive.names import find_fault
 from pytest_gencore.archive.opening import open_archive
@@ -42,9 +42,7 @@ def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Arc
     folders = [place for place in places if place.is_dir()]
     found = {library for library in wanted if _copy_file(library, folders, folder)}
     for path in (place for place in places if place not in folders):
-        found |= _take(
-            path, [library for library in wanted if library not in found], folder, archive.identities
-        )
+        found |= _take(path, [library for library in wanted if library not in found], folder, archive.keys)
     for path in sorted(archive.path.parent.glob(SHARED_GLOB))[:_ARCHIVES_LIMIT]:
         found |= _take_if_readable(path, [library for library in wanted if library not in found], folder)
     for library in found:
@@ -79,14 +77,12 @@ def _take_if_readable(path: Path, wanted: Sequence[Library], folder: Path) -> se
         return set()
 
 
-def _take(
-    path: Path, wanted: Sequence[Library], folder: Path, identities: Sequence[Path] = ()
-) -> set[Library]:
+def _take(path: Path, wanted: Sequence[Library], folder: Path, keys: Sequence[Any] = ()) -> set[Library]:
     """Copy what an archive has of the libraries; return those. Raises ArchiveError, OSError."""
     found: set[Library] = set()
     if not wanted:
         return found
-    with open_archive(path, identities) as opened:
+    with open_archive(path, keys) as opened:
         offered = {_looks(library): library for library in opened.manifest.libraries if library.included}
         targets: dict[str, tuple[Library, int]] = {}
         for library in wanted:

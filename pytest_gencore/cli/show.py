@@ -95,7 +95,7 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     if timings.pause_ms is not None and timings.collect_s is not None:
         yield "timings", f"{_pause(timings, timings.pause_ms)}, archive {timings.collect_s:.1f} s"
     if manifest.sealed is not None:
-        yield "sealed", _sealed(manifest.sealed, is_open=bool(archive.identities))
+        yield "sealed", _sealed(manifest.sealed, is_open=bool(archive.keys))
     yield from _threads(manifest.threads)
     yield from _environment(manifest.environment)
     if manifest.redaction is not None:

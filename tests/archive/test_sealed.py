@@ -100,13 +100,25 @@ def test_what_everybody_may_read(tmp_path: Path) -> None:
 
 def test_a_manifest_that_is_too_long_is_told_last(tmp_path: Path) -> None:
     """The archive is whole then, and its short manifest can be written again."""
-    long = json.dumps({**MANIFEST, "notices": ["x" * 5000]}).encode()
+    long = json.dumps({**MANIFEST, "notices": [os.urandom(5000).hex()]}).encode()
 
     with pytest.raises(ManifestTooLongError):
         write_sealed(tmp_path, manifest=long)
 
     archive = read_archive(tmp_path / f"{NAME}.tar.gz", identities=[tmp_path / "key"])
     assert archive.unpack(tmp_path / "out").is_dir()
+
+
+def test_a_long_manifest_fits(tmp_path: Path) -> None:
+    """As the manifest of 10,000 threads: it is within the limit, its base 64 would not be."""
+    thread = MANIFEST["threads"][0]
+    manifest = {**MANIFEST, "threads": [{**thread, "tid": number} for number in range(43_000)]}
+    encoded = json.dumps(manifest).encode()
+    assert 3 * MIB < len(encoded) < 4 * MIB
+
+    path = write_sealed(tmp_path, manifest=encoded, slack=MIB)
+
+    assert len(read_archive(path, identities=[tmp_path / "key"]).manifest.threads) == 43_000
 
 
 def test_a_full_disk_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,3 +252,30 @@ def test_secrets_of_children(project: Project) -> None:
     folder = project.unpack(project.only_archive())
     assert b"of-the-child-5" not in (folder / "core").read_bytes()
     assert not list((project.folder / ARTIFACTS).glob(".gencore-*"))
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_archives_of_the_fixture(project: Project, *, is_on: bool) -> None:
+    project.write(
+        test_a="""
+            import os
+
+            def test_a(gencore):
+                held = os.environ["DOOR_PIN"] + "!", os.environ["HOOK"] + "!"
+                gencore.collect_core().result()
+        """
+    )
+    options = [
+        "--gencore-redact-env=*_PIN",
+        "--gencore-env=none",
+        f"--gencore-redact={'on' if is_on else 'off'}",
+    ]
+
+    project.run(*QUICK, *options, environment={"DOOR_PIN": "1234-5678-9", "HOOK": MORE["hook"]})
+
+    manifest = read_manifest(project.only_archive())
+    assert manifest["environment"] == []
+    assert (manifest["redaction"] is None) != is_on
+    core = read_member(project.only_archive(), "core")
+    found = {value for value in (b"1234-5678-9!", MORE["hook"].encode() + b"!") if value in core}
+    assert len(found) == (0 if is_on else 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,17 @@ def test_commands_with_a_key(project: Project) -> None:
     manifest = json.loads((top / "gencore.json").read_text())
     assert (top / "core").stat().st_size == manifest["core"]["size"]
     assert manifest.get("sealed") is None
+
+
+def test_a_key_from_a_pipe(project: Project) -> None:
+    archive = sealed(project, "--gencore-type=text")
+    script = f"exec {sys.executable} -m pytest_gencore stacks --identity <(cat key) {archive}"
+
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=project.folder, check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, "test_a.py" in done.stdout) == (0, True), done.stderr
 
 
 def test_commands_without_a_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
