@@ -182,11 +182,12 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
         for path, data in contents.sources:
             archive.add_bytes(path, contents.redaction.redactor.clean(data))
         if core is not None:
+            before = contents.source.snapshot.unreadable_pages()  # those of pystack's core, or of a search
             archive.add_sparse("core", core.size, core.extents, core.read)
-        unreadable = contents.source.snapshot.unreadable_pages()
-        if unreadable and contents.method == "memory":
-            at_most = "up to " if contents.redaction.redactor else ""  # those between blocks are read twice
-            late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
+            unreadable = contents.source.snapshot.unreadable_pages() - before
+            if unreadable and contents.method == "memory":
+                at_most = "up to " if contents.redaction.redactor else ""  # those between blocks count twice
+                late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
         add_libraries(archive, included, late)
         shown = _keep_shared(contents)
         late += shown

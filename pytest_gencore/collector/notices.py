@@ -27,10 +27,8 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
         notices.append(
             f"shared writable mappings that were read after the fork, and may have changed since: {shared}"
         )
-    wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
-    if wiped:
-        notices.append(f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK")
-    notices += _not_copied(handover.pid, mappings)
+    if not handover.context.request.is_mini:  # which lacks most of the memory on purpose
+        notices += _not_copied(handover.pid, mappings)
     error = snapshot.status.filter_error
     if error and method == "kernel":
         notices.append(
@@ -54,14 +52,16 @@ def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreS
 
 
 def _not_copied(pid: int, mappings: list[Mapping]) -> list[str]:
-    """Say what of the live process fork leaves out: MADV_DONTFORK."""
+    """Say what of the live process fork leaves out: MADV_WIPEONFORK and MADV_DONTFORK."""
+    wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
+    notices = [f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK"] if wiped else []
     try:
         live = read_mappings(pid, with_sizes=False)
         known = {mapping.start for mapping in mappings}
         if all(mapping.start in known for mapping in live):
-            return []
+            return notices
         left_out = [mapping for mapping in read_mappings(pid, with_sizes=True) if "dc" in mapping.flags]
     except OSError:
-        return []  # it has ended
+        return notices  # it has ended
     size = sum(mapping.size for mapping in left_out if mapping.start not in known)
-    return [f"{size} bytes are not in the core: MADV_DONTFORK"] if size else []
+    return [*notices, *([f"{size} bytes are not in the core: MADV_DONTFORK"] if size else [])]
