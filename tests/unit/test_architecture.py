@@ -165,6 +165,13 @@ def test_the_tests_of_every_room_are_named() -> None:
     assert folders >= {path.parent.name for path in root.glob("tests/*/test_*.py")} - {"install"}
 
 
+@pytest.mark.parametrize(("suffix", "limit"), [("py", 300), ("c", 400), ("h", 400)])
+def test_no_file_is_too_long_to_be_read_at_once(suffix: str, limit: int) -> None:
+    lines = {path.name: path.read_text().count("\n") for path in PACKAGE.rglob(f"*.{suffix}")}
+    assert lines
+    assert not {name: count for name, count in lines.items() if count > limit}
+
+
 def test_every_folder_is_installed() -> None:
     """An editable install would not miss one."""
     listed = re.findall(
