@@ -54,20 +54,27 @@ def parse_recipient(text: str) -> Any:
 def read_identities(paths: Iterable[Path]) -> list[Any]:
     """Return the private keys in files: of age, a line each, or of SSH without a passphrase.
 
-    Raises ArchiveError that names the file, OSError.
+    Raises ArchiveError that names the file.
     """
     pyrage = load_pyrage()
     identities = []
     for path in paths:
-        with path.open("rb") as file:
-            data = file.read(_KEY_FILE_LIMIT)
+        try:
+            with path.open("rb") as file:
+                data = file.read(_KEY_FILE_LIMIT + 1)
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror}"
+            raise ArchiveError(message) from error
+        if len(data) > _KEY_FILE_LIMIT:
+            message = f"{path} is too large for a file of private keys"
+            raise ArchiveError(message)
         try:
             if data.lstrip().startswith(b"-----BEGIN"):
                 identities.append(pyrage.ssh.Identity.from_buffer(data))
                 continue
             found = [
                 pyrage.x25519.Identity.from_str(line.strip())
-                for line in data.decode("ascii").splitlines()
+                for line in data.decode().splitlines()
                 if line.strip() and not line.startswith("#")
             ]
         except (pyrage.IdentityError, ValueError) as error:

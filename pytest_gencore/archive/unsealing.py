@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import dataclasses
 import zlib
@@ -34,7 +33,7 @@ def unsealed(opened: OpenArchive, keys: Sequence[Any]) -> Iterator[OpenArchive]:
     assert facts is not None
     try:
         encrypted = base64.b64decode(facts.manifest, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or what is not ASCII
         raise ArchiveError("the archive is corrupt: its manifest is not in base 64") from error
     text = _decompress(decrypt(encrypted, keys))
     manifest = parse_manifest(text)

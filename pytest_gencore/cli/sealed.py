@@ -42,11 +42,13 @@ def read_given(path: Path) -> Archive:
     if identities:
         return read_archive(path, identities=identities)
     archive = read_archive(path)
+    if archive.manifest.sealed is None:
+        return archive
     try:
         default = Path(_DEFAULT).expanduser()
-    except RuntimeError:  # there is no home directory
-        return archive
-    if archive.manifest.sealed is None or not default.is_file():
+        if not default.is_file():
+            return archive
+    except (OSError, RuntimeError):  # it cannot be looked at, or there is no home directory
         return archive
     try:
         return read_archive(path, identities=(default,))

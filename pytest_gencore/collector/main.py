@@ -89,7 +89,11 @@ class _Collector:
                 finisher.write_text("\n".join(finisher.answer) + "\n")  # what ends us may not let us finish
             self.messenger.prepare(
                 finisher.answer,
-                describe_failures(finisher.journal, handover.context.request.nodeid),
+                describe_failures(
+                    finisher.journal,
+                    handover.context.request.nodeid,
+                    with_text=handover.context.run.session.has_clear_text,
+                ),
                 titles=titles,
                 archive=has_archive,
             )
@@ -150,11 +154,12 @@ class _Collector:
             lines, self.titles = self.silent.add_to(lines, verdicts)
         else:
             self.titles = 1 + verdicts
-        clean = self.redaction.clean_text
+        clean, summary = self.redaction.clean_text, stacks.summary
         if not self.handover.context.run.session.has_clear_text:
-            lines, self.titles = [stacks.summary], 1
+            summary = stacks.short_summary
+            lines, self.titles = [summary], 1
         self.finisher.answer = [clean(line) for line in lines]
-        self.finisher.summary = clean(stacks.summary)
+        self.finisher.summary = clean(summary)
         if write_answer(self.handover, self.finisher.answer):
             self.state.answer(self.finisher.summary)
 

@@ -11,6 +11,8 @@ import pytest
 
 GROUP = "gencore"
 DEFAULT_DIRECTORY = "gencore-artifacts"
+WORKER_KEY = "gencore"
+"""Of our data, in ``workerinput`` and ``workeroutput`` of pytest-xdist."""
 
 
 class Option(NamedTuple):
@@ -227,6 +229,8 @@ def find_text(config: pytest.Config, option: Option) -> tuple[str | None, str]:
     if text is not None:
         return text, f"command line {option.flag}"
     text = join_lines(read_ini(config, option.ini))
+    if option.repeatable:
+        return text, f"ini {option.ini}"
     # An empty ini value is how people switch a setting off.
     return (text or None), f"ini {option.ini}"
 

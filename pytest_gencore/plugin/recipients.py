@@ -9,20 +9,36 @@ import pytest
 
 from pytest_gencore.age import parse_recipient
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.plugin.options import WORKER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _BEGINNINGS = ("age1", "ssh-")
 _PRIVATE = "AGE-SECRET-KEY-"
+_RESOLVED_KEY: pytest.StashKey[dict[tuple[str, ...], tuple[str, ...]]] = pytest.StashKey()
+"""Public keys by entries."""
 
 
-def resolve_recipients(entries: Iterable[str], base: Path, source: str) -> tuple[str, ...]:
+def resolve_recipients(
+    config: pytest.Config, entries: tuple[str, ...], base: Path, source: str
+) -> tuple[str, ...]:
     """Return the public keys that entries are or name, files relative to ``base``; each once.
 
-    Raises ``UsageError`` naming what is wrong, also if the extra that encrypts is missing. It never shows a
-    line of a file, nor what may be a private key.
+    Files are read once, by the controller of pytest-xdist for all. Raises ``UsageError`` naming what is
+    wrong, also if the extra that encrypts is missing. It never shows a line of a file, nor what may be a
+    private key.
     """
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:  # without ours this worker captures nothing
+        return tuple(worker_input.get(WORKER_KEY, {}).get("recipients", ()))
+    known = config.stash.setdefault(_RESOLVED_KEY, {})
+    if entries not in known:
+        known[entries] = _resolve(entries, base, source)
+    return known[entries]
+
+
+def _resolve(entries: Iterable[str], base: Path, source: str) -> tuple[str, ...]:
     keys: dict[str, None] = {}
     for entry in entries:
         for key, name in _read_keys(entry, base, source):
@@ -39,11 +55,11 @@ def resolve_recipients(entries: Iterable[str], base: Path, source: str) -> tuple
 
 def _read_keys(entry: str, base: Path, source: str) -> Iterator[tuple[str, str]]:
     """Yield keys and what to call them: one, or those of a file. There, # begins a comment."""
+    if _PRIVATE in entry.upper():
+        raise _refuse("it is a private key, which must not be here", source)
     if entry.startswith(_BEGINNINGS):
         yield entry, repr(entry)
         return
-    if entry.upper().startswith(_PRIVATE):
-        raise _refuse("it is a private key, which must not be here", source)
     try:
         path = base / Path(entry).expanduser()
         lines = path.read_text("utf-8").splitlines()

@@ -145,7 +145,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
             from pytest_gencore.plugin.recipients import resolve_recipients  # few runs need it
 
             base = find_directory_base(config, source)
-            fields["recipient"] = resolve_recipients(fields["recipient"], base, source)
+            fields["recipient"] = resolve_recipients(config, fields["recipient"], base, source)
     fields["dir"] = directory_base / fields["dir"]
     settings = Settings(**fields)
     check_sealing(settings)

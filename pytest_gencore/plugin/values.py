@@ -71,8 +71,11 @@ def parse_globs(text: str) -> tuple[str, ...]:
 
 
 def parse_lines(text: str) -> tuple[str, ...]:
-    """Return the lines of a text that are not empty, without spaces around them."""
-    return tuple(stripped for line in text.splitlines() if (stripped := line.strip()))
+    """Return the lines of a text, without spaces around them; none may be empty, as of an unset variable."""
+    lines = tuple(line.strip() for line in text.split("\n"))
+    if "" in lines:
+        raise ValueError("it is empty")
+    return lines
 
 
 def check_raises(value: object) -> tuple[type[BaseException], ...]:

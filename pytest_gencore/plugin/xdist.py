@@ -3,7 +3,7 @@
 ::
 
     controller            worker
-    configure_node ─────► workerinput: directory, run id
+    configure_node ─────► workerinput: directory, run id, recipients
                           makereport: capture
     logreport ◄────────── report.gencore
     testnodedown ◄─────── workeroutput: what does not belong to a single report
@@ -19,6 +19,7 @@ import pytest
 
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.plugin.attach import describe_error, is_ours
+from pytest_gencore.plugin.options import WORKER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.lostworkers import LostWorkers
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
-
-WORKER_KEY = "gencore"
-"""Of our data, in ``workerinput`` and ``workeroutput``."""
 
 
 class Controller:
@@ -80,6 +78,7 @@ class Controller:
             return
         node.workerinput[WORKER_KEY] = {
             "directory": str(self._settings.dir),
+            "recipients": self._settings.recipient,
             "run_id": run_id,
             "once_a_worker": self._config.getoption("dist", "no") == "each",
             "is_heard": self._settings.session_timeout is not None,

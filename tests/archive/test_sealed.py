@@ -194,6 +194,30 @@ def test_damage_is_never_taken_for_the_truth(tmp_path: Path, seed: int) -> None:
             assert json.loads((top / "gencore.json").read_text()) == MANIFEST
 
 
+@pytest.mark.parametrize("text", ["\u00e9\u00e9", "no base 64", "", "AAAA"])
+def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
+    path = write_sealed(tmp_path)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["sealed"]["manifest"] = text
+
+    changed = repack(path, tmp_path / "changed.tar.gz", change=change)
+
+    with pytest.raises(ArchiveError, match="the archive is corrupt"):
+        read_archive(changed, identities=[tmp_path / "key"])
+
+
+def test_keys_with_comments(tmp_path: Path) -> None:
+    path = write_sealed(tmp_path)
+    key = (tmp_path / "key").read_text()
+    (tmp_path / "commented").write_text(f"# Schlüssel\n\n{key}")
+    (tmp_path / "large").write_text("#\n" * 100_000 + key)
+
+    assert read_archive(path, identities=[tmp_path / "commented"]).stacks() == STACKS
+    with pytest.raises(ArchiveError, match="is too large"):
+        read_archive(path, identities=[tmp_path / "large"])
+
+
 def test_a_header_without_end_is_bounded(tmp_path: Path) -> None:
     """A stranger's archive cannot fill the memory with a header."""
     endless = b"age-encryption.org/v1\n" + b"-> X25519 x\n" * 30_000

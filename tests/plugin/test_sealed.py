@@ -122,6 +122,9 @@ def test_commands_without_a_key(project: Project, monkeypatch: pytest.MonkeyPatc
             refused.err
         )
     assert sorted(project.folder.rglob("*")) == before
+    monkeypatch.setenv("HOME", f"/{'x' * 300}")  # cannot be looked at
+    assert "the archive is sealed for" in project.gencore("stacks", archive).err
+    monkeypatch.setenv("HOME", str(project.folder))
 
     ssh = project.folder / ".ssh"  # the default
     ssh.mkdir()
@@ -159,6 +162,11 @@ def test_keys_that_do_not_open_it(project: Project) -> None:
         (["--gencore-recipient=age1qqqq"], "invalid recipient: 'age1qqqq': not a public key of age"),
         (["--gencore-recipient=ssh-ed25519 AAAA"], "invalid recipient: 'ssh-ed25519 AAAA': not a public"),
         (["--gencore-recipient=nobody.txt"], "'nobody.txt': no key, and no file: No such file or directory"),
+        (["--gencore-recipient="], "invalid recipient '': it is empty"),
+        (["--gencore-recipient= ", "--gencore-recipient=PUBLIC"], "it is empty"),
+        (["-ogencore_recipient="], "it is empty (from ini gencore_recipient)"),
+        (["--gencore-recipient='AGE-SECRET-KEY-1PRIVATE'"], "it is a private key, which must not be here"),
+        (["--gencore-recipient=age1 AGE-SECRET-KEY-1PRIVATE"], "it is a private key"),
         (["--gencore-recipient=AGE-SECRET-KEY-1PRIVATE"], "it is a private key, which must not be here"),
         (["--gencore-recipient=private.txt"], "private.txt: not a public key of age"),
         (["--gencore-recipient=none.txt"], "none.txt holds no key"),
@@ -179,6 +187,40 @@ def test_never_a_clear_archive_for_a_mistake(project: Project, options: list[str
     assert "1PRIVATE" not in ended.out + ended.err
     assert "test_a.py" not in ended.out
     assert not (project.folder / ARTIFACTS).exists()
+
+
+def test_a_recipient_from_a_pipe(project: Project) -> None:
+    key = make_key(project.folder)
+    project.write(test_a=SOURCE)
+    script = f'exec "$@" --gencore-recipient=<(echo {key})'
+
+    project.run("--gencore-on-fail", "--gencore-type=text", prefix=("bash", "-c", script, "-"))
+
+    assert member_names(project.only_archive()) == ["gencore.json", MEMBER]
+
+
+def test_workers_do_not_read_the_file_again(project: Project) -> None:
+    (project.folder / "keys.txt").write_text(make_key(project.folder))
+    project.write(
+        test_a="""
+            import os, pathlib
+
+            def test_one():
+                pathlib.Path("keys.txt").unlink()
+                os.abort()
+
+            def test_two():
+                assert 0
+        """
+    )
+
+    ended = project.run(*QUICK, "-n1", "--gencore-recipient=keys.txt")
+
+    assert ended.counts() == {"failed": 2}
+    archives = project.archives()
+    assert archives.keys() == {"test_a.py::test_one call", "test_a.py::test_two call"}
+    for archive in archives.values():
+        assert member_names(archive) == ["gencore.json", MEMBER]
 
 
 def test_without_the_extra_the_run_ends_at_its_start(project: Project) -> None:
@@ -311,3 +353,31 @@ def test_no_clear_text(project: Project, *, is_sealed: bool) -> None:
     for text in (ended.out, ended.err, junit):
         assert "wait_for_nobody" not in text
     assert not list((project.folder / ARTIFACTS).glob("*.txt"))
+
+
+def test_no_clear_text_of_what_died(project: Project) -> None:
+    """Neither a command line, nor what a failure said that pytest had not shown yet."""
+    project.write(
+        test_a="""
+            import os, subprocess, sys
+
+            def test_child():
+                subprocess.run([sys.executable, "-c", "import os; os.abort()", "--password=of-the-child"])
+
+            def test_failure():
+                assert "of-the-failure" == ""
+
+            def test_crash():
+                os.abort()
+        """
+    )
+
+    options = (*QUICK, "--tb=no", "-p", "no:faulthandler", "--gencore-clear-text=off")
+
+    child = project.run(*options, "-k", "child")
+    crash = project.run(*options, "-k", "failure or crash")
+
+    assert "(command line not shown) of test_a.py::test_child" in child.out
+    assert "test_a.py::test_failure (call)" in crash.err
+    assert not re.search("of-the-(child|failure)", child.out + child.err + crash.out + crash.err)
+    assert len(project.find_archives()) == 3

@@ -14,19 +14,19 @@ _LINES_SHOWN: Final = 60
 _LINE_LENGTH: Final = 400
 
 
-def describe_failures(journal: Journal | None, nodeid: str | None) -> list[str]:
-    """Return a line for each failure, and the whole text of those of the captured test."""
+def describe_failures(journal: Journal | None, nodeid: str | None, *, with_text: bool = True) -> list[str]:
+    """Return a line for each failure, and the whole text of those of the captured test; else only names."""
     failures = [] if journal is None or journal.is_finished else list(journal.failures())
     if not failures:
         return []
     lines = ["gencore: failures that pytest has not shown yet:"]
     for failure in failures[:_FAILURES_SHOWN]:
-        message = failure.case.message.partition("\n")[0]
-        lines.append(printable(f"  {failure.nodeid} ({failure.phase}): {message}", _LINE_LENGTH))
+        message = ": " + failure.case.message.partition("\n")[0] if with_text else ""
+        lines.append(printable(f"  {failure.nodeid} ({failure.phase}){message}", _LINE_LENGTH))
     if len(failures) > _FAILURES_SHOWN:
         lines.append(f"  ... and {len(failures) - _FAILURES_SHOWN} more")
     for failure in failures:
-        if failure.nodeid == nodeid:
+        if failure.nodeid == nodeid and with_text:
             lines += _make_text(failure)
     return lines
 

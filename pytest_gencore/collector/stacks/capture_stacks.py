@@ -108,6 +108,13 @@ class Stacks:
         """What led to the capture, and where; one line."""
         return describe_trigger(self.facts)
 
+    @property
+    def short_summary(self) -> str:
+        """The same without command lines, as for logs that must not show what is in the archive."""
+        child = "command line not shown" if self.facts.child else ""
+        cancel = self.facts.cancel.partition(" ")[0]  # the name of the signal
+        return describe_trigger(replace(self.facts, child=child, cancel=cancel))
+
     def make_answer(self) -> list[str]:
         """Return the lines for a log."""
         return make_answer(
