@@ -169,8 +169,8 @@ SHIFTED = """
 from pytest_gencore.capture import start
 program, method = sys.argv[2:]
 describe = start.collector_command
-def command():
-    parts = describe()
+def command(**options):
+    parts = describe(**options)
     parts[parts.index("-c") + 1] = program
     return parts
 start.collector_command = command

@@ -131,8 +131,8 @@ from pytest_gencore.capture import engine, start
 program, pystack = sys.argv[2:]
 engine._KEPT_ENVIRONMENT = ("PATH", "HOME")
 describe = start.collector_command
-def command():
-    parts = describe()
+def command(**options):
+    parts = describe(**options)
     parts[parts.index("-c") + 1] = program.replace("PYSTACK", repr(pystack))
     return parts
 start.collector_command = command

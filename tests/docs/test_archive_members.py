@@ -7,6 +7,8 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealed_runs import make_key
+
 if TYPE_CHECKING:
     import pytest
     from sample_runs import FindArchives, RunGencore
@@ -26,10 +28,21 @@ def test_members_and_their_order(
     run_gencore("--gencore-on-fail", "--gencore-timeout=200ms")
     bad, slow = (members_of(path) for _, path in sorted(find_archives().items()))
     _, _, text = PAGE.read_text().partition("## Members")
-    table, _, _ = text.partition("\n## ")
+    table, _, _ = text.partition("\n### ")
     rows = ROW.findall(table)
     assert bad == [row for row in rows if row[0] != "output.txt"]
     assert slow == [row for row in rows if row[0] != "failure.txt"]
+
+
+def test_members_of_a_sealed_archive(
+    pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
+) -> None:
+    pytester.makepyfile(test_bad="def test_bad(): assert 0")
+    run_gencore("--gencore-on-fail", f"--gencore-recipient={make_key(pytester.path)}")
+    ((_, archive),) = find_archives().items()
+    _, _, text = PAGE.read_text().partition("\n### Sealed archives\n")
+    table, _, _ = text.partition("\n### ")
+    assert members_of(archive) == ROW.findall(table)
 
 
 def members_of(archive: Path) -> list[tuple[str, str]]:

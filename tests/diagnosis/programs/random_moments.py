@@ -178,8 +178,8 @@ KINDS = {
 def replace_collector():
     describe = start.collector_command
 
-    def command():
-        parts = describe()
+    def command(**options):
+        parts = describe(**options)
         parts[parts.index("-c") + 1] = COLLECTOR
         return parts
 
