@@ -30,9 +30,7 @@ _ABORT_SECONDS: Final = 10.0
 def load_pyrage() -> Any:
     """Return the module; raises ArchiveError if it is not installed."""
     try:
-        import pyrage
-        import pyrage.ssh
-        import pyrage.x25519
+        import pyrage  # its submodules are attributes; importing them fails if it is imported again
     except ImportError as error:
         raise ArchiveError("sealed archives need pyrage", help_text=_HELP) from error
     return pyrage

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from made_archives import CONTENTS, MANIFEST, MTIME, NAME, STACKS, add_members
 from repacked import repack
 from sealed_runs import make_key, open_with_age
 
-from pytest_gencore.age import parse_recipient
+from pytest_gencore.age import load_pyrage, parse_recipient
 from pytest_gencore.archive import read_archive, sealed_writer
 from pytest_gencore.archive.names import SEALED_NAME
 from pytest_gencore.archive.sealed_writer import SealedWriter
@@ -205,6 +206,17 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(ArchiveError, match="the archive is corrupt"):
         read_archive(changed, identities=[tmp_path / "key"])
+
+
+def test_pyrage_may_be_imported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where pytester runs pytest in its own process: it removes what was imported meanwhile."""
+    load_pyrage()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyrage"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    path = write_sealed(tmp_path)
+
+    assert read_archive(path, identities=[tmp_path / "key"]).stacks() == STACKS
 
 
 def test_keys_with_comments(tmp_path: Path) -> None:
