@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRIORITIES = """
+from kernel import wait_until
 captures = Captures(sys.argv[1])
 _, collector = hold(captures, nodeid="a")
-processes = [psutil.Process(), collector, *collector.children()]
+(snapshot,) = collector.children()
+wait_until(lambda: snapshot.ionice()[1] == 7, "the snapshot has run")  # it lowers its own, this last
+processes = [psutil.Process(), collector, snapshot]
 found = [(process.nice(), *process.ionice()) for process in processes]
 collector.resume()
 report(found=found, outcomes=captures.finish())
