@@ -11,8 +11,6 @@ import pytest
 
 GROUP = "gencore"
 DEFAULT_DIRECTORY = "gencore-artifacts"
-WORKER_KEY = "gencore"
-"""Of our data, in ``workerinput`` and ``workeroutput`` of pytest-xdist."""
 
 
 class Option(NamedTuple):

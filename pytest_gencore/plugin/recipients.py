@@ -9,7 +9,6 @@ import pytest
 
 from pytest_gencore.age import parse_recipient
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.plugin.options import WORKER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,13 +24,12 @@ def resolve_recipients(
 ) -> tuple[str, ...]:
     """Return the public keys that entries are or name, files relative to ``base``; each once.
 
-    Files are read once, by the controller of pytest-xdist for all. Raises ``UsageError`` naming what is
-    wrong, also if the extra that encrypts is missing. It never shows a line of a file, nor what may be a
-    private key.
+    Files are read once; a worker of pytest-xdist reads none, and takes what its controller tells. Raises
+    ``UsageError`` naming what is wrong, also if the extra that encrypts is missing. It never shows a line of
+    a file, nor what may be a private key.
     """
-    worker_input = getattr(config, "workerinput", None)
-    if worker_input is not None:  # without ours this worker captures nothing
-        return tuple(worker_input.get(WORKER_KEY, {}).get("recipients", ()))
+    if hasattr(config, "workerinput"):
+        return ()
     known = config.stash.setdefault(_RESOLVED_KEY, {})
     if entries not in known:
         known[entries] = _resolve(entries, base, source)
@@ -54,7 +52,7 @@ def _resolve(entries: Iterable[str], base: Path, source: str) -> tuple[str, ...]
 
 
 def _read_keys(entry: str, base: Path, source: str) -> Iterator[tuple[str, str]]:
-    """Yield keys and what to call them: one, or those of a file. There, # begins a comment."""
+    """Yield keys and what to call them: one, or those of a file. Lines that begin with # are comments."""
     if _PRIVATE in entry.upper():
         raise _refuse("it is a private key, which must not be here", source)
     if entry.startswith(_BEGINNINGS):

@@ -20,7 +20,7 @@ import pytest
 
 from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.capturing import Capturing
-from pytest_gencore.plugin.options import WORKER_KEY, is_distributed
+from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
 from pytest_gencore.plugin.settings import Settings, read_marker
 from pytest_gencore.plugin.whole import is_whole_process
@@ -172,13 +172,15 @@ def fill_controller(roles: Roles) -> None:
 
 def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:
     """Capture, with what the controller resolved; nothing for a controller without this plugin."""
-    from pytest_gencore.plugin.xdist import Worker
+    from pytest_gencore.plugin.xdist import WORKER_KEY, Worker
 
     ours = worker_input.get(WORKER_KEY)
     if ours is None:
         return
     config = roles.config
-    settings = roles.settings = dataclasses.replace(roles.settings, dir=Path(ours["directory"]))
+    settings = roles.settings = dataclasses.replace(
+        roles.settings, dir=Path(ours["directory"]), recipient=tuple(ours["recipients"])
+    )
     roles.capturer = capturer = Capturer(
         config,
         settings,

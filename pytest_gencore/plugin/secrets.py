@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class GivenByUser:
-    """The settings; values of variables that tests may change, and those that the hook returns.
+    """What the settings ask for, and the values that collectors cannot find in the captured process.
 
-    Collectors cannot find these in the captured process's environment.
+    Those are of variables that tests may change or remove, and what the hook returns.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:

@@ -19,7 +19,6 @@ import pytest
 
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.plugin.attach import describe_error, is_ours
-from pytest_gencore.plugin.options import WORKER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.lostworkers import LostWorkers
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
+
+WORKER_KEY = "gencore"
+"""Of our data, in ``workerinput`` and ``workeroutput``."""
 
 
 class Controller:

@@ -70,7 +70,7 @@ BY_NAMES: Final = Redaction()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """What keeps those from reading secrets who should not."""
+    """What keeps secrets from those who should not read them."""
 
     redaction: Redaction | None = BY_NAMES
     """What is overwritten; None: nothing."""
