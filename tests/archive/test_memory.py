@@ -73,7 +73,7 @@ def test_manifest(tmp_path: Path, text: bytes) -> None:
     assert "manifest" in read_with_little_memory(tmp_path / "a")
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_999_999, 100_000_000])
 def test_sparse_map(tmp_path: Path, count: int) -> None:
     manifest = new_manifest(libraries=[])
@@ -104,6 +104,7 @@ def write_folders(tar: tarfile.TarFile, count: int) -> None:
     tar.offset += count * len(member)
 
 
+@pytest.mark.slow
 def test_text_and_members(tmp_path: Path) -> None:
     with tar_archive(tmp_path / "a") as tar:
         add_file(tar, f"{NAME}/stacks.txt", "\N{GRINNING FACE}".encode() * (60 << 18))

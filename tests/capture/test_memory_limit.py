@@ -47,7 +47,7 @@ SUBJECT = """
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("memory_cgroup")
 @pytest.mark.parametrize("factor", [1.3, 1.1])
 def test_the_captured_process_survives(tmp_path: Path, factor: float) -> None:

@@ -28,7 +28,7 @@ def finding(output: str, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("root")
 @pytest.mark.parametrize(
     ("used", "state"),

@@ -164,6 +164,7 @@ def evil_archive(real_archive: Path, tmp_path: Path) -> Path:
     return repack(real_archive, tmp_path / "evil" / name, members=members)
 
 
+@pytest.mark.slow
 @needs("gdb")
 def test_scripts_of_the_archive_are_not_run(
     run_program: RunProgram, evil_archive: Path, tmp_path: Path

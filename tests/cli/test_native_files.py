@@ -72,6 +72,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(outcome["archive"])
 
 
+@pytest.mark.slow
 @needs("gcc", "lldb")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("arguments", [[], ["--", "-o", "image list", "-o", "thread backtrace all"]])

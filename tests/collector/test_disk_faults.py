@@ -161,6 +161,7 @@ def failing_disk(folder: Path) -> Iterator[tuple[Path, Path]]:
         subprocess.run(["umount", "--lazy", point], check=True)
 
 
+@pytest.mark.slow
 @needs("root")
 @pytest.mark.skipif(not has_program("mkfs.ext4"), reason="no mkfs.ext4")
 def test_library_that_cannot_be_read(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ report(outcomes=captures.finish(), marks=marks)
 """
 
 
+@pytest.mark.slow
 def test_dropped_when_finished(tmp_path: Path) -> None:
     answer = run(DROP_FINISHED, tmp_path)
 
@@ -134,6 +135,7 @@ report(refused=refused, outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_run(tmp_path: Path) -> None:
     """The first archive fits, the second would be too much, the third is not even tried."""
     answer = run(TOO_LARGE, tmp_path, str(30 << 20))
@@ -220,6 +222,7 @@ report(outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow
 def test_libraries_are_those_of_the_capture(tmp_path: Path) -> None:
     """Also if nothing but their contents tells that they were changed since the last one."""
     library = tmp_path / "library.so"

@@ -90,6 +90,7 @@ report(outcomes=[*first, *other.finish()])
 """
 
 
+@pytest.mark.slow
 def test_two_sessions_in_one_directory(tmp_path: Path) -> None:
     outcomes = run_subject(HELPERS + TWO_SESSIONS, tmp_path)["outcomes"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from dying import run_dying
 from gencore_archives import read_manifest
 
@@ -53,6 +54,7 @@ dying.run.close()
 """
 
 
+@pytest.mark.slow
 def test_each_test_is_captured_once_for_each_claim(tmp_path: Path) -> None:
     dead = run_dying(CLAIMS, tmp_path)
 

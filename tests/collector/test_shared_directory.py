@@ -120,7 +120,7 @@ could = as_other(lambda: (put_folder() / name).symlink_to(home))
 }
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("how", "moment"), [*((how, "at work") for how in FORGED), ("a link to a folder", "starting")]
 )
@@ -168,7 +168,7 @@ could = as_other(replace)
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("what", REPLACED)
 def test_replaced_archive(open_path: Path, what: str) -> None:
     """What has the archive's name in the end is what was written, whatever had that of the unfinished one."""
@@ -183,7 +183,7 @@ def test_replaced_archive(open_path: Path, what: str) -> None:
     assert [outcome["state"] for outcome in answer["outcomes"]] == ["done"]
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [FORGED["a result elsewhere"], FORGED["a link to a folder"], REPLACE.format(put=REPLACED["link"])],

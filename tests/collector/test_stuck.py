@@ -94,6 +94,7 @@ report(outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow
 @needs("plain core_pattern")
 def test_a_stopped_copy_ends_the_capture(tmp_path: Path) -> None:
     """Stopped, it does not die of its SIGSEGV, and the kernel writes no core."""

@@ -126,7 +126,7 @@ def environment_of(first: int, seeds: int) -> dict[str, str]:
     return {"FIRST": str(first), "SEEDS": str(seeds)}
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_nothing_is_said_that_is_not_so(project: Project, batch: int) -> None:
     first = 10_000 * (SEED - 1) + SEEDS_IN_BATCH * batch

@@ -69,7 +69,7 @@ def find_stuck(edges: set[ReadEdge]) -> set[str]:
     return {node for node in waits if node in in_circle or any(reaches(node, goal) for goal in in_circle)}
 
 
-@pytest.mark.slow(rows=4)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_every_edge_and_no_other(batch: int) -> None:
     for number in range(GRAPHS_IN_BATCH):

@@ -128,7 +128,7 @@ def test_verdict(produced: dict[str, str], name: str) -> None:
     assert_verdict(name, produced[name])
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("pystack")
 @pytest.mark.field
 @pytest.mark.parametrize("name", BLOCKS)

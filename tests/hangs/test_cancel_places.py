@@ -88,7 +88,7 @@ READY = """
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["module", "conftest", "fixture"])
 def test_places_with_workers(project: Project, where: str) -> None:
     sources, place = PLACES[where]

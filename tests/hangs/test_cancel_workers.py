@@ -46,7 +46,7 @@ def start_workers(project: Project, *arguments: str) -> Running:
     return running
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("is_group", [False, True], ids=["controller", "all processes"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_terminated_workers(project: Project, number: signal.Signals, *, is_group: bool) -> None:

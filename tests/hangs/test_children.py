@@ -256,7 +256,7 @@ def test_environment_without_a_run(project: Project) -> None:
     assert not os.path.lexists(path.partition(os.pathsep)[0])
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, "", "/somewhere"])
 def test_variable(project: Project, before: str | None) -> None:
     """It is as it was afterwards, and a folder whose name would be two entries is in none."""

@@ -34,7 +34,7 @@ def test_coverage(project: Project) -> None:
     assert list(project.archives()) == ["test_a.py::test_a call"]
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("armed", ["inner too", "outer only"])
 def test_session_inside_a_test(project: Project, armed: str) -> None:
     """``pytester.inline_run``: the outermost session owns the handlers, and still does afterwards."""

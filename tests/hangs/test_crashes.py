@@ -52,7 +52,7 @@ def check_manifest(archive: Path, nodeid: str, crash: Crash) -> None:
     )
 
 
-@pytest.mark.slow(rows=4)
+@pytest.mark.slow(rows=1)
 @needs("gdb", "gcc")
 @pytest.mark.parametrize("name", list(CRASHES))
 def test_crash(project: Project, crashers: Path, name: str) -> None:

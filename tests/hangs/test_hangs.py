@@ -66,7 +66,7 @@ def check_hang(project: Project, archive: Path, hang: str, source: str, *, pysta
     assert "# hangs here" in python
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @needs("gdb", "gcc", "pystack")
 @pytest.mark.parametrize("hang", ["test_mutex", "test_repeat"])
 @pytest.mark.parametrize("deadline", list(DEADLINES))
@@ -89,7 +89,7 @@ def test_hang_with_the_gil_held(project: Project, crashers: Path, hang: str, dea
     assert project.find_archives() == [archive]
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("gdb", "gcc")
 @pytest.mark.parametrize("deadline", list(DEADLINES))
 def test_hang_of_a_worker_with_the_gil_held(project: Project, crashers: Path, deadline: str) -> None:

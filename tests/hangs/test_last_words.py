@@ -217,6 +217,7 @@ def test_deadline_ends_the_process(project: Project) -> None:
     assert read_member(archive, "output.txt").decode().endswith(":\nconnecting\n")
 
 
+@pytest.mark.slow
 def test_captured_output_stays_whole(project: Project) -> None:
     """A test that goes on after its deadline writes on where it was."""
     project.write(

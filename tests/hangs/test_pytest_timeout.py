@@ -57,7 +57,7 @@ def test_thread_method_leaves_a_whole_archive(project: Project) -> None:
     assert (slept.name, slept.results, slept.archives) == ("test_sleep", ("error",), (str(archive),))
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_thread_method_waits_for_a_late_capture(project: Project, workers: list[str]) -> None:
     """On a busy machine the thread that ends the process may run before the one that captures."""
@@ -123,6 +123,7 @@ LATE = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_test_that_ends_in_time_after_all(project: Project, workers: list[str]) -> None:
     """Captured a little before the deadline of pytest-timeout, which then is not reached."""

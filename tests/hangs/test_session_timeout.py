@@ -20,7 +20,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @WORKERS
 @pytest.mark.parametrize("exits", [True, False], ids=["exits", "goes_on"])
 def test_import_that_hangs(project: Project, workers: list[str], exits: bool) -> None:
@@ -92,7 +92,7 @@ def test_session_fixture_that_hangs(project: Project, workers: list[str]) -> Non
     assert ended.status == 1
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @WORKERS
 def test_progress(project: Project, workers: list[str]) -> None:
     """Longer than the limit in all, with a worker that has nothing to do; and each test has a bit of time."""
@@ -129,7 +129,7 @@ def test_session_end_that_hangs(project: Project, exits: bool) -> None:
     assert 'conftest.py", line 2, in pytest_sessionfinish' in ended.out + ended.err
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @WORKERS
 def test_waiting_for_archives(project: Project, workers: list[str]) -> None:
     """However long a collector takes: here it is stopped for longer than the limit."""

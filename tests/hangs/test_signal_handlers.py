@@ -144,6 +144,7 @@ def test_faulthandler_timeout(project: Project) -> None:
     assert f"gencore: core archive: {project.only_archive()}" in ended.out
 
 
+@pytest.mark.slow
 def test_handlers_are_gone_at_the_end(project: Project) -> None:
     """Whoever runs after ``pytest.main`` finds the process as it was."""
     project.write(

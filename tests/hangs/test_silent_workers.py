@@ -133,7 +133,7 @@ HOOKS = {
 }
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOOKS)
 def test_controller_that_hangs(project: Project, case: str) -> None:
     hook, place = HOOKS[case]
@@ -201,7 +201,7 @@ BUSY = {
 }
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BUSY)
 def test_progress(project: Project, case: str) -> None:
     """Longer than the limit of the controller in all: some of it is told by no message of pytest-xdist."""

@@ -41,7 +41,7 @@ def notices_of(text: str) -> list[str]:
     return sorted(re.sub(r", process \d+|, worker gw\d", "", line) for line in lines)
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_notices(project: Project, workers: list[str]) -> None:
     project.write(test_a=SLOW)

@@ -147,12 +147,14 @@ def test_wheel(installed: Environment, tmp_path: Path, arguments: list[str]) -> 
     assert_captures(tmp_path, [installed.python, *arguments], installed.packages / "pytest_gencore")
 
 
+@pytest.mark.slow
 def test_environment_found_by_a_relative_path(installed: Environment, tmp_path: Path) -> None:
     python = os.path.relpath(installed.python, tmp_path)
 
     assert_captures(tmp_path, [python, "-m", "pytest"], installed.packages / "pytest_gencore")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 def test_wheel_in_a_read_only_environment(installed: Environment, tmp_path: Path) -> None:
     mount: list[str | Path] = ["unshare", "--mount", "sh", "-c", READ_ONLY, installed.folder]
@@ -167,6 +169,7 @@ def test_editable(editable: Environment, source: Path, tmp_path: Path) -> None:
     assert_captures(tmp_path, [editable.python, "-m", "pytest"], source / "pytest_gencore")
 
 
+@pytest.mark.slow
 def test_python_path_only(editable: Environment, source: Path, tmp_path: Path) -> None:
     """Not installed at all: the extension is built in the tree, the plugin is named."""
     assert list((source / "pytest_gencore" / "capture").glob("_native*.so")), (
@@ -181,6 +184,7 @@ def test_python_path_only(editable: Environment, source: Path, tmp_path: Path) -
     assert_captures(folder, command, source / "pytest_gencore", variables)
 
 
+@pytest.mark.slow
 def test_python_path_relative_to_a_folder_that_is_left(
     editable: Environment, source: Path, tmp_path: Path
 ) -> None:

@@ -68,12 +68,14 @@ def test_all_threads_are_handed_over(run: RunDriver, count: int) -> None:
     assert "end 1\n" in text
 
 
+@pytest.mark.slow(rows=1)
 def test_captures_of_two_threads_at_once_are_taken_in_turn(run: RunDriver) -> None:
     (counts,) = lines_with(run("pair", 20), "done")
     assert int(counts[0]) + int(counts[2]) == 40
     assert int(counts[0]) > 0
 
 
+@pytest.mark.slow(rows=1)
 def test_a_refused_capture_lets_nobody_go(run: RunDriver) -> None:
     """The threads belong to the capture that stopped them, until its collector has ended."""
     ((refused, _, disturbed),) = lines_with(run("owned"), "refused")
@@ -90,6 +92,7 @@ def test_a_handler_may_capture_during_a_capture(run: RunDriver) -> None:
     assert nested > nested_busy
 
 
+@pytest.mark.slow(rows=1)
 def test_a_thread_that_masks_everything_is_recorded_and_survives(run: RunDriver) -> None:
     """The pending signal must not end the process when the thread takes signals again."""
     text = run("masked")
@@ -198,6 +201,7 @@ def test_a_process_group_stopped_during_captures_goes_on(
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 @needs("aarch64")
 def test_the_aarch64_part_compiles_without_warnings(aarch64_driver: Path) -> None:
     assert aarch64_driver.exists()

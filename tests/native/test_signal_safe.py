@@ -56,6 +56,7 @@ def test_nothing_is_called_but_ourselves_on_aarch64(tmp_path: Path) -> None:
     assert forbidden_symbols(SIGNAL_SAFE_SOURCES, tmp_path, "aarch64-linux-gnu-") == set()
 
 
+@pytest.mark.slow
 def test_the_check_rejects_malloc(tmp_path: Path) -> None:
     source = tmp_path / "bad.c"
     source.write_text("#include <stdlib.h>\nvoid *gencore_bad(void) { return malloc(1); }\n")

@@ -134,7 +134,7 @@ def test_huge_pages(capture: Capture) -> None:
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @both_methods
 def test_a_deleted_library_is_included(capture: Capture, method: str) -> None:
     captured = capture("deleted_library", method)

@@ -61,7 +61,7 @@ def test_the_manifest_names_every_thread(captured: Captured) -> None:
     assert all(thread["native_registers"] for thread in captured.manifest["threads"])
 
 
-@pytest.mark.slow(rows=3)
+@pytest.mark.slow(rows=1)
 def test_gdb_lists_every_thread(captured: Captured) -> None:
     threads = gdb_threads(captured.folder)
     assert sorted(threads) == sorted(captured.names)
@@ -75,6 +75,7 @@ def test_every_stack_is_complete(captured: Captured) -> None:
     assert {tid: stack for tid, stack in stacks.items() if not is_complete_stack(stack)} == {}
 
 
+@pytest.mark.slow(rows=4)
 def test_elfutils_agree(captured: Captured) -> None:
     stacks = eu_stack_threads(captured.folder / "core", frames=1 if len(captured.names) > 100 else 0)
     assert stacks.keys() == captured.names.keys()

@@ -48,6 +48,7 @@ def test_stacks_are_attached(
     assert not list((pytester.path / "allure").glob("*.gencore"))
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_reason_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
     pytester.makepyfile(test_a="def test_x(): assert 0")
@@ -59,6 +60,7 @@ def test_reason_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, 
     assert ", in test_x\n" in text, "the stacks are kept"
 
 
+@pytest.mark.slow
 def test_allure_that_fails_is_told(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a="def test_x(): assert 0")
     pytester.makeconftest(

@@ -84,6 +84,7 @@ def test_failure_text_has_locals(
     assert "pluggy" not in text
 
 
+@pytest.mark.slow
 def test_html_link(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     pytester.makeconftest(
@@ -105,6 +106,7 @@ def test_html_link(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     assert (pytester.path / "out" / extra["content"]).resolve().parent == pytester.path / "gencore-artifacts"
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_capture_that_fails_says_why(
     pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]

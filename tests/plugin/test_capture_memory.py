@@ -104,6 +104,7 @@ def test_below(project: Project) -> None:
     assert "gencore: " not in ended.out
 
 
+@pytest.mark.slow
 @needs("memory_cgroup")
 def test_workers(project: Project) -> None:
     """Each worker that is there then tells."""

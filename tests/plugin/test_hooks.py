@@ -27,6 +27,7 @@ def test_should_capture_overrides_in_both_directions(
     assert list(find_archives()) == ["test_a.py::test_worse call"]
 
 
+@pytest.mark.slow
 def test_should_capture_needs_no_option(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:
@@ -103,6 +104,7 @@ def test_captured_that_raises_is_noted(pytester: pytest.Pytester, run_gencore: R
     )
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_fixture(
     pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str], request: pytest.FixtureRequest
@@ -125,6 +127,7 @@ def test_fixture(
     assert f"[[ATTACHMENT|{archive}]]" in (pytester.path / "j.xml").read_text()
 
 
+@pytest.mark.slow
 def test_summary_and_manifest_agree_on_the_phase(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:

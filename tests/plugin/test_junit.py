@@ -18,7 +18,7 @@ def read_cases(pytester: pytest.Pytester) -> dict[str, Case]:
     return {case.name: case for case in read_junit(pytester.path / "j.xml")}
 
 
-@pytest.mark.slow(rows=3)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("logging", ["no", "system-out", "log", "out-err", "all"])
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_junit_has_exactly_the_failing_cases(
@@ -41,6 +41,7 @@ def test_junit_has_exactly_the_failing_cases(
         assert cases[name].output.splitlines()[-1] == f"[[ATTACHMENT|{path}]]"
 
 
+@pytest.mark.slow
 def test_junit_of_every_phase(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:
@@ -70,6 +71,7 @@ def test_junit_of_every_phase(
     assert {path for case in cases for path in case.archives} == set(map(str, archives.values()))
 
 
+@pytest.mark.slow
 def test_junit_of_reruns(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(
         test_a="attempts = []\ndef test_x():\n    attempts.append(0)\n    assert len(attempts) > 1"
@@ -102,6 +104,7 @@ def test_junit_paths_of_ci_systems(
     assert cases["test_bad"].archives == (str(archive),)
 
 
+@pytest.mark.slow
 def test_junit_without_unsafe_paths(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--gencore-on-fail", "--gencore-dir=cores [1]", "--junitxml=j.xml")
@@ -109,6 +112,7 @@ def test_junit_without_unsafe_paths(pytester: pytest.Pytester, run_gencore: RunG
     result.stdout.fnmatch_lines(["junit: not attached, because of the characters in the path: *"])
 
 
+@pytest.mark.slow
 def test_junit_permissions_and_link_stay(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     target = pytester.path / "target.xml"

@@ -34,6 +34,7 @@ LARGE = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_number_is_shared_by_all_workers(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, workers: str
@@ -81,6 +82,7 @@ def test_no_captures_at_all(
     result.stdout.fnmatch_lines(["12 not captured: the limit of 0 captures*"])
 
 
+@pytest.mark.slow
 def test_the_size_of_all_archives_is_limited(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives
 ) -> None:
@@ -94,6 +96,7 @@ def test_the_size_of_all_archives_is_limited(
     result.stdout.fnmatch_lines(["*--gencore-max-size*"])
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 @pytest.mark.parametrize("end", ["assert 0", "ctypes.string_at(8)"], ids=["fails", "crashes"])
 def test_stacks_are_kept_of_an_archive_that_is_too_large(
@@ -160,6 +163,7 @@ def test_two_interrupts_leave_whole_archives_only(pytester: pytest.Pytester) -> 
     assert len(archives) < 2
 
 
+@pytest.mark.slow
 def test_one_interrupt_only_asks(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=400))
     seen = bytearray()

@@ -19,6 +19,7 @@ SAYS = (
 )
 
 
+@pytest.mark.slow
 def test_next_run(project: Project) -> None:
     project.write(test_a=DIES)
     assert project.run(*QUICK).status == -9
@@ -42,6 +43,7 @@ def test_killed_while_an_archive_is_written(project: Project) -> None:
     assert re.search(SAYS, project.run(*QUICK, "-k", "one").out)
 
 
+@pytest.mark.slow
 def test_run_that_lives(project: Project) -> None:
     """Another run in the same directory says nothing of it, and leaves it alone."""
     project.write(
@@ -59,6 +61,7 @@ def test_run_that_lives(project: Project) -> None:
     assert project.run(*QUICK).counts() == {"passed": 1}
 
 
+@pytest.mark.slow
 def test_whole_run_with_workers(project: Project) -> None:
     project.write(
         test_a="""
@@ -78,6 +81,7 @@ def test_whole_run_with_workers(project: Project) -> None:
     assert "ended without a word; worker gw0, the last test that began: test_a.py::test_hang, at " in said.out
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("has_directory", [False, True])
 def test_nothing_is_left(project: Project, *, has_directory: bool) -> None:
     project.write(test_a="def test_one(): pass\n")

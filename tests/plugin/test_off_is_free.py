@@ -122,6 +122,7 @@ def test_switched_off_by_name(pytester: pytest.Pytester, run_gencore: RunGencore
     result.stdout.no_fnmatch_line("*= gencore =*")
 
 
+@pytest.mark.slow
 def test_nested_configs_keep_their_own_state(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makeconftest("pytest_plugins = ['pytester']")
     pytester.makepyfile(

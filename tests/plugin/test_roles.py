@@ -34,6 +34,7 @@ TWICE = """
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("options", [["--gencore-on-fail"], []], ids=["armed", "off"])
 @pytest.mark.parametrize("workers", [["-n1"], []], ids=["controller", "local"])
 def test_no_descriptor_is_left(

@@ -73,6 +73,7 @@ def test_the_reference_tool_opens_it(project: Project, tmp_path: Path, kind: str
     assert "PATH" in whole["environment"]
 
 
+@pytest.mark.slow
 @needs("gdb")
 def test_commands_with_a_key(project: Project) -> None:
     archive = sealed(project)
@@ -106,6 +107,7 @@ def test_a_key_from_a_pipe(project: Project) -> None:
     assert (done.returncode, "test_a.py" in done.stdout) == (0, True), done.stderr
 
 
+@pytest.mark.slow
 def test_commands_without_a_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = sealed(project, "--gencore-type=text")
     monkeypatch.setenv("HOME", str(project.folder))
@@ -135,6 +137,7 @@ def test_commands_without_a_key(project: Project, monkeypatch: pytest.MonkeyPatc
     assert project.gencore("stacks", archive).status == 0
 
 
+@pytest.mark.slow
 @needs("ssh-keygen")
 def test_keys_that_do_not_open_it(project: Project) -> None:
     archive = sealed(project, "--gencore-type=text")
@@ -199,6 +202,7 @@ def test_a_recipient_from_a_pipe(project: Project) -> None:
     assert member_names(project.only_archive()) == ["gencore.json", MEMBER]
 
 
+@pytest.mark.slow
 def test_workers_do_not_read_the_file_again(project: Project) -> None:
     (project.folder / "keys.txt").write_text(make_key(project.folder))
     project.write(
@@ -267,6 +271,7 @@ EVERY_WAY = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["-n2", "--gencore-children=dump", "--gencore-moment=raise"]])
 def test_every_way_is_sealed(project: Project, options: list[str]) -> None:
     project.write(test_a=EVERY_WAY)
@@ -291,6 +296,7 @@ def test_every_way_is_sealed(project: Project, options: list[str]) -> None:
 WRITTEN = re.compile(r"^\d+ +p?writev?2?(?:64)?\(\d+<([^>]*)>, (.*)")
 
 
+@pytest.mark.slow(rows=1)
 @needs("strace", "pystack")
 @pytest.mark.parametrize("is_sealed", [True, False])
 def test_nothing_of_the_core_is_written_to_the_disk(
@@ -355,6 +361,7 @@ def test_no_clear_text(project: Project, *, is_sealed: bool) -> None:
     assert not list((project.folder / ARTIFACTS).glob("*.txt"))
 
 
+@pytest.mark.slow
 def test_no_clear_text_of_what_died(project: Project) -> None:
     """Neither a command line, nor what a failure said that pytest had not shown yet."""
     project.write(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NOTE = "others can replace the archives in"
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(("mode", "notes"), [(0o777, 1), (0o1777, 0), (0o755, 0)])
 def test_warning(pytester: pytest.Pytester, run_gencore: RunGencore, mode: int, notes: int) -> None:
     pytester.makepyfile("def test_a(): assert 0\ndef test_b(): assert 0")

@@ -68,6 +68,7 @@ def keys(manifest: dict[str, Any], *, included: bool) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_each_library_is_there_once(project: Project, workers: str) -> None:
     ended = project.run(*ONCE, workers, "test_a.py")
@@ -93,6 +94,7 @@ def test_each_library_is_there_once(project: Project, workers: str) -> None:
             assert not [name for name in tar.getnames() if ".so" in name]
 
 
+@pytest.mark.slow
 def test_manifest_of_an_archive_of_libraries(project: Project) -> None:
     project.run(*ONCE, "test_a.py::test_first")
 
@@ -107,6 +109,7 @@ def test_manifest_of_an_archive_of_libraries(project: Project) -> None:
     assert f"{kept.name}" not in project.gencore("list").out
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("where", ["beside", "library path", "full archive"])
 def test_opened_where_the_libraries_are_not(
     project: Project, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +141,7 @@ def test_opened_where_the_libraries_are_not(
     assert all((folder / alias.lstrip("/")).is_file() for alias in aliases)
 
 
+@pytest.mark.slow
 @needs("gdb", "pystack")
 def test_same_stacks(project: Project) -> None:
     project.run("--gencore-on-fail", "--gencore-type=heap", "test_a.py::test_first")
@@ -187,6 +191,7 @@ def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
     assert not [note for note in notes if "it is in one of" in note]
 
 
+@pytest.mark.slow
 def test_prune(project: Project) -> None:
     project.run(*ONCE, "test_a.py::test_first")
     project.run(*ONCE, "test_a.py::test_second")

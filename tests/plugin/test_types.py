@@ -174,6 +174,7 @@ LARGEST_MINI = 3 << 20
 """Bytes of an archive of a test of a line or two."""
 
 
+@pytest.mark.slow(rows=1)
 @needs("pystack")
 @pytest.mark.parametrize("method", ["auto", "kernel"])
 def test_mini(failing: Project, method: str) -> None:
@@ -191,6 +192,7 @@ def test_mini(failing: Project, method: str) -> None:
     assert not {name for name in names_in(archive) if ".so" in name}
 
 
+@pytest.mark.slow
 def test_mini_without_arguments_and_environment(failing: Project) -> None:
     archive = capture(failing, "--gencore-type=mini")
 
@@ -205,6 +207,7 @@ def test_mini_without_arguments_and_environment(failing: Project) -> None:
         assert not any(file.read(stack.data_end - strings))
 
 
+@pytest.mark.slow(rows=1)
 @ENDS
 def test_mini_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
     project = run_to_the_end(tmp_path, end, "mini")
@@ -238,6 +241,7 @@ def locals_in(text: str) -> list[str]:
     return sorted(re.sub(r"0x[0-9a-f]+|\b\d{3,}\b", "N", line) for line in lines)
 
 
+@pytest.mark.slow
 @needs("gdb", "pystack")
 def test_named_libraries(failing: Project) -> None:
     """They are taken from where they are, if they are the same."""
@@ -298,6 +302,7 @@ MADV_GUARD_INSTALL = 102
 UNCHANGED = ("--gencore-on-fail", "--gencore-libraries=none", "--gencore-redact=off")
 
 
+@pytest.mark.slow
 @needs("pystack")
 def test_pages_that_cannot_be_read_are_counted_once(project: Project) -> None:
     """pystack's core has them, too."""

@@ -20,7 +20,7 @@ SAMPLE = """
 """
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["load", "loadscope", "loadfile", "loadgroup", "worksteal"])
 def test_modes(
     pytester: pytest.Pytester, run_gencore: RunGencore, find_archives: FindArchives, mode: str
@@ -36,6 +36,7 @@ def test_modes(
     result.stdout.fnmatch_lines(["2 captured"])
 
 
+@pytest.mark.slow
 def test_each(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("--dist=each", "--tx=2*popen", "--gencore-on-fail", "--junitxml=j.xml")
@@ -62,6 +63,7 @@ def test_worker_is_named(
     assert read_manifest(archive)["worker_id"] == "gw0"
 
 
+@pytest.mark.slow
 def test_relative_directory_is_resolved_by_the_controller(
     pytester: pytest.Pytester, run_gencore: RunGencore
 ) -> None:
@@ -103,6 +105,7 @@ def test_bad_marker_is_a_usage_error(
     result.stderr.fnmatch_lines(["ERROR: gencore: *from marker on test test_a.py::test_x*"])
 
 
+@pytest.mark.slow
 def test_first_failure_stops_the_run(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     pytester.makepyfile(test_a=SAMPLE)
     result = run_gencore("-n2", "-x", "--gencore-on-fail", "--junitxml=j.xml")
@@ -114,6 +117,7 @@ def test_first_failure_stops_the_run(pytester: pytest.Pytester, run_gencore: Run
     result.stdout.fnmatch_lines([f"{len(archives)} captured"])
 
 
+@pytest.mark.slow
 def test_worker_that_cannot_capture(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     """The others can: that is not told of all."""
     pytester.makeconftest(
