@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.errors import UnavailableError
+from pytest_gencore.protocol import COLLECTOR_MODULE
 from pytest_gencore.request.context import RunContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.version import __version__
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _START = (
     "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
-    "from pytest_gencore.collector.main import main; main()"
+    f"from {COLLECTOR_MODULE} import main; main()"
 )
 """The collector's program: without site-packages' start-up code, whatever way the package was found.
 

@@ -17,6 +17,7 @@ from pytest_gencore.collector.diagnosis.system.records import known
 from pytest_gencore.collector.diagnosis.system.sockets import Address, read_tcp_inodes, read_unix_peers
 from pytest_gencore.collector.source.mapped_memory import MappedMemory
 from pytest_gencore.collector.source.procfs import Mapping, read_mappings
+from pytest_gencore.machine.process import start_ticks
 from pytest_gencore.run.folder import birth_of_run
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class _Ends:
             children=frozenset(child.pid for child in children),
             skipped=frozenset((os.getpid(), handover.snapshot_pid)),
             birth=_guarded(lambda: birth_of_run(handover.context.run.run_folder), 0),
+            newest=_guarded(lambda: start_ticks(handover.snapshot_pid), None),
         )
         self._scan: Scan = _guarded(lambda: scan(wanted, family), Scan(is_complete=False))
 

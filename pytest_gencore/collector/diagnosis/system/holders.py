@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_gencore.collector.diagnosis.system.living import fields_of_stat
+from pytest_gencore.collector.diagnosis.system.living import fields_of_stat, read_start
+from pytest_gencore.protocol import COLLECTOR_MODULE
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ class Family:
     """Our own, which have nothing of it."""
     birth: int
     """When the run began, in clock ticks since boot."""
+    newest: int | None
+    """When the snapshot was taken, in the same ticks; None if that is not known."""
+
+    def was_there(self, pid: int) -> bool:
+        """Tell whether a process counts: as old as the snapshot, and not the copy of another capture."""
+        fields = fields_of_stat(pid)
+        if _has_ended(fields) or (self.newest is not None and int(fields[19]) > self.newest):
+            return False
+        return COLLECTOR_MODULE.encode() not in read_start(f"/proc/{int(fields[1])}/cmdline")
 
 
 def scan(wanted: Mapping[str, int], family: Family) -> Scan:
@@ -133,7 +143,11 @@ def scan(wanted: Mapping[str, int], family: Family) -> Scan:
         try:
             for count, (number, link) in enumerate(links_of(pid), 1):
                 result.is_complete &= count < _LINK_LIMIT
-                if link in wanted and os.stat(f"/proc/{pid}/fd/{number}").st_ino == wanted[link]:  # noqa: PTH116
+                if (
+                    link in wanted
+                    and os.stat(f"/proc/{pid}/fd/{number}").st_ino == wanted[link]  # noqa: PTH116
+                    and family.was_there(pid)
+                ):
                     _add(result, link, pid, number, is_child=pid in family.children)
         except PermissionError:
             result.is_complete &= not _could_have_inherited(pid, family)
@@ -155,7 +169,7 @@ def _could_have_inherited(pid: int, family: Family) -> bool:
     was handed over through a socket is not seen.
     """
     fields = fields_of_stat(pid)
-    if _has_ended(fields) or int(fields[19]) < family.birth:
+    if _has_ended(fields) or int(fields[19]) < family.birth or not family.was_there(pid):
         return False
     return int(fields[1]) in {family.captured, *family.children} or _owner_of(pid) == os.getuid()
 
