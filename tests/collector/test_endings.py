@@ -83,8 +83,7 @@ captures.engine = CaptureEngine(captures.directory, captures.run_id, max_capture
 captures.take(trigger="failure", nodeid="finished")
 captures.run.wait(timeout=50)
 capture, collector = hold(captures, nodeid="a")
-(snapshot,) = collector.children()
-snapshot.suspend()  # it cannot finish
+suspend_snapshot(collector)  # it cannot finish
 if sys.argv[2] != "starting":
     collector.resume()
     wait_until(lambda: captures.run.outcomes()[1].captured_pid, "it is at work")

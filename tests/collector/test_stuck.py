@@ -18,8 +18,7 @@ import short_patience
 captures = Captures(sys.argv[1])
 capture, collector = hold(captures, nodeid="a")
 if sys.argv[2] == "at work":
-    (snapshot,) = collector.children()
-    snapshot.suspend()
+    suspend_snapshot(collector)
     collector.resume()
     wait_until(lambda: captures.run.outcomes()[0].captured_pid, "it is at work")
     collector.suspend()
@@ -52,8 +51,7 @@ STOPPED_SNAPSHOT = """
 import short_patience
 captures = Captures(sys.argv[1])
 capture, collector = hold(captures, nodeid="a")
-(snapshot,) = collector.children()
-snapshot.suspend()
+suspend_snapshot(collector)
 collector.resume()
 report(outcomes=captures.finish())
 """

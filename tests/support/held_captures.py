@@ -17,6 +17,16 @@ def hold(captures, **options):
     collector.suspend()
     return capture, collector
 
+def suspend_snapshot(collector):
+    '''Let the collector wait for its snapshot for ever.
+
+    One that has not begun would keep what it has inherited open, and outlive the collector.
+    '''
+    (snapshot,) = collector.children()
+    wait_until(lambda: snapshot.num_fds() == 2, "the snapshot has just its two pipes")
+    snapshot.suspend()
+    return snapshot
+
 def names_in(captures):
     return sorted(path.name for path in captures.directory.rglob("*"))
 
