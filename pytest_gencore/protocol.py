@@ -9,9 +9,6 @@ import struct
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-COLLECTOR_MODULE: Final = "pytest_gencore.collector.main"
-"""What a collector runs, as its command line says."""
-
 
 class Descriptor(IntEnum):
     """``enum gencore_descriptor``: what a collector has open when it starts."""
