@@ -9,6 +9,10 @@ import struct
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+LIST_HEAD: Final = 4096
+LIST_SLOT: Final = 32768
+"""Sizes of the parts of a list of tests, in bytes: see csrc/protocol.h."""
+
 
 class Descriptor(IntEnum):
     """``enum gencore_descriptor``: what a collector has open when it starts."""
