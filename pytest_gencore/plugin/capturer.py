@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import CaptureEngine, CaptureRequest, Trigger
     from pytest_gencore.plugin.children import WatchedChildren
-    from pytest_gencore.plugin.fired import Fired
     from pytest_gencore.plugin.memory import MemoryWatch
     from pytest_gencore.plugin.moment import Moment
     from pytest_gencore.plugin.reserve import Reserve
@@ -63,14 +62,8 @@ class Capturer:
         self._config = config
         self._worker_id = worker_id
         self._once_a_worker = once_a_worker
-        self._watch: Watch | None = None
-        self.has_fired: Callable[[str], bool] = never
-        """Whether a deadline of the running test has passed until the report of a phase."""
-        self.take_fired: Callable[[], list[Fired]] = list
-        self.stop_clock: Callable[[], None] = do_nothing
-        """Lets the clock of our own deadline stand still until the next phase."""
-        self.enter_call: Callable[[pytest.Item], None] = ignore_item
-        """Says that the setup of a test has passed, and it is called."""
+        self.watch: Watch | None = None
+        """What takes notice of tests that run; None if nothing does."""
         self.moment: Moment | None = None
         """What captures when exceptions are raised; None if no test asks for that."""
         self._plugins: list[object] = []
@@ -130,30 +123,28 @@ class Capturer:
         if self._children is not None:
             self._children.close()
             self._children = None
-        if self._outlives_session and self._watch is not None and self._watch.outlive_session():
+        if self._outlives_session and self.watch is not None and self.watch.outlive_session():
             return
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-            self.has_fired, self.take_fired, self.stop_clock = never, list, do_nothing
-            self.enter_call = ignore_item
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
 
     def ignore_cancels(self) -> None:
         """Leave signals to pytest from here on."""
-        if self._watch is not None:
-            self._watch.ignore_cancels()
+        if self.watch is not None:
+            self.watch.ignore_cancels()
 
     def paused_session(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which the run need not make progress: we wait for something ourselves."""
-        return contextlib.nullcontext() if self._watch is None else self._watch.session.paused()
+        return contextlib.nullcontext() if self.watch is None else self.watch.session.paused()
 
     def note_progress(self) -> None:
         """Say that the run goes on, where the extension cannot see it."""
-        if self._watch is not None:
-            self._watch.session.note_progress()
+        if self.watch is not None:
+            self.watch.session.note_progress()
 
     def settings_for(self, item: pytest.Item) -> Settings:
         """Return the settings of one test: for most, those of the run."""
@@ -231,7 +222,7 @@ class Capturer:
     def _register_plugins(self, engine: CaptureEngine) -> None:
         from pytest_gencore.plugin import journal, watch  # both now: later a test may have patched "open"
 
-        self._watch = watch.Watch(
+        self.watch = watch.Watch(
             self._config,
             engine,
             self.settings,
@@ -240,12 +231,9 @@ class Capturer:
             local=self._is_local,
             place=self._place,
         )
-        deadlines = self._watch.deadlines
-        self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
-        self.stop_clock, self.enter_call = deadlines.stop, self._watch.enter_call
-        self._register(self._watch, watch.NAME)
-        if self._runs_tests and self._watch.is_owner:
-            self._watch_beside_tests(engine, self._watch)
+        self._register(self.watch, watch.NAME)
+        if self._runs_tests and self.watch.is_owner:
+            self._watch_beside_tests(engine, self.watch)
         if self._is_local and self._config.getoption("xmlpath", None):
             self._register(journal.Journal(self._config, engine), journal.NAME)
 
@@ -274,16 +262,3 @@ class Capturer:
     def _register(self, plugin: object, name: str) -> None:
         self._config.pluginmanager.register(plugin, name)
         self._plugins.append(plugin)
-
-
-def do_nothing() -> None:
-    """Nothing watches tests."""
-
-
-def ignore_item(_item: pytest.Item) -> None:
-    """Nothing watches tests."""
-
-
-def never(_phase: str) -> bool:
-    """Return False: nothing watches tests."""
-    return False

@@ -62,17 +62,17 @@ class Capturing:
 
         What the report of a failure takes is not the test's time.
         """
-        capturer = self.capturer
-        if call.excinfo is not None:
-            capturer.stop_clock()
-        elif call.when == "setup":
-            capturer.enter_call(item)
-        moment = capturer.moment
+        watch, moment = self.capturer.watch, self.capturer.moment
+        if watch is not None:
+            if call.excinfo is not None:
+                watch.deadlines.stop()
+            elif call.when == "setup":
+                watch.enter_call(item)
         if moment is not None:
             moment.pause()
         report = yield
         if (
-            capturer.has_fired(call.when)
+            (watch is not None and watch.deadlines.is_set and watch.deadlines.has_fired(call.when))
             or report.outcome == "failed"
             or (call.when == "teardown" and REQUESTED_KEY in item.stash)
         ):
@@ -92,7 +92,8 @@ class Capturing:
         try:
             if report.failed:
                 self.capturer.note_failure(report)
-            for fired in self.capturer.take_fired():
+            watch = self.capturer.watch
+            for fired in watch.deadlines.take_fired() if watch is not None else ():
                 self._take_fired(item, report, fired)
             if report.failed and TRIED_KEY not in item.stash and self._is_asked_for(item, call, report):
                 item.stash[TRIED_KEY] = True

@@ -114,6 +114,8 @@ class Deadlines:
         self._is_slow_set = False
         """Whether the notice before pytest-timeout's deadline is."""
         self._fired: list[Fired] = []
+        self.is_set = False
+        """Whether the running test has a deadline: else nothing has fired, and nothing is to be cleared."""
 
     def has_fired(self, phase: str) -> bool:
         """Return whether there is something to take; ``phase`` is the one that is reported.
@@ -134,12 +136,14 @@ class Deadlines:
 
     def set_own(self, seconds: float, prepared: PreparedCapture, *, exits: bool) -> None:
         """Set our own deadline; its clock does not run yet."""
+        self.is_set = True
         self._own_request = prepared.request
         self._make_clock = lambda: DeadlineClock(self._native, seconds, prepared, exits=exits)
         self.clock = self._make_clock()
 
     def set_pytest_timeout(self, seconds: float, prepared: PreparedCapture) -> None:
         """Capture a little before pytest-timeout ends the test or the process."""
+        self.is_set = True
         self._other_request = prepared.request
         lead = min(LEAD_SECONDS, seconds / 2)
         try:
@@ -210,9 +214,9 @@ class Deadlines:
 
     def clear(self) -> None:
         """Take back what the test has set; what has fired and was not taken is forgotten."""
-        if self.clock is not None:
-            self.stop()
-            self.clock = self._own_request = self._make_clock = None
+        self.stop()
+        self.is_set = False
+        self.clock = self._own_request = self._make_clock = None
         if self._other_request is not None:
             self._cancel_other()
             self._other_request = None

@@ -267,7 +267,8 @@ class Watch:
             return
         self._item = None
         self._wide.is_inside = False
-        self.deadlines.clear()
+        if self.deadlines.is_set:
+            self.deadlines.clear()
         self._set_test(places.BETWEEN_TESTS)
         if self._on_fail:
             self._handlers.set_standby(self._no_test)
@@ -292,7 +293,7 @@ class Watch:
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, self._attempt)
-            if self.deadlines.clock is not None:
+            if self.deadlines.is_set:
                 self.deadlines.start()
 
     def _is_debugging(self) -> bool:
