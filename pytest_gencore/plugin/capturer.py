@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
-from pytest_gencore.plugin.ci_page import find_ci
 from pytest_gencore.plugin.options import has_marker
-from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
+from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

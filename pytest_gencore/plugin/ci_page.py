@@ -123,12 +123,3 @@ class CiPage:
         except Exception as error:  # noqa: BLE001 - the run goes on, whatever is wrong with its page
             self._problem = self._problem or f"ci: {describe_error(error)}"
             self._open.clear()
-
-
-def find_ci(config: pytest.Config, settings: Settings) -> Target | None:
-    """Return the CI system to tell; None if there is none, or nothing of it that could be written to."""
-    if settings.ci == "none":
-        return None
-    from pytest_gencore.ci import systems
-
-    return systems.find_target(settings.ci, os.environ, str(config.invocation_params.dir))

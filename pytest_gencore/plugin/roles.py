@@ -20,15 +20,15 @@ import pytest
 
 from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.capturing import Capturing
-from pytest_gencore.plugin.ci_page import CiPage, find_ci
 from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
-from pytest_gencore.plugin.settings import Settings, read_marker
+from pytest_gencore.plugin.settings import Settings, find_ci, read_marker
 from pytest_gencore.plugin.whole import is_whole_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gencore.plugin.ci_page import CiPage
     from pytest_gencore.plugin.listening import Listening
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Worker
@@ -178,6 +178,8 @@ def make_ci_page(roles: Roles, get_run_id: Callable[[], str]) -> CiPage | None:
     target = find_ci(roles.config, roles.settings)
     if target is None:
         return None
+    from pytest_gencore.plugin.ci_page import CiPage
+
     page = CiPage(roles.config, roles.settings, target, get_run_id)
     roles.register(page, "ci-page")
     return page

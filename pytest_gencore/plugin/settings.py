@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pytest_gencore.ci.systems import Target
     from pytest_gencore.contents import DumpType, Environment, Libraries
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
@@ -158,6 +159,15 @@ def resolve_settings(config: pytest.Config) -> Settings:
     settings = Settings(**fields)
     check_sealing(settings)
     return settings
+
+
+def find_ci(config: pytest.Config, settings: Settings) -> Target | None:
+    """Return the CI system to tell; None if there is none, or nothing of it that could be written to."""
+    if settings.ci == "none":
+        return None
+    from pytest_gencore.ci import systems  # only of runs that capture
+
+    return systems.find_target(settings.ci, os.environ, str(config.invocation_params.dir))
 
 
 def check_sealing(settings: Settings) -> None:

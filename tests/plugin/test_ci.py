@@ -94,6 +94,20 @@ def test_dying(project: Project, system: System, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["local", "xdist"])
+def test_hanging_on(project: Project, workers: tuple[str, ...]) -> None:
+    """The test has no report, and the run may be killed: the collector tells that."""
+    system = System("github", project.folder)
+    project.write(test_a=WAITS)
+    running = project.start(*QUICK, "--gencore-timeout=1", *workers, environment=system.environment)
+    told = system.read(running.kill_when_told("gencore: core archive: "))
+    ((test, what, archive),) = told.rows
+    assert (test, told.notices) == ("test_a.py::test_hang", 1)
+    assert "waits for lock" in what
+    check_archives(system, [archive], project, [])
+
+
+@pytest.mark.slow
 def test_cancelled_workers(project: Project) -> None:
     """The controller's collector tells of each of them, once."""
     system = System("github", project.folder)
