@@ -38,17 +38,16 @@ class Memory:
 
 
 @contextlib.contextmanager
-def open_memory(run_folder: Path, *, waits: bool) -> Iterator[Memory | None]:
+def open_memory(run_folder: Path | None, *, waits: bool) -> Iterator[Memory | None]:
     """Give the memory of a run to one process at a time; it is kept afterwards.
 
     None if another one has it and the caller does not wait. Where there is no folder nobody else tells.
     """
-    path = run_folder / CI.named()
-    try:
-        descriptor = os.open(path, _FLAGS, 0o600)
-    except FileNotFoundError:
+    if run_folder is None:
         yield Memory()
         return
+    path = run_folder / CI.named()
+    descriptor = os.open(path, _FLAGS, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         if not (lock_patiently(descriptor, path) if waits else _lock(descriptor)):
             yield None

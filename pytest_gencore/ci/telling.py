@@ -33,8 +33,8 @@ _AGENT_SECONDS: Final = 10.0
 class RunPlace(NamedTuple):
     """Where the captures of a run are."""
 
-    folder: Path
-    """The run's folder, by whichever path it can be used."""
+    folder: Path | None
+    """The run's folder, by whichever path it can be used; None if there is none."""
     name: str
     """Its name."""
     directory: Path
@@ -171,6 +171,7 @@ def _tell_azure(run: RunPlace, target: Target, news: News, _memory: Memory) -> T
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
     with os.fdopen(create_private(new), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)  # the agent may be another user, outside of a container
         file.write(page.make_page(news.all, target.base, SUMMARY_LIMIT).encode())
     new.replace(path)
     uploads = [lines.make_azure_upload(file) for file in _find_files(news.ended)]

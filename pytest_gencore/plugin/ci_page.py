@@ -104,11 +104,13 @@ class CiPage:
     def _tell(self, captures: Sequence[Capture | None], *, waits: bool) -> None:
         from pytest_gencore.ci.telling import RunPlace, tell
         from pytest_gencore.run.folder import run_folder_name
+        from pytest_gencore.run.pinned import pinned
 
         name = run_folder_name(self._get_run_id())
-        place = RunPlace(self._settings.dir / name, name, self._settings.dir)
         there = [capture for capture in captures if capture]
-        told = tell(place, self._target, there, environ=os.environ, waits=waits)
+        with pinned(self._settings.dir / name) as folder:
+            place = RunPlace(folder, name, self._settings.dir)
+            told = tell(place, self._target, there, environ=os.environ, waits=waits)
         self._problem = self._problem or told.problem
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if told.lines and reporter is not None:
