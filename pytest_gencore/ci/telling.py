@@ -28,6 +28,8 @@ _AFTER_US: Final = 768 << 10
 _CELL_SPARE: Final = 320
 """Bytes that the cell of an archive may grow by."""
 _AGENT_SECONDS: Final = 10.0
+_EARLY_SECONDS: Final = 3.0
+"""Of an agent while an archive waits to be written: a cancelled job has not much more."""
 
 
 class RunPlace(NamedTuple):
@@ -184,6 +186,7 @@ def _tell_buildkite(run: RunPlace, target: Target, news: News, memory: Memory) -
         return Telling([])
     if not target.place:
         return Telling([], "ci: no annotation: buildkite-agent is not on PATH")
+    is_early = not all(capture.is_final for capture in news.all)
     command = [target.place, "annotate", "--style", "warning", "--context", run.id]
     text = page.make_page(news.all, target.base, SUMMARY_LIMIT)
     try:
@@ -193,10 +196,12 @@ def _tell_buildkite(run: RunPlace, target: Target, news: News, memory: Memory) -
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=news.environ,
-            timeout=_AGENT_SECONDS,
+            timeout=_EARLY_SECONDS if is_early else _AGENT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
+        if is_early:
+            return Telling([])  # at the end all is told again
         return Telling([], f"ci: no annotation: buildkite-agent took longer than {_AGENT_SECONDS:g} s")
     if ended.returncode:
         return Telling([], f"ci: no annotation: buildkite-agent ended with status {ended.returncode}")

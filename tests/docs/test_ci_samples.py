@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from ci_systems import COMMAND
+from ci_systems import COMMAND, System
 from log_samples import ROOT, TIMEOUT, Build
 from terminal_picture import strip_colours
 
@@ -25,14 +25,8 @@ OF_PYTHON = re.compile(r"  File &quot;/usr/lib|    \S|  \.\.\. \d+ frames")
 def produce(folder: Path, name: str) -> str:
     """Return what a system is told of a run, without what differs from run to run."""
     build = Build(folder / "build")
-    summary, temporary = build.folder / "summary.md", build.folder / "_temp"
-    temporary.mkdir()
-    environment = {
-        "github": {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)},
-        "azure": {"TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(temporary)},
-        "teamcity": {"TEAMCITY_VERSION": "2025.11"},
-    }[name]
-    text = strip_colours(build.run(RUN, more=environment, files=[summary]))
+    system = System(name, build.folder)
+    text = strip_colours(build.run(RUN, more=system.environment, files=[system.file]))
     commands = "\n".join(COMMAND.findall(text))
     page = text.partition("<h3>")
     text = "\n".join(filter(None, [commands, page[1] + page[2].strip()]))

@@ -40,13 +40,13 @@ class System:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self._folder = folder
-        self._file = folder / "summary.md"
+        self.file = folder / "summary.md"
         self._log = folder / "agent.log"
         self._programs = folder / "programs"
         if name == "github":
-            self._file.touch()
+            self.file.touch()
         elif name == "azure":
-            (folder / "temporary").mkdir()
+            (folder / "_temp").mkdir()
         elif name == "buildkite":
             self._programs.mkdir()
             (self._programs / "buildkite-agent").write_text(AGENT)
@@ -55,8 +55,8 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "github": {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self._file)},
-            "azure": {"TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(self._folder / "temporary")},
+            "github": {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self.file)},
+            "azure": {"TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(self._folder / "_temp")},
             "teamcity": {"TEAMCITY_VERSION": "2025.11 (build 208117)"},
             "buildkite": {
                 "BUILDKITE": "true",
@@ -76,7 +76,7 @@ class System:
         assert {(name, properties["title"]) for name, properties, _ in commands} == {
             ("notice", "Captured by pytest-gencore")
         }
-        return read_told(self._file.read_text(), [], len(commands))
+        return read_told(self.file.read_text(), [], len(commands))
 
     def _read_azure(self, found: list[str]) -> Told:
         commands = [read_azure(line) for line in found]

@@ -191,12 +191,13 @@ def test_buildkite_agent_replaces_its_annotation(
 
 
 @pytest.mark.parametrize(
-    ("script", "problem"),
+    ("script", "problems", "calls"),
     [
-        ("exit 3", f"{NOBODY} ended with status 3"),
-        ("exec sleep 100", f"{NOBODY} took longer than 0.2 s"),
-        ("", ""),
+        ("exit 3", [f"{NOBODY} ended with status 3"] * 3, 1),
+        ("exec sleep 100", ["", *[f"{NOBODY} took longer than 0.2 s"] * 2], 2),
+        ("", [""] * 3, 3),
     ],
+    ids=["fails", "is slow", "reads nothing"],
 )
 def test_buildkite_agent_that_does_not_work(
     tmp_path: Path,
@@ -204,13 +205,17 @@ def test_buildkite_agent_that_does_not_work(
     make_agent: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
     script: str,
-    problem: str,
+    problems: list[str],
+    calls: int,
 ) -> None:
-    """It is not asked again; one that takes nothing has taken enough."""
-    monkeypatch.setattr(telling, "_AGENT_SECONDS", 0.2 if problem else 10)
+    """It is not asked again once the end was not taken; one that reads nothing has taken enough."""
+    for name in ("_EARLY_SECONDS", "_AGENT_SECONDS"):
+        monkeypatch.setattr(telling, name, 0.2 if script.startswith("exec") else 20)
     teller = Teller(tmp_path, "buildkite", make_agent(f"echo >>{tmp_path}/calls\n{script}"))
-    assert teller.tell(early) == teller.tell(end(early)) == Telling([], problem)
-    assert len((tmp_path / "calls").read_text()) == (1 if problem else 2)
+    end_of_all = (end(early), end(also(early, 2)))
+    told = [teller.tell(early), teller.tell(end(early)), teller.tell(*end_of_all)]
+    assert told == [Telling([], problem) for problem in problems]
+    assert len((tmp_path / "calls").read_text()) == calls
 
 
 def test_buildkite_without_agent(tmp_path: Path, early: Capture) -> None:
