@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_gencore.run.concurrency import lock_patiently
+from pytest_gencore.run.concurrency import lock_patiently, try_to_lock
 from pytest_gencore.run.files import CI
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def open_memory(run_folder: Path | None, *, waits: bool) -> Iterator[Memory | No
     path = run_folder / CI.named()
     descriptor = os.open(path, _FLAGS, 0o600)
     with os.fdopen(descriptor, "r+") as file:
-        if not (lock_patiently(descriptor, path) if waits else _lock(descriptor)):
+        if not (lock_patiently(descriptor, path) if waits else try_to_lock(descriptor)):
             yield None
             return
         memory = _parse(file.read(_LIMIT))
@@ -59,14 +58,6 @@ def open_memory(run_folder: Path | None, *, waits: bool) -> Iterator[Memory | No
             file.seek(0)
             file.truncate()
             json.dump(dataclasses.asdict(memory), file)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _parse(text: str) -> Memory:
