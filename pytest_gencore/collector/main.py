@@ -34,6 +34,7 @@ from pytest_gencore.machine.disk import Disk
 from pytest_gencore.protocol import Descriptor
 from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.quota import SizeQuota
+from pytest_gencore.texts import name_subject
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class _Collector:
                 titles=titles,
                 archive=has_archive,
             )
-            finisher.write_junit_early()
+            finisher.write_early()
             if not has_archive:
                 raise OnlyTold("interrupted")
             progress.add_check(finisher.check)
@@ -161,7 +162,9 @@ class _Collector:
         self.finisher.answer = [clean(line) for line in lines]
         self.finisher.summary = clean(summary)
         if write_answer(self.handover, self.finisher.answer):
-            self.state.answer(self.finisher.summary)
+            request = self.handover.context.request
+            subject = name_subject(request.nodeid, request.place, "(no test)")
+            self.state.answer(self.finisher.summary, clean(subject))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
-from pytest_gencore.plugin.settings import Settings, apply_marker, read_marker
+from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,6 +209,7 @@ class Capturer:
 
             junit_path = find_junit_path(path)
             junit_base = None if junit_path is None else find_shown_base(junit_path, os.environ)
+        target = find_ci(self._config, self.settings)
         return SessionContext(
             is_local=self._is_local,
             is_controller=self._is_controller,
@@ -216,6 +217,7 @@ class Capturer:
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
             has_clear_text=self.settings.clear_text,
+            ci=() if target is None else target,
             environment=self.settings.env,
         )
 

@@ -149,6 +149,12 @@ TABLE = (
         "Show what was found in the log and in a text beside each archive; off: only that there is one",
     ),
     Option(
+        "ci",
+        "auto",
+        "{auto,none,NAME}",
+        "Which CI system is told of captures, such as github; auto: the one that the environment names",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

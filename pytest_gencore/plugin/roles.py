@@ -22,12 +22,13 @@ from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.capturing import Capturing
 from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
-from pytest_gencore.plugin.settings import Settings, read_marker
+from pytest_gencore.plugin.settings import Settings, find_ci, read_marker
 from pytest_gencore.plugin.whole import is_whole_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_gencore.plugin.ci_page import CiPage
     from pytest_gencore.plugin.listening import Listening
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Worker
@@ -119,6 +120,7 @@ def fill_only_process(roles: Roles) -> None:
         get_run_id=get_run_id,
         find_unavailable=lambda: capturer.unavailable,
         may_have_captures=lambda: capturer.is_armed,
+        ci_page=make_ci_page(roles, get_run_id),
         ignore_cancels=capturer.ignore_cancels,
         paused_session=capturer.paused_session,
     )
@@ -155,6 +157,7 @@ def fill_controller(roles: Roles) -> None:
         get_run_id=get_run_id,
         find_unavailable=controller.find_unavailable,
         may_have_captures=controller.may_have_captures,
+        ci_page=make_ci_page(roles, get_run_id),
         ignore_cancels=controller.ignore_cancels,
         paused_session=capturer.paused_session,
     )
@@ -168,6 +171,18 @@ def fill_controller(roles: Roles) -> None:
 
         roles.listening = Listening(capturer.engine.native, capturer.note_progress)
         roles.register(roles.listening, "listening")
+
+
+def make_ci_page(roles: Roles, get_run_id: Callable[[], str]) -> CiPage | None:
+    """Return what tells the CI system, registered; None if there is none."""
+    target = find_ci(roles.config, roles.settings)
+    if target is None:
+        return None
+    from pytest_gencore.plugin.ci_page import CiPage
+
+    page = CiPage(roles.config, roles.settings, target, get_run_id)
+    roles.register(page, "ci-page")
+    return page
 
 
 def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pytest_gencore.ci.systems import Target
     from pytest_gencore.contents import DumpType, Environment, Libraries
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
 
+BAZEL_DIRECTORY = "TEST_UNDECLARED_OUTPUTS_DIR"
+"""What Bazel keeps of a test: bazel.build/reference/test-encyclopedia."""
 ExceptionTypes: TypeAlias = tuple[type[BaseException], ...]
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
@@ -45,6 +49,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "env": parse_environment,
     "recipient": values.parse_lines,
     "clear_text": values.parse_switch,
+    "ci": values.parse_ci,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -90,6 +95,8 @@ class Settings:
     recipient: tuple[str, ...]
     """Public keys, as age and SSH write them."""
     clear_text: bool
+    ci: str
+    """As ``ci.systems.find_target`` takes it."""
     max_cores: int
     max_size: int
     """Bytes."""
@@ -146,10 +153,21 @@ def resolve_settings(config: pytest.Config) -> Settings:
 
             base = find_directory_base(config, source)
             fields["recipient"] = resolve_recipients(config, fields["recipient"], base, source)
+    if find_text(config, TABLE[0])[0] is None and fields["ci"] in {"auto", "bazel"}:
+        fields["dir"] = os.environ.get(BAZEL_DIRECTORY) or fields["dir"]
     fields["dir"] = directory_base / fields["dir"]
     settings = Settings(**fields)
     check_sealing(settings)
     return settings
+
+
+def find_ci(config: pytest.Config, settings: Settings) -> Target | None:
+    """Return the CI system to tell; None if there is none, or nothing of it that could be written to."""
+    if settings.ci == "none":
+        return None
+    from pytest_gencore.ci import systems  # only of runs that capture
+
+    return systems.find_target(settings.ci, os.environ, str(config.invocation_params.dir))
 
 
 def check_sealing(settings: Settings) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from pytest_gencore.plugin.ci_page import CiPage
     from pytest_gencore.plugin.progress import StatusLine
     from pytest_gencore.plugin.results import Finished, Results
     from pytest_gencore.plugin.settings import Settings
@@ -34,14 +35,15 @@ class Showing:
         get_run_id: Callable[[], str],
         find_unavailable: Callable[[], str],
         may_have_captures: Callable[[], bool],
+        ci_page: CiPage | None,
         ignore_cancels: Callable[[], None],
         paused_session: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """``find_unavailable`` says why this machine cannot capture, as far as known.
 
         ``may_have_captures`` says whether there can be captures that no report has named;
-        ``ignore_cancels`` leaves Ctrl-C to pytest, while archives are waited for, and with
-        ``paused_session`` the run need not make progress then.
+        ``ci_page`` is told of what they came to; ``ignore_cancels`` leaves Ctrl-C to pytest, while archives
+        are waited for, and with ``paused_session`` the run need not make progress then.
         """
         self._paused_session = paused_session
         self._ignore_cancels = ignore_cancels
@@ -53,6 +55,7 @@ class Showing:
         self._get_run_id = get_run_id
         self._find_unavailable = find_unavailable
         self._may_have_captures = may_have_captures
+        self._ci_page = ci_page
         self._junit_path = find_junit_path(config)
         self._is_ended = False
         self._is_shown = False
@@ -184,6 +187,10 @@ class Showing:
             self.results.add_note(f"others can replace the archives in {self._settings.dir}: {exposure}")
         self.results.add_refusals(run.refusals(), self._settings)
         status_line.finish(f"gencore: {self.results.make_count_text() or 'no archive'}")
+        if self._ci_page is not None:
+            problem = self._ci_page.finish(outcomes, self.results.finished)
+            if problem:
+                self.results.add_note(problem)
         self._call_captured_hooks()
         self._complete_junit()
         self._complete_allure()

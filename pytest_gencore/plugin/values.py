@@ -47,6 +47,13 @@ def parse_slow_notice(text: object) -> SlowNotice:
     return cast("SlowNotice", text)
 
 
+def parse_ci(text: str) -> str:
+    """Return which CI system is told of captures."""
+    from pytest_gencore.ci import systems  # few runs need it
+
+    return systems.parse_ci(text)
+
+
 def parse_switch(text: str) -> bool:
     """Return whether something is on; ini files of pytest say true and false."""
     words = {

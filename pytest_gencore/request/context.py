@@ -52,6 +52,8 @@ class SessionContext:
     """What the consumer of that file takes paths to be relative to; None for absolute ones."""
     has_clear_text: bool = True
     """Whether the log and a text beside each archive show what was found."""
+    ci: Sequence[str] = ()
+    """The CI system to be told, as the fields of ``ci.systems.Target``; empty: none."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
 

@@ -57,7 +57,7 @@ def collector_slot(
 def lock_patiently(descriptor: int, path: Path) -> bool:
     """Lock a file that others hold for moments; False if its holder has not moved for too long."""
     holder = _Holder(path)
-    while not _lock(descriptor):
+    while not try_to_lock(descriptor):
         if holder.is_stuck():
             return False
         time.sleep(_POLL_SECONDS)
@@ -96,7 +96,7 @@ def _acquire_any(paths: list[Path]) -> int | None:
         except OSError:
             return _NO_FILE
         try:
-            if _lock(file) and _is_still(path, file):
+            if try_to_lock(file) and _is_still(path, file):
                 return file
         except OSError:  # a file system without locks
             os.close(file)
@@ -105,7 +105,8 @@ def _acquire_any(paths: list[Path]) -> int | None:
     return None
 
 
-def _lock(descriptor: int) -> bool:
+def try_to_lock(descriptor: int) -> bool:
+    """Lock a file if nobody else has; tell whether that was so. Raises OSError where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

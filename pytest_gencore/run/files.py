@@ -164,6 +164,13 @@ CHILDREN: Final = RunFile(
 JUNIT: Final = RunFile(
     "junit", _COLLECTOR, _COLLECTOR, "", "which junit XML collectors have written in place of pytest; locked"
 )
+CI: Final = RunFile(
+    "ci",
+    f"{_COLLECTOR}, {_WAITING}",
+    f"{_COLLECTOR}, {_WAITING}",
+    "",
+    "of which captures a CI system was told, and how; locked while one tells it",
+)
 CLOSED: Final = RunFile(
     "closed", f"{_WAITING}, {_COLLECTOR}", _COLLECTOR, "", "no process waits any more: collectors clean up"
 )
@@ -190,6 +197,7 @@ FILES: Final = (
     STARTED,
     CHILDREN,
     JUNIT,
+    CI,
     CLOSED,
 )
 OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)

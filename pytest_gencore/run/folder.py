@@ -62,6 +62,11 @@ def run_folder_name(run_id: str) -> str:
     return f"{_PREFIX}{run_id}"
 
 
+def run_id_of(name: str) -> str:
+    """Return the id of the run whose folder has this name."""
+    return name.removeprefix(_PREFIX)
+
+
 def birth_of_run(name: str) -> int:
     """Return when the run's process began, in clock ticks since boot; raises ValueError for another name."""
     _, birth, _ = name.removeprefix(_PREFIX).split("-")

@@ -49,5 +49,7 @@ class Outcome:
     """The armed process, if a child of it was captured; else 0."""
     has_archive: bool = True
     """Whether there is an archive, or there will be: not if nobody wants one."""
+    subject: str = ""
+    """The test, or the place outside of tests, without secrets; empty as long as the answer is not known."""
     answer: str = ""
     """What happened and where every thread was, some lines for a log; empty as long as it is not known."""

@@ -276,6 +276,7 @@ class Run:
             attempt=state.attempt,
             signal=state.signal,
             summary=escape_unprintable(state.summary),
+            subject=escape_unprintable(state.subject),
             deadline_source=state.deadline_source,
             answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
         )

@@ -52,6 +52,8 @@ class CaptureState:
     deadline_source: str | None = None
     summary: str = ""
     """One line: what happened, and where."""
+    subject: str = ""
+    """The test, or the place outside of tests, without secrets; empty until the diagnosis is there."""
     answered: bool = False
     """Whether the diagnosis is in the run's folder."""
     slot: int = 0

@@ -83,7 +83,10 @@ def test_junit_of_reruns(pytester: pytest.Pytester, run_gencore: RunGencore) -> 
 
 @pytest.mark.parametrize(
     ("environ", "base"),
-    [({"GITLAB_CI": "true", "CI_PROJECT_DIR": "PATH"}, "."), ({"TF_BUILD": "True"}, "results")],
+    [
+        ({"GITLAB_CI": "true", "CI_PROJECT_DIR": "PATH"}, "."),
+        ({"TF_BUILD": "True", "AGENT_TEMPDIRECTORY": "PATH"}, "results"),
+    ],
     ids=["gitlab", "azure"],
 )
 def test_junit_paths_of_ci_systems(

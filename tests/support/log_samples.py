@@ -12,9 +12,14 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernel import wait_until
 from process_state import processes_in
+from projects import is_foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = str(ROOT / "tests/support")
@@ -105,13 +110,23 @@ class Build:
         self.folder = folder
         shutil.copytree(ROOT / "docs/examples", folder)
 
-    def run(self, command: str, *, with_stacks: bool = False) -> str:
+    def run(
+        self,
+        command: str,
+        *,
+        with_stacks: bool = False,
+        more: Mapping[str, str] | None = None,
+        files: Sequence[Path] = (),
+    ) -> str:
         """Return what a terminal would show, but for this machine's paths and numbers.
 
-        ``with_stacks``: use pystack, which not everybody has.
+        ``with_stacks``: use pystack, which not everybody has. ``more`` is added to the environment;
+        what the run has left in ``files`` comes last.
         """
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "GENCORE"))
+            name: value
+            for name, value in os.environ.items()
+            if not (is_foreign(name) or name.startswith("GENCORE"))
         }
         output = self.folder.with_suffix(".output")
         with output.open("w") as file:
@@ -120,6 +135,7 @@ class Build:
                 cwd=self.folder,
                 env={
                     **environment,
+                    **(more or {}),
                     "COLUMNS": str(COLUMNS),
                     "PYTEST_ADDOPTS": ADDOPTS if with_stacks else f"{ADDOPTS} -p without_pystack",
                     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -138,7 +154,8 @@ class Build:
         wait_until(lambda: not processes_in(self.folder), "all collectors have ended", timeout=60)
         text = output.read_text(errors="replace")
         assert "INTERNALERROR" not in text, text
-        return self._without_machine(text)
+        left = [path.read_text() for path in files if path.exists()]
+        return self._without_machine("".join([text, *left]))
 
     def _without_machine(self, text: str) -> str:
         """Replace paths, and numbers that differ from run to run."""

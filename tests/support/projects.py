@@ -19,6 +19,7 @@ from lean_runs import WITH_LIBRARIES, base_arguments
 from oracles import run_tool
 from process_state import processes_in
 
+from pytest_gencore.ci.systems import VARIABLES
 from pytest_gencore.run.folder import has_captures
 from pytest_gencore.run.started import find_lost_runs
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).parent
 ARTIFACTS = "gencore-artifacts"
-FOREIGN = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "COLUMNS", "FAKE_CAPTURE")
+FOREIGN = (*VARIABLES.values(), "CI_PROJECT_DIR", "COLUMNS", "FAKE_CAPTURE")
 """Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
 ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
 QUICK = (*ON_FAIL, "--gencore-method=memory")

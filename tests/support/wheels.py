@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from projects import is_foreign
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("pytest_gencore", "build_extension.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
-FOREIGN = ("PYTHONPATH", "PYTEST_ADDOPTS", "PYTHONHOME", "PYTEST_PLUGINS")
+FOREIGN = ("PYTHONPATH", "PYTHONHOME")
 
 
 def run(*command: str | Path, timeout: float = 180) -> str:
@@ -31,8 +33,8 @@ def run(*command: str | Path, timeout: float = 180) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without variables that change which package is found."""
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    """Return the environment without variables that change which package is found, or what it does."""
+    return {name: value for name, value in os.environ.items() if not (is_foreign(name) or name in FOREIGN)}
 
 
 def copy_sources(folder: Path) -> None:

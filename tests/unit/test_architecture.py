@@ -18,6 +18,7 @@ ALLOWED = {
     "plugin": {
         "plugin",
         "capture",
+        "ci",
         "junit",
         "machine",
         "probe",
@@ -34,6 +35,7 @@ ALLOWED = {
         "age",
         "collector",
         "archive",
+        "ci",
         "corefile",
         "junit",
         "machine",
@@ -46,6 +48,7 @@ ALLOWED = {
     "run": {"run", "machine", "request", *SHARED},
     "redaction": {"redaction", *SHARED},
     "request": {"request", *SHARED},
+    "ci": {"ci", "run", *SHARED},
     "junit": {"junit", "run", *SHARED},
     "sandbox": {"sandbox", *SHARED},
     "machine": {"machine", *SHARED},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from projects import is_foreign
 
 from pytest_gencore.plugin import options, values
 from pytest_gencore.plugin.settings import PARSERS, Marker, apply_marker, read_marker, resolve_settings
@@ -31,6 +33,7 @@ CASES = [
     Case("timeout", None, ("2.5", 2.5), ("7", 7.0), 9),
     Case("moment", "report", ("raise", "raise"), ("report", "report"), "raise"),
     Case("capture_memory", None, ("90%", 90.0), ("50", 50.0)),
+    Case("ci", "auto", ("github", "github"), ("none", "none")),
     Case("max_cores", 10, ("0", 0), ("3", 3)),
     Case("max_size", 4 * 1024**3, ("2MiB", 2 * 1024**2), ("500MB", 500_000_000)),
 ]
@@ -44,7 +47,9 @@ PRODUCT = [
 
 @pytest.fixture(autouse=True)
 def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what other plugins do while configuring out of these tests."""
+    """Keep what other plugins do while configuring out of these tests, and what a CI system says."""
+    for name in filter(is_foreign, list(os.environ)):
+        monkeypatch.delenv(name)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
+from pytest_gencore.collector.outcome.ci_page import is_sent_by_collectors, tell_ci
 from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
@@ -133,6 +134,7 @@ class Finisher:
         remove_text(self._text)
         lines = self._conclude_for_workers() if self.workers else self._describe_early()
         problem = self._write_junit("\n".join(f"gencore: {line}" for line in lines), None)
+        self._tell_ci()
         self._messenger.conclude(*lines, *filter(None, (problem,)))
         self._state.drop()
 
@@ -155,10 +157,12 @@ class Finisher:
         self._messenger.add(self.workers.describe_late())
         return [] if is_shown_later else list(self.workers.conclude())
 
-    def write_junit_early(self) -> None:
-        """Write the junit file of a dying process before the archive is finished: the machine may go, too."""
+    def write_early(self) -> None:
+        """Write what others read, before the archive is finished: the machine may go, too."""
         if self._messenger.is_needed:
             self._write_junit(f"gencore: core archive under way: {self._result}", None)
+        if self._handover.context.request.moment == "report":
+            self._tell_ci(is_last=False)
 
     def clean_up(self) -> None:
         """Leave only the state for those who wait; if nobody does, not even that."""
@@ -186,8 +190,21 @@ class Finisher:
     def _is_dropped(self) -> bool:
         return (self._folder / DROP.named(self._handover.name)).exists()
 
+    def _tell_ci(self, *, is_last: bool = True) -> None:
+        """Tell the CI system if nobody else does; what goes wrong is told, and changes nothing."""
+        if not (self._messenger.speaks or is_sent_by_collectors(self._handover)):
+            return
+        try:
+            lines = tell_ci(self._handover, without_own=self.workers is not None, with_problem=is_last)
+        except Exception as error:  # noqa: BLE001 - the archive and the log are worth more
+            lines = [f"gencore: ci: unexpected {type(error).__name__}: {error}"]
+        self._messenger.add_commands(lines)
+
     def _tell(self, line: str, line_in_junit: str, archive: Path | None) -> None:
         problem = self._write_junit(line_in_junit, archive) if self._messenger.is_needed else ""
+        self._messenger.listen()
+        self._messenger.check()
+        self._tell_ci()
         self._messenger.conclude(line, *([problem] if problem else []))
 
     def _write_junit(self, line: str, archive: Path | None) -> str:

@@ -130,10 +130,19 @@ class Messenger:
         if lines and self._descriptor is not None and self.speaks:
             self._write("\n".join(lines) + "\n")
 
+    def add_commands(self, lines: Sequence[str]) -> None:
+        """Write lines that mean something at their start: what others have written may have no end."""
+        if lines:
+            self.add(["", *lines])
+
+    def listen(self) -> None:
+        """Find out whether anybody else tells of it, if nobody has to."""
+        if self._descriptor is not None and self._trigger.may_go_on and not self._is_unheard:
+            self._wait_for_report()
+
     def conclude(self, *lines: str) -> None:
         """Write what came of it, if that is needed; nothing can be written after it."""
-        if self._descriptor is not None and self._trigger.may_go_on:
-            self._wait_for_report()
+        self.listen()
         self.check()
         for line in lines:
             if self._descriptor is not None and self.speaks:

@@ -48,9 +48,10 @@ class StateFile:
         self._state.state = "working"
         self._write()
 
-    def answer(self, summary: str) -> None:
-        """Say that the diagnosis is in the run's folder, and what its first line is."""
+    def answer(self, summary: str, subject: str) -> None:
+        """Say that the diagnosis is in the run's folder, its line about the trigger, and what it is about."""
         self._state.answered = True
+        self._state.subject = subject
         self._state.summary = summary
         self._write()
 
