@@ -10,7 +10,7 @@ from pytest_gencore.cli.options import ArchiveFile, examples
 from pytest_gencore.cli.output import echo_text, note
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.document.encode import encode_document, make_document
-from pytest_gencore.document.words import describe_frame, describe_thread, short_frames
+from pytest_gencore.document.words import Names, describe_frame, describe_thread, short_frames
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.texts import describe_event, name_subject
 
@@ -67,10 +67,11 @@ def _lines(document: Document) -> Iterator[str]:
     yield f"{event}, process {document.process.pid}"
     yield from document.last_output
     yield from document.evidence
+    names = Names(document.threads, document.tasks)
     for thread in document.threads:
         if thread.frames:
             yield ""
-            yield describe_thread(thread, document)
+            yield describe_thread(thread, names)
             shown = short_frames(thread.frames, _FRAMES)
             if len(shown) < len(thread.frames):
                 yield f"  ... {len(thread.frames) - len(shown)} of {len(thread.frames)} frames left out"

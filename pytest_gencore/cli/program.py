@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "show": "show:show",
     "stacks": "stacks:stacks",
     "diagnose": "diagnose:diagnose",
+    "report": "report:report",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
     "wait": "wait:wait",

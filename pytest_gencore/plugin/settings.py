@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +46,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "env": parse_environment,
     "recipient": values.parse_lines,
     "clear_text": values.parse_switch,
+    "html": values.parse_switch,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -53,6 +55,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 _DEFAULTS: Mapping[str, object] = {
     "redact": True,
     "clear_text": True,
+    "html": False,
     "recipient": (),
     "redact_env": (),
     "keep_env": (),
@@ -90,6 +93,7 @@ class Settings:
     recipient: tuple[str, ...]
     """Public keys, as age and SSH write them."""
     clear_text: bool
+    html: bool
     max_cores: int
     max_size: int
     """Bytes."""
@@ -100,6 +104,11 @@ class Settings:
     def watches(self) -> bool:
         """Whether the process takes notice of what runs."""
         return bool(self.on_fail or self.timeout or self.capture_memory)
+
+    @property
+    def page_python(self) -> str:
+        """The interpreter that makes pages, with its packages; empty if none are wanted."""
+        return sys.executable if self.html else ""
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""

@@ -52,7 +52,8 @@ ALLOWED = {
     "corefile": {"corefile"},
     "archive": {"archive", "age", *SHARED},
     "document": {"document", "archive", *SHARED},
-    "cli": {"cli", "archive", "corefile", "document", "machine", "run", "sandbox", *SHARED},
+    "page": {"page", "archive", "document", *SHARED},
+    "cli": {"cli", "archive", "corefile", "document", "page", "machine", "run", "sandbox", *SHARED},
     "age": SHARED,
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
@@ -72,6 +73,7 @@ FOREIGN = {
     "age": {"pyrage"},
     "archive": {"isal"},
     "cli": {"click"},
+    "page": {"jinja2", "markupsafe"},
     "sandbox": {"pystack"},
 }
 """Which packages that are not in the standard library a room may import."""
