@@ -223,7 +223,7 @@ class Capturer:
             junit_base=junit_base,
             has_clear_text=self.settings.clear_text,
             environment=self.settings.env,
-            page_python=self.settings.page_python,
+            page_command=self.settings.page_command,
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -106,9 +105,13 @@ class Settings:
         return bool(self.on_fail or self.timeout or self.capture_memory)
 
     @property
-    def page_python(self) -> str:
-        """The interpreter that makes pages, with its packages; empty if none are wanted."""
-        return sys.executable if self.html else ""
+    def page_command(self) -> tuple[str, ...]:
+        """The command that makes pages; empty if none are wanted. Raises ``UsageError``."""
+        if not self.html:
+            return ()
+        from pytest_gencore.plugin.pages import find_page_command  # few runs need it
+
+        return find_page_command()
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
@@ -158,6 +161,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
     fields["dir"] = directory_base / fields["dir"]
     settings = Settings(**fields)
     check_sealing(settings)
+    _ = settings.page_command
     return settings
 
 

@@ -52,8 +52,8 @@ class SessionContext:
     """Whether the log and a text beside each archive show what was found."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
-    page_python: str = ""
-    """The interpreter that makes a page for the browser beside each archive; empty: there is none."""
+    page_command: Sequence[str] = ()
+    """The beginning of the command line that makes a page for the browser; empty: none is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ def wants_page(handover: Handover) -> bool:
     """Tell whether an archive gets a page: never a sealed one, whose contents no page may show."""
     run = handover.context.run
     is_archive = handover.context.request.product == "archive"
-    return bool(is_archive and run.session.page_python and run.session.has_clear_text and not run.recipients)
+    return bool(is_archive and run.session.page_command and run.session.has_clear_text and not run.recipients)
 
 
 def make_page(handover: Handover, archive: Path) -> str:
@@ -34,7 +34,7 @@ def make_page(handover: Handover, archive: Path) -> str:
     from pytest_gencore.sandbox.bounded import run_bounded  # few captures need it
     from pytest_gencore.sandbox.limits import Limits, limited
 
-    command = [handover.context.run.session.page_python, "-m", "pytest_gencore", "report", "--", str(archive)]
+    command = [*handover.context.run.session.page_command, "report", "--", str(archive)]
     limits = Limits(memory=_MEMORY, cpu_seconds=int(_SECONDS), file_size=_FILE_SIZE)
     try:
         ended = run_bounded(
