@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.installed import is_foreign
 from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def short_path(path: str, rootdir: str) -> str:
     """Return a path as it is below pytest's root directory; others as they are."""
     top = f"{rootdir.rstrip('/')}/"
     return path[len(top) :] if rootdir and path.startswith(top) else path
+
+
+def is_project_file(file: str, rootdir: str) -> bool:
+    """Tell whether code is the project's, by the path of its file."""
+    return file.startswith(f"{rootdir.rstrip('/')}/") and not is_foreign(file)
 
 
 def describe_frame(frame: Frame, rootdir: str) -> str:

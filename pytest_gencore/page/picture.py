@@ -25,7 +25,7 @@ _LONGEST: Final = 8
 
 
 class Box(NamedTuple):
-    """A thread, a task, or what nobody is known to have."""
+    """A thread, a task, or what is waited for."""
 
     y: int
     title: str
@@ -135,14 +135,13 @@ class _Artist:
             boxes.append(Box(number * step, _short(name, _TITLE), where, node.kind, node in self._cycle))
             wait = self._waits.get(node)
             if wait is not None:
-                arrows.append(
-                    Arrow(number * step + _BOX, _short(f"waits for {wait.text}", _LABEL), wait.text)
-                )
+                what = f"waits for {wait.text}" if wait.holders else "waits for"
+                arrows.append(Arrow(number * step + _BOX, _short(what, _LABEL), wait.text))
                 words.append(f"{name} waits for {wait.text}")
         last = self._waits.get(nodes[-1])
         closes = last is not None and nodes[0] in last.holders
         if last is not None and not closes:
-            title = self._names.of(last.holders[0]) if last.holders else "nobody is known who would end this"
+            title = self._names.of(last.holders[0]) if last.holders else last.text
             boxes.append(Box(len(nodes) * step, _short(title, _TITLE), "", "end", stuck=False))
         height = boxes[-1].y + _BOX + (_GAP if closes else 0)
         return Picture(tuple(boxes), tuple(arrows), closes, height, "; ".join(words), 1)

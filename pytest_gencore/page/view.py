@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePath
@@ -11,6 +12,7 @@ from pytest_gencore.document.words import (
     Names,
     describe_thread,
     describe_trigger,
+    is_project_file,
     name_task,
     name_thread,
     short_path,
@@ -89,7 +91,7 @@ class View:
     event: str
     file: str
     size: str
-    open_with: str
+    commands: tuple[tuple[str, str], ...]
     document: Document
     stops: tuple[Call, ...]
     stops_of: str
@@ -124,9 +126,9 @@ def make_view(document: Document, number: int) -> View:
         id=f"c{number}",
         title=name_subject(test.nodeid, test.place, f"process {document.process.pid}") + phase,
         event=describe_trigger(document.trigger),
-        file=f"{archive.name}.tar.gz" if not archive.path else PurePath(archive.path).name,
+        file=PurePath(archive.path).name,
         size=format_size(archive.size),
-        open_with=archive.open_with or f"gencore debug {PurePath(archive.path).name}",
+        commands=tuple(_commands(document)),
         document=document,
         stops=tuple(_call(frame, about, is_short=True) for frame in stops),
         stops_of=whose,
@@ -140,6 +142,13 @@ def make_view(document: Document, number: int) -> View:
         facts=tuple(_facts(document)),
         timings=tuple(_timings(document)),
     )
+
+
+def _commands(document: Document) -> list[tuple[str, str]]:
+    """Return what opens the archive in its folder."""
+    file = shlex.quote(PurePath(document.archive.path).name)
+    found = [("stacks", f"gencore stacks {file}")]
+    return [("debugger", f"gencore debug {file}"), *found] if document.archive.core else found
 
 
 def _find_stops(document: Document) -> tuple[list[Frame], str]:
@@ -192,7 +201,7 @@ def _task_group(group: list[StuckTask], about: _About, *, is_open: bool) -> Wait
         Call(
             title=place.function,
             where=_where(place.file, place.line, about.rootdir),
-            project=bool(about.sources.around(place.file, place.line)),
+            project=is_project_file(place.file, about.rootdir),
             lines=about.sources.around(place.file, place.line),
             locals=(),
         )

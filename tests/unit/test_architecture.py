@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"contents", "errors", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {"contents", "errors", "installed", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -60,6 +60,7 @@ ALLOWED = {
     "__init__": {"api", "archive", *SHARED},
     "contents": set(),
     "errors": set(),
+    "installed": set(),
     "methods": set(),
     "protocol": set(),
     "version": set(),
