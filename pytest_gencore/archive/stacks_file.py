@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import item, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STACKS_NAME: Final = "stacks.json"
 STACKS_VERSION: Final = 1
@@ -73,6 +76,7 @@ class StacksFile:
     complete: bool = item("Whether everything is here; else what came last is left out, as it was too much")
 
 
-def encode_stacks(stacks: StacksFile) -> str:
-    """Return it as JSON in ASCII."""
-    return json.dumps({"version": STACKS_VERSION, **to_json(stacks)}, separators=(",", ":")) + "\n"
+def encode_stacks(stacks: StacksFile, clean: Callable[[Any], Any] | None = None) -> str:
+    """Return it as JSON in ASCII; ``clean`` takes secrets out of what JSON can hold."""
+    plain = {"version": STACKS_VERSION, **to_json(stacks)}
+    return json.dumps(plain if clean is None else clean(plain), separators=(",", ":")) + "\n"

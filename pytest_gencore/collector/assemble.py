@@ -154,7 +154,7 @@ class _Contents(NamedTuple):
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
         yield "stacks.txt", self.stacks.format_full() + format_environment(self.redaction.environment)
-        yield STACKS_NAME, encode_stacks(self.redaction.clean(self.stacks.make_file()))
+        yield STACKS_NAME, encode_stacks(self.stacks.make_file(), self.redaction.clean)
         yield (
             "diagnosis.json",
             json.dumps(self.redaction.clean(self.stacks.diagnosis.to_json()), indent=1) + "\n",

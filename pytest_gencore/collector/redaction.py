@@ -101,25 +101,33 @@ class Redaction:
         if self.redactor:
             for field in dataclasses.fields(manifest):
                 if field.name not in _KEPT_FIELDS:
-                    changes[field.name] = self._clean(getattr(manifest, field.name))
+                    changes[field.name] = self._clean(getattr(manifest, field.name), set())
         return dataclasses.replace(manifest, **changes)
 
     def clean(self, value: T) -> T:
         """Return a value for JSON with all its texts cleaned, before escapes make something else of them."""
-        cleaned: T = self._clean(value) if self.redactor else value
+        cleaned: T = self._clean(value, set()) if self.redactor else value
         return cleaned
 
-    def _clean(self, value: Any) -> Any:
+    def _clean(self, value: Any, plain: set[str]) -> Any:
+        """Return a value with its texts cleaned; ``plain`` has those without secrets, for they come again."""
         if isinstance(value, str):
-            return self.redactor.clean_text(value)
+            if value in plain:
+                return value
+            cleaned = self.redactor.clean_text(value)
+            if cleaned == value:
+                plain.add(value)
+            return cleaned
         if isinstance(value, tuple | list):
-            entries = [self._clean(entry) for entry in value]
+            entries = [self._clean(entry, plain) for entry in value]
             return tuple(entries) if isinstance(value, tuple) else entries
         if isinstance(value, dict):
-            return {name: self._clean(entry) for name, entry in value.items()}
+            return {name: self._clean(entry, plain) for name, entry in value.items()}
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
             return value
-        fields = {field.name: self._clean(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: self._clean(getattr(value, field.name), plain) for field in dataclasses.fields(value)
+        }
         return dataclasses.replace(value, **fields)
 
     def _describe(self) -> RedactionFacts | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring_ascii as _quote
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.archive.manifest import to_json
 from pytest_gencore.archive.stacks_file import (
     STACKS_LIMIT,
     ChildStacks,
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 _TEXT_LENGTH: Final = 1000
 _FILE_LENGTH: Final = 4096
+_FRAME_BYTES: Final = 130
+_LOCAL_BYTES: Final = 20
+"""What a frame and a local take beside their texts."""
 _THREAD_BYTES: Final = 400
 """About what is told of a thread beside its frames."""
 
@@ -88,7 +90,7 @@ class _Room:
         found: list[Frame] = []
         for frame in reversed(frames):
             told = self._frame(frame)
-            self._left -= len(json.dumps(to_json(told))) + 1
+            self._left -= _size_of(told)
             if self._left < 0:
                 self.is_full = True
                 return tuple(reversed(found)), True
@@ -107,6 +109,13 @@ class _Room:
             source=frame.source[:_TEXT_LENGTH] or None,
             locals=tuple(Local(name=name, value=_cut(value)) for name, value in frame.locals),
         )
+
+
+def _size_of(frame: Frame) -> int:
+    """Return the bytes of a frame in JSON, or some more."""
+    texts = [frame.file, frame.function, frame.library or "", frame.source or ""]
+    texts += [text for local in frame.locals for text in (local.name, local.value)]
+    return _FRAME_BYTES + _LOCAL_BYTES * len(frame.locals) + sum(len(_quote(text)) for text in texts)
 
 
 def _cut(value: str) -> str:
