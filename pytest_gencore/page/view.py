@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.archive.diagnosis_file import Node
 from pytest_gencore.document.words import (
     Names,
     describe_thread,
@@ -25,6 +26,7 @@ from pytest_gencore.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_gencore.archive.diagnosis_file import Loop
     from pytest_gencore.archive.stacks_file import Frame
     from pytest_gencore.document.model import Child, Document, StuckTask, Thread
     from pytest_gencore.page.source import Line
@@ -137,7 +139,7 @@ def make_view(document: Document, number: int) -> View:
         undrawn=max(0, len(pictures) - _DRAWN),
         threads=_threads(document.threads, about),
         tasks=_tasks(document.tasks, about),
-        loops=tuple(f"{loop.type}: {loop.tasks} tasks" for loop in document.loops),
+        loops=tuple(_loop(loop, about.names) for loop in document.loops),
         children=tuple(_child(child, about) for child in document.children),
         facts=tuple(_facts(document)),
         timings=tuple(_timings(document)),
@@ -218,6 +220,11 @@ def _task_group(group: list[StuckTask], about: _About, *, is_open: bool) -> Wait
         cut=False,
         members=tuple(name_task(task) for task in group) if len(group) > 1 else (),
     )
+
+
+def _loop(loop: Loop, names: Names) -> str:
+    of = "" if loop.thread is None else f" of {names.of(Node(kind='thread', id=loop.thread))}"
+    return f"{loop.type}{of}: {loop.tasks} {'task' if loop.tasks == 1 else 'tasks'}"
 
 
 def _child(child: Child, about: _About) -> Kin:
