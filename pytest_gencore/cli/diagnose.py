@@ -87,4 +87,5 @@ def _lines(document: Document) -> Iterator[str]:
     unknown = sum(thread.frames is None for thread in document.threads)
     if unknown:
         yield ""
-        yield f"threads whose frames are not known: {unknown}; gencore stacks may read them from the core"
+        hint = "; gencore stacks may read them from the core" if document.archive.core else ""
+        yield f"threads whose frames are not known: {unknown}{hint}"

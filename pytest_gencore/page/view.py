@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePath
@@ -18,6 +17,7 @@ from pytest_gencore.document.words import (
     name_thread,
     short_path,
 )
+from pytest_gencore.page.facts import describe_process, describe_timings, find_commands
 from pytest_gencore.page.picture import Picture, make_pictures
 from pytest_gencore.page.source import Sources
 from pytest_gencore.texts import name_subject
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _STOPS: Final = 3
 """Frames of the project that the head of the page shows."""
+_UNKNOWN: Final = "Its frames are not known"
+_IN_CORE: Final = " here; gencore stacks may read them from the core."
 _PICTURES: Final = 4
 """Those that are shown at once."""
 _DRAWN: Final = 40
@@ -69,7 +71,8 @@ class Waiter:
     stuck: bool
     first: bool
     runs: tuple[Run, ...]
-    unknown: bool
+    unknown: str
+    """Why there are no frames; empty if they are known."""
     cut: bool
     members: tuple[str, ...]
     """All names, if there are several."""
@@ -114,13 +117,15 @@ class _About(NamedTuple):
     names: Names
     sources: Sources
     rootdir: str
+    has_core: bool
 
 
 def make_view(document: Document, number: int) -> View:
     """Return what the page shows of one document; ``number`` tells it from others of the page."""
     test, archive = document.test, document.archive
     rootdir = test.rootdir
-    about = _About(Names(document.threads, document.tasks), Sources(document.sources), rootdir)
+    names = Names(document.threads, document.tasks)
+    about = _About(names, Sources(document.sources), rootdir, has_core=archive.core is not None)
     pictures = make_pictures(document)
     stops, whose = _find_stops(document)
     phase = f" ({test.phase})" if test.phase else ""
@@ -130,7 +135,7 @@ def make_view(document: Document, number: int) -> View:
         event=describe_trigger(document.trigger),
         file=PurePath(archive.path).name,
         size=format_size(archive.size),
-        commands=tuple(_commands(document)),
+        commands=tuple(find_commands(document)),
         document=document,
         stops=tuple(_call(frame, about, is_short=True) for frame in stops),
         stops_of=whose,
@@ -141,16 +146,9 @@ def make_view(document: Document, number: int) -> View:
         tasks=_tasks(document.tasks, about),
         loops=tuple(_loop(loop, about.names) for loop in document.loops),
         children=tuple(_child(child, about) for child in document.children),
-        facts=tuple(_facts(document)),
-        timings=tuple(_timings(document)),
+        facts=tuple(describe_process(document)),
+        timings=tuple(describe_timings(document)),
     )
-
-
-def _commands(document: Document) -> list[tuple[str, str]]:
-    """Return what opens the archive in its folder."""
-    file = shlex.quote(PurePath(document.archive.path).name)
-    found = [("stacks", f"gencore stacks {file}")]
-    return [("debugger", f"gencore debug {file}"), *found] if document.archive.core else found
 
 
 def _find_stops(document: Document) -> tuple[list[Frame], str]:
@@ -181,7 +179,7 @@ def _thread_group(group: list[Thread], about: _About) -> Waiter:
         stuck=first.deadlocked,
         first=first.captured or first.deadlocked,
         runs=_group_runs([_call(frame, about) for frame in first.frames or ()]),
-        unknown=first.frames is None,
+        unknown="" if first.frames is not None else _UNKNOWN + (_IN_CORE if about.has_core else "."),
         cut=first.cut,
         members=tuple(names) if more else (),
     )
@@ -216,7 +214,7 @@ def _task_group(group: list[StuckTask], about: _About, *, is_open: bool) -> Wait
         stuck=first.deadlocked,
         first=is_open or first.deadlocked,
         runs=_group_runs(calls),
-        unknown=not calls,
+        unknown="" if calls else f"{_UNKNOWN}.",
         cut=False,
         members=tuple(name_task(task) for task in group) if len(group) > 1 else (),
     )
@@ -256,39 +254,3 @@ def _call(frame: Frame, about: _About, *, is_short: bool = False) -> Call:
 
 def _where(file: str, line: int | None, rootdir: str) -> str:
     return f"{short_path(file, rootdir)}:{line}" if line and file else file
-
-
-def _facts(document: Document) -> list[tuple[str, str]]:
-    process, versions = document.process, document.versions
-    parent = f", child of process {process.child_of}" if process.child_of else ""
-    facts = [
-        ("process", f"{process.pid}{parent}"),
-        ("Python", f"{versions.python.implementation} {versions.python.version}"),
-        ("system", f"{versions.kernel} {versions.machine}"),
-        ("executable", process.executable or ""),
-        ("worker", document.test.worker_id or ""),
-        ("attempt", str(document.test.attempt)),
-        (
-            "GIL",
-            {"own": "held by the thread that captured", "other": "held by another thread"}.get(
-                process.gil or "", process.gil or ""
-            ),
-        ),
-        ("descriptors", "" if process.descriptor_count is None else str(process.descriptor_count)),
-        ("children", "" if process.child_count is None else str(process.child_count)),
-        ("environment", "\n".join(process.environment)),
-    ]
-    return [(name, text) for name, text in facts if text]
-
-
-def _timings(document: Document) -> list[tuple[str, str]]:
-    timings = document.timings
-    values = [
-        ("created", document.archive.created),
-        ("threads stopped after", timings.stop_ms and f"{timings.stop_ms:.1f} ms"),
-        ("snapshot", timings.snapshot_ms and f"{timings.snapshot_ms:.1f} ms"),
-        ("threads stood still", timings.pause_ms and f"{timings.pause_ms:.1f} ms"),
-        ("archive written after", timings.collect_s and f"{timings.collect_s:.1f} s"),
-        ("made by", f"pytest-gencore {document.versions.pytest_gencore}"),
-    ]
-    return [(name, text) for name, text in values if text]
