@@ -116,7 +116,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     title = re.search("<title>(.*?)</title>", dom)
     assert title is not None
     print(f"{len(page)} bytes; found, ms of a search, ms until it was loaded: {title[1]}")
-    assert '"first":["1 found"' in title[1].replace("2 found", "1 found")
+    assert '"first":["1 found"' in title[1]
     assert '"none":["0 found"' in title[1]
     assert '"hidden":true,"isShown":true' in title[1]
 
