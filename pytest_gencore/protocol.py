@@ -9,8 +9,9 @@ import struct
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-COLLECTOR_MODULE: Final = "pytest_gencore.collector.main"
-"""What a collector runs, as its command line says."""
+LIST_HEAD: Final = 4096
+LIST_SLOT: Final = 32768
+"""Sizes of the parts of a list of tests, in bytes: see csrc/protocol.h."""
 
 
 class Descriptor(IntEnum):

@@ -13,7 +13,7 @@ from pytest_gencore.capture.python_stacks import read_stacks
 from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
-from pytest_gencore.protocol import CaptureResult, Stage
+from pytest_gencore.protocol import LIST_HEAD, LIST_SLOT, CaptureResult, Stage
 from pytest_gencore.request.context import (
     NO_SECRETS,
     USUAL_PROTECTION,
@@ -207,7 +207,7 @@ class CaptureEngine:
             "standbys": standbys,
             "answers": self.answers,
             "signal": signal,
-            "started": os.fsencode(started),
+            "started": (os.fsencode(started), LIST_HEAD, LIST_SLOT),
         }
 
     def _ask_secrets(self) -> GivenSecrets:

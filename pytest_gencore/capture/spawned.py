@@ -20,8 +20,6 @@ NAME = "sitecustomize"
 DATA = "data"
 """File beside the copy: a dictionary, by ``marshal``; see ``CaptureEngine.describe_children``."""
 _TRACE_SIGNALS = 2
-_END = 65536
-"""Bytes at the end of the list of tests that are read."""
 
 
 def adopt_trace(native: Any) -> list[int]:
@@ -62,7 +60,7 @@ def _arm(folder: str) -> None:
         None if arguments is None else native.prepare_standby(plan, *arguments)
         for arguments in data["standbys"]
     )
-    native.set_last_test(_read_test(data["started"]))
+    native.set_last_test(_read_test(*data["started"]))
     adopt_trace(native)
     native.set_crash_standby(crash)
     native.set_child_standbys(crash, dump)
@@ -71,13 +69,16 @@ def _arm(folder: str) -> None:
         native.arm_spawned(data["answers"], data["signal"])
 
 
-def _read_test(path: str) -> str:
-    """Return the test that runs, in JSON: the last line of the list behind its head."""
+def _read_test(path: str, head: int, slot: int) -> str:
+    """Return the test that runs, in JSON, from a list with a head and slots of these sizes."""
     with open(path, "rb") as file:  # noqa: PTH123
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - _END))
-        line = file.read(_END).rstrip(b"\n").rpartition(b"\n")[2].decode()
-    return line if line.startswith('"') else "null"
+        file.seek(head - 1)
+        newer = file.read(1)
+        if newer not in (b"0", b"1"):
+            return "null"  # none has begun
+        file.seek(head + slot * int(newer))
+        name = file.read(slot).partition(b"\n")[0].partition(b" ")[2].decode()
+    return name if name.endswith('"') else "null"
 
 
 def _give_way(folder: str) -> None:

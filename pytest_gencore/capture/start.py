@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.errors import UnavailableError
-from pytest_gencore.protocol import COLLECTOR_MODULE
-from pytest_gencore.request.context import RunContext
+from pytest_gencore.request.context import COLLECTOR_MODULE, RunContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.version import __version__
 

@@ -22,7 +22,8 @@ def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping]
         notices.append("only the capturing thread was asked for: the others are memory without registers")
     elif not handover.stop_signal:
         notices.append("the other threads were not stopped: their registers are not known")
-    shared = sum(mapping.shared and mapping.writable for mapping in mappings)
+    ours = os.fsencode(f"/{handover.context.run.run_folder}/")
+    shared = sum(mapping.shared and mapping.writable and ours not in mapping.path for mapping in mappings)
     if shared:
         notices.append(
             f"shared writable mappings that were read after the fork, and may have changed since: {shared}"

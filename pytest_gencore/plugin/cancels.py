@@ -41,20 +41,24 @@ class CancelHandlers:
                 self._native.accept_cancels(PASSED_ON)
         self._native.set_cancel_standbys(end.standby, interrupt.standby)
         self._is_armed = True
-        self.install()
+        if self._native.watch_cancels(False):
+            self.restore_interrupt()
+        self.wrap_runner()
 
-    def install(self) -> None:
-        """Put the handlers where they are not any more; called for each test, which may displace them."""
-        if self._is_armed and self._native.watch_cancels(False) and _get_handler(2) is _usual_handler:
+    def restore_interrupt(self) -> None:
+        """Put our handler of SIGINT before Python's usual one."""
+        if self._is_armed and _get_handler(2) is _usual_handler:
             self._native.watch_cancels(True)
-        if self._is_armed and self._runner is None and "asyncio.runners" in _modules:
-            self._wrap_runner(getattr(_modules["asyncio.runners"], "Runner", None))
 
-    def _wrap_runner(self, runner: Any) -> None:
+    def wrap_runner(self) -> None:
         """Capture before asyncio cancels the task that a test waits for: afterwards no task is left.
 
-        Python 3.11 and later put a handler of their own in place while tasks run; a private method.
+        Called for each test, one of which is the first that imports asyncio. Python 3.11 and later put a
+        handler of their own in place while tasks run; a private method.
         """
+        if self._runner is not None or "asyncio.runners" not in _modules or not self._is_armed:
+            return
+        runner: Any = getattr(_modules["asyncio.runners"], "Runner", None)
         handle = getattr(runner, "_on_sigint", None)
         if handle is None:
             return

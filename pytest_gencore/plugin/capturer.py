@@ -69,6 +69,8 @@ class Capturer:
         self.take_fired: Callable[[], list[Fired]] = list
         self.stop_clock: Callable[[], None] = do_nothing
         """Lets the clock of our own deadline stand still until the next phase."""
+        self.enter_call: Callable[[pytest.Item], None] = ignore_item
+        """Says that the setup of a test has passed, and it is called."""
         self.moment: Moment | None = None
         """What captures when exceptions are raised; None if no test asks for that."""
         self._plugins: list[object] = []
@@ -134,6 +136,7 @@ class Capturer:
             self._watch.close()
             self._watch = None
             self.has_fired, self.take_fired, self.stop_clock = never, list, do_nothing
+            self.enter_call = ignore_item
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
@@ -240,7 +243,7 @@ class Capturer:
         )
         deadlines = self._watch.deadlines
         self.has_fired, self.take_fired = deadlines.has_fired, deadlines.take_fired
-        self.stop_clock = deadlines.stop
+        self.stop_clock, self.enter_call = deadlines.stop, self._watch.enter_call
         self._register(self._watch, watch.NAME)
         if self._runs_tests and self._watch.is_owner:
             self._watch_beside_tests(engine, self._watch)
@@ -275,6 +278,10 @@ class Capturer:
 
 
 def do_nothing() -> None:
+    """Nothing watches tests."""
+
+
+def ignore_item(_item: pytest.Item) -> None:
     """Nothing watches tests."""
 
 

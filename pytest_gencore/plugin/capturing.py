@@ -62,14 +62,17 @@ class Capturing:
 
         What the report of a failure takes is not the test's time.
         """
+        capturer = self.capturer
         if call.excinfo is not None:
-            self.capturer.stop_clock()
-        moment = self.capturer.moment
+            capturer.stop_clock()
+        elif call.when == "setup":
+            capturer.enter_call(item)
+        moment = capturer.moment
         if moment is not None:
             moment.pause()
         report = yield
         if (
-            self.capturer.has_fired(call.when)
+            capturer.has_fired(call.when)
             or report.outcome == "failed"
             or (call.when == "teardown" and REQUESTED_KEY in item.stash)
         ):

@@ -210,8 +210,9 @@ class Deadlines:
 
     def clear(self) -> None:
         """Take back what the test has set; what has fired and was not taken is forgotten."""
-        self.stop()
-        self.clock = self._own_request = self._make_clock = None
+        if self.clock is not None:
+            self.stop()
+            self.clock = self._own_request = self._make_clock = None
         if self._other_request is not None:
             self._cancel_other()
             self._other_request = None

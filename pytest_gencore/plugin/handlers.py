@@ -23,9 +23,9 @@ class CrashHandlers:
 
     def __init__(self, engine: CaptureEngine, config: pytest.Config, *, asks_children: bool) -> None:
         """Prepare; no handler is changed yet. ``asks_children``: they tell collectors where they stand."""
-        self._asks_children = asks_children
         self._native: Any = engine.native
-        self._answers = engine.answers
+        self._answers = engine.answers if asks_children else None
+        self._standby: object = None
         self._config = config
         self._is_under = False
         self._trace_signals: list[int] = []
@@ -36,29 +36,31 @@ class CrashHandlers:
             self._trace_signals = adopt_trace(self._native)
             probe.arm()
 
-    def install(self, standby: object) -> None:
+    def install(self, standby: object) -> bool:
         """Capture crashes with ``standby``, that of a ``PreparedCapture``.
 
-        Called for each test: a test may have displaced the handlers.
+        Called for each test: a test may have displaced the handlers, also those of cancels. Returns whether
+        SIGINT has one that is not ours, if cancels are captured.
         """
-        if self.is_owner:
-            if not self._is_under:
-                self._change_under(installing=True)
-            self._native.set_crash_standby(standby)
-            self._native.watch_crashes()
-            if self._asks_children:
-                self._native.arm_forked(self._answers)
+        if not self.is_owner:
+            return False
+        if not self._is_under:
+            self._change_under(installing=True)
+        self.set_standby(standby)
+        is_foreign: bool = self._native.restore_handlers(self._answers)
+        return is_foreign
 
-    def set_request(self, standby: object) -> None:
+    def set_standby(self, standby: object) -> None:
         """Capture the next crash with another standby, where the handlers still are."""
-        if self.is_owner:
+        if standby is not self._standby and self.is_owner:
             self._native.set_crash_standby(standby)
+            self._standby = standby
 
     def uninstall(self) -> None:
         """Take the handlers out."""
         if self.is_owner:
             self._native.unwatch_crashes()
-            self._native.set_crash_standby(None)
+            self.set_standby(None)
             if self._is_under:
                 self._change_under(installing=False)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.settings import Settings
 
 NAME = "gencore-watch"
+_SETUP, _CALL, _TEARDOWN = Phase.SETUP, Phase.CALL, Phase.TEARDOWN
+"""Kept: each test needs them, and to find members of an enumeration takes long."""
 
 
 class Watch:
@@ -77,7 +79,10 @@ class Watch:
         # Once: whoever attaches later is noticed by the timers' handler.
         self._is_debugged = is_traced() or is_debugging_asked_for(config)
         self._enter_place(place)
-        self.session = self._make_session_deadline(settings)
+        seconds = settings.session_timeout or 0
+        is_wanted = seconds > 0 and self._handlers.is_owner and not self._is_debugging()
+        prepared = self.prepared.timeout(settings, seconds, "gencore-session") if is_wanted else None
+        self.session = SessionDeadline(self._native, seconds, prepared, exits=self._exits, local=local)
         self.session.start()
         self._cancels = CancelHandlers(self._native)
         if self._on_fail:
@@ -134,19 +139,16 @@ class Watch:
         self.session.end_work()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Arm for one test, all its attempts included."""
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Arm for one test, all its attempts included, and let the clock run.
+
+        From here on the time is the test's, but for fixtures of a wider scope.
+        """
         if item is not self._running:
             self._begin(item)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Let the clock run: from here on the time is the test's, but for fixtures of a wider scope."""
-        if item is not self._running:
-            self._begin(item)  # a plugin has run the protocol by itself
         self._has_own_fixtures = False
-        self._attempt = getattr(item, "execution_count", 1)
-        self._enter(item, Phase.SETUP)
+        self._attempt = item.__dict__.get("execution_count", 1)  # of pytest-rerunfailures
+        self._enter(item, _SETUP)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -166,20 +168,21 @@ class Watch:
             self._wide.enter(self._nodeid, place, Phase.SETUP, self._attempt, fixturedef)
             self.deadlines.start_wide()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """Record the phase; the clock runs, whatever fixtures there were."""
+    def enter_call(self, item: pytest.Item) -> None:
+        """Record the phase when the setup has passed: sooner than by a hook. The clock runs."""
         self._has_own_fixtures = True
-        self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
-        self._enter(item, Phase.CALL)
+        if self._wide.is_inside:
+            self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
+        self._enter(item, _CALL)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Let the clock run until only fixtures of a wider scope are left to be torn down."""
+        if self._wide.is_inside:
+            self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
+        self._enter(item, _TEARDOWN)
         parent = item.parent
-        self._wide.leave(self._nodeid, Phase.NONE, self._attempt)
-        self._enter(item, Phase.TEARDOWN)
-        if item is self._item and parent is not None and (nextitem is None or nextitem.parent is not parent):
+        if (nextitem is None or nextitem.parent is not parent) and item is self._item and parent is not None:
             try:
                 parent.addfinalizer(self._begin_wide_teardown)
             except AssertionError:  # its setup never came that far
@@ -249,8 +252,10 @@ class Watch:
         self._is_test_armed = settings.on_fail
         self._begin_test(encode_place(self._nodeid))
         if settings.on_fail:
-            self._handlers.install(self.prepared.crash(settings).standby)
-            self._cancels.install()
+            standby = self._no_test if settings is self._settings else self.prepared.crash(settings).standby
+            if self._handlers.install(standby):
+                self._cancels.restore_interrupt()
+            self._cancels.wrap_runner()
         if settings.timeout is not None and not self._is_debugging():
             prepared = self.prepared.timeout(settings, settings.timeout, "gencore")
             self.deadlines.set_own(settings.timeout, prepared, exits=self._exits)
@@ -263,18 +268,11 @@ class Watch:
         self._item = None
         self._wide.is_inside = False
         self.deadlines.clear()
-        self._enter_place(places.BETWEEN_TESTS)
+        self._set_test(places.BETWEEN_TESTS)
         if self._on_fail:
-            self._handlers.set_request(self._no_test)
+            self._handlers.set_standby(self._no_test)
         elif self._is_test_armed:
             self._handlers.uninstall()
-        self._is_test_armed = False
-
-    def _make_session_deadline(self, settings: Settings) -> SessionDeadline:
-        seconds = settings.session_timeout or 0
-        is_wanted = seconds > 0 and self._handlers.is_owner and not self._is_debugging()
-        prepared = self.prepared.timeout(settings, seconds, "gencore-session") if is_wanted else None
-        return SessionDeadline(self._native, seconds, prepared, exits=self._exits, local=self._local)
 
     def _enter_place(self, place: str) -> None:
         if self._handlers.is_owner:
@@ -294,7 +292,8 @@ class Watch:
     def _enter(self, item: pytest.Item, phase: Phase) -> None:
         if item is self._item:
             self._set_phase(phase, self._attempt)
-            self.deadlines.start()
+            if self.deadlines.clock is not None:
+                self.deadlines.start()
 
     def _is_debugging(self) -> bool:
         return self._is_debugged or is_debugging()

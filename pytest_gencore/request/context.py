@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pytest_gencore.contents import Environment
 
+COLLECTOR_MODULE: Final = "pytest_gencore.collector.main"
+"""What a collector runs, as its command line says."""
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _quote = json.encoder.encode_basestring_ascii
 """Made beforehand: a test may have patched ``json``."""

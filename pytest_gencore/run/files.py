@@ -152,7 +152,7 @@ STARTED: Final = RunFile(
     "process N",
     f"{_WAITING}, children of process N",
     "process N",
-    "the tests that process N has begun, a line of JSON each; locked while it lives; a killed run leaves it",
+    "the test that process N has begun last, in slots; locked while it lives; a killed run leaves it",
 )
 CHILDREN: Final = RunFile(
     "children-N",

@@ -78,13 +78,13 @@ def pin(path: Path) -> Path:
         return _NOWHERE
 
 
-def create_private(path: Path | str, more_flags: int = 0, *, folder: int | None = None) -> int:
+def create_private(path: Path | str, *, access: int = os.O_WRONLY, folder: int | None = None) -> int:
     """Return a descriptor of a new file that is this user's alone; raises FileExistsError and OSError.
 
     ``folder`` is a descriptor of what a relative path begins at.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags | more_flags, 0o600, dir_fd=folder)
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, access | flags, 0o600, dir_fd=folder)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:

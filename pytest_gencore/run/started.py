@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_gencore.protocol import LIST_HEAD, LIST_SLOT
 from pytest_gencore.run.files import CLOSED, STARTED
 from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
@@ -17,13 +20,13 @@ from pytest_gencore.texts import escape_unprintable
 if TYPE_CHECKING:
     from pathlib import Path
 
-_END_SIZE: Final = 65536
-"""Bytes at the end of a list that are read: the name of a test may be long."""
-_HEAD_SIZE: Final = 4096
+_NONE_BEGAN: Final = b"-"
+_WHOLE_CHARACTERS: Final = re.compile(r'"(?:[^"\\]|\\[^u]|\\u[0-9a-f]{4})*')
+"""Of a name in JSON that may be cut in an escape."""
 
 
 class StartedTests:
-    """The list of one process, which the extension writes: a line for each test that begins."""
+    """The list of one process, which the extension writes: csrc/protocol.h describes it."""
 
     def __init__(self, folder: Path, worker_id: str | None) -> None:
         """Make it in the run's ``folder``, which is made if need be; raises OSError."""
@@ -35,15 +38,21 @@ class StartedTests:
             folder.mkdir(0o700)
         descriptor = open_private(folder)
         try:
-            self.descriptor = create_private(self.path.name, os.O_APPEND, folder=descriptor)
+            self.descriptor = create_private(self.path.name, access=os.O_RDWR, folder=descriptor)
         finally:
             os.close(descriptor)
         self._identity = _identify(self.descriptor)
         with contextlib.suppress(OSError):
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # others may not see our process
-            os.write(
-                self.descriptor, json.dumps({"worker": worker_id, "began": time.time()}).encode() + b"\n"
-            )
+        head = json.dumps({"worker": worker_id, "began": time.time()}).encode()
+        try:
+            # All of it, without a hole: the extension maps the file, and what comes later has its place.
+            data = head.ljust(LIST_HEAD - 1) + _NONE_BEGAN + bytes(2 * LIST_SLOT)
+            if os.write(self.descriptor, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Remove it, and the folder if nobody else needs it; a child by fork leaves both alone."""
@@ -120,16 +129,25 @@ def find_lost_runs(directory: Path) -> list[LostRun]:
 
 
 def _read_last(path: Path) -> LastTest:
-    """Return what a list ends with; raises OSError and ValueError."""
+    """Return what the newer slot of a list has; raises OSError and ValueError."""
     with os.fdopen(open_regular(path), "rb") as file:
-        head = json.loads(file.readline(_HEAD_SIZE))
-        file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - _END_SIZE))
-        lines = [line for line in file.read(_END_SIZE).split(b"\n") if line]
-        changed = os.fstat(file.fileno()).st_mtime
+        data = file.read(LIST_HEAD + 2 * LIST_SLOT)
+    head, newer = json.loads(data[: LIST_HEAD - 1]), data[LIST_HEAD - 1 : LIST_HEAD]
     worker, began = head["worker"], float(head["began"])
-    if not lines:
+    if newer == _NONE_BEGAN:
         return LastTest(worker, None, began)
-    return LastTest(worker, str(json.loads(lines[-1])), changed)
+    slot = data[LIST_HEAD + LIST_SLOT * int(newer) :][:LIST_SLOT]
+    when, _, name = slot.partition(b"\n")[0].decode().partition(" ")
+    return LastTest(worker, _decode_name(name), int(when) / 1e9)
+
+
+def _decode_name(text: str) -> str:
+    """Return the name of a test, of one that was cut the beginning; raises ValueError."""
+    whole = _WHOLE_CHARACTERS.match(text)
+    if whole is None:
+        raise ValueError(text)
+    is_cut = whole[0] + '"' != text
+    return str(json.loads(whole[0] + '"')) + ("..." if is_cut else "")
 
 
 def _format_time(seconds: float) -> str:

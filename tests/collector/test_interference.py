@@ -40,7 +40,8 @@ import shutil
 from kernel import wait_until
 directory = Path(sys.argv[1])
 def remove():
-    wait_until(lambda: list(directory.glob("*.partial")), "the capture began")
+    states = lambda: [path.stat().st_size for path in directory.glob(".gencore-*/*.json")]
+    wait_until(lambda: any(states()), "the collector has written its first state")
     shutil.rmtree(directory, ignore_errors=True)
 pid = os.fork()
 if pid:

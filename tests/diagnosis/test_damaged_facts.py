@@ -144,14 +144,14 @@ def conclude(data: bytes) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=count(60, thorough=100), deadline=None)
+@settings(max_examples=count(60, thorough=150), deadline=None)
 @given(st.lists(LINES, max_size=12))
 def test_facts_of_any_content(facts: list[dict[str, Any]]) -> None:
     conclude(b"\n".join(json.dumps(fact).encode() for fact in facts))
 
 
 @pytest.mark.slow
-@settings(max_examples=count(60, thorough=100), deadline=None)
+@settings(max_examples=count(60, thorough=150), deadline=None)
 @given(st.lists(LINES, max_size=6), st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=10))
 def test_changed_bytes(facts: list[dict[str, Any]], changes: list[tuple[int, int]]) -> None:
     data = bytearray(b"\n".join(json.dumps(fact).encode() for fact in facts))

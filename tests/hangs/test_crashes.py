@@ -10,6 +10,7 @@ from capabilities import both_methods, needs
 from crash_table import ABRT, CRASHES, SEGV, Crash, write_crash
 from gencore_archives import read_manifest, read_member
 from junit_file import read_junit
+from lean_runs import WITH_LIBRARIES
 from oracles import run_gdb
 from projects import ON_FAIL, OPENED, QUICK
 
@@ -83,7 +84,7 @@ def test_the_fault_itself(project: Project, crashers: Path, method: str) -> None
     """Not what faulthandler makes of it when it raises the signal again."""
     write_crash(project, crashers, "string_at")
 
-    ended = project.run(*ON_FAIL, f"--gencore-method={method}")
+    ended = project.run(*ON_FAIL, WITH_LIBRARIES, f"--gencore-method={method}")
 
     assert ended.status == -SEGV
     archive = project.only_archive()

@@ -133,8 +133,18 @@ def test_limits(tmp_path: Path) -> None:
         "GENCORE_STAGE_LAST",
         "GENCORE_DEADLINES",
         "GENCORE_NOT_READ",
+        "GENCORE_LIST_HEAD",
+        "GENCORE_LIST_SLOT",
     )
-    assert numbers == [protocol.NAME_SIZE, count_registers(), max(Stage), len(Deadline), protocol.NOT_READ]
+    assert numbers == [
+        protocol.NAME_SIZE,
+        count_registers(),
+        max(Stage),
+        len(Deadline),
+        protocol.NOT_READ,
+        protocol.LIST_HEAD,
+        protocol.LIST_SLOT,
+    ]
 
 
 def test_the_result_of_a_capture() -> None:

@@ -50,6 +50,15 @@ def test_nothing_is_left_but_the_archive(tmp_path: Path, end: str) -> None:
         wait_until(are_alone, "nothing but the archive is left", timeout=10)
 
 
+def test_list_of_tests_that_cannot_be_mapped(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(test_a="import os\ndef test_x(): pass\ndef test_dies(): os.kill(os.getpid(), 9)\n")
+    with bindfs(tmp_path, "-o", "direct_io") as place:
+        assert project.run(*QUICK, f"--gencore-dir={place}/out").status == -9
+        said = project.gencore("list", place / "out").err
+    assert "the last test that began: test_a.py::test_dies, at " in said
+
+
 @pytest.mark.parametrize(
     ("options", "run_says", "check_says"),
     [

@@ -43,6 +43,41 @@ def test_killed_while_an_archive_is_written(project: Project) -> None:
     assert re.search(SAYS, project.run(*QUICK, "-k", "one").out)
 
 
+def test_name_that_is_cut(project: Project) -> None:
+    """And not inside of an escape, which would be no JSON."""
+    project.write(
+        test_a="""
+        import os, pytest
+        NAMES = [number * "x" + 8000 * chr(0xe9) for number in range(2)]
+        @pytest.mark.parametrize("name", NAMES, ids=NAMES)
+        def test_it(name):
+            if name == NAMES[int(os.environ["AT"])]:
+                os.kill(os.getpid(), 9)
+        """
+    )
+    for at in range(2):
+        assert project.run(*QUICK, environment={"AT": str(at)}).status == -9
+        said = project.gencore("list", ARTIFACTS).err
+        name = rf"test_a\.py::test_it\[{at * 'x'}(\\xe9){{1000,}}\S{{0,3}}"
+        assert re.search(rf"the last test that began: {name}\.\.\., at ", said)
+        project.run(*QUICK, "-k", "nothing", environment={"AT": ""})  # told once
+
+
+def test_list_that_is_taken_away(project: Project) -> None:
+    """What was mapped is not there any more: the next test that begins must not die of that."""
+    project.write(
+        test_a="""
+        import os, pathlib
+        def test_truncate():
+            (path,) = pathlib.Path("gencore-artifacts").glob(".gencore-*/started-*")
+            os.truncate(path, 0)
+        def test_one(): pass
+        def test_two(): pass
+        """
+    )
+    assert project.run(*QUICK).counts() == {"passed": 3}
+
+
 @pytest.mark.slow
 def test_run_that_lives(project: Project) -> None:
     """Another run in the same directory says nothing of it, and leaves it alone."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from documents import check_document
 from gencore_archives import find_left, read_manifest
 from kernel import wait_until
-from lean_runs import base_arguments
+from lean_runs import WITH_LIBRARIES, base_arguments
 from oracles import run_tool
 from process_state import processes_in
 
@@ -31,9 +31,9 @@ ARTIFACTS = "gencore-artifacts"
 FOREIGN = ("GITLAB_CI", "CI_PROJECT_DIR", "TF_BUILD", "COLUMNS", "FAKE_CAPTURE")
 """Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
 ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
-OPENED = (*ON_FAIL, "--gencore-method=memory")
+QUICK = (*ON_FAIL, "--gencore-method=memory")
+OPENED = (*QUICK, WITH_LIBRARIES)
 """For archives that debuggers open."""
-QUICK = (*OPENED, "--gencore-libraries=none")
 EXITS = ("-o", "gencore_exit_on_timeout=true")
 
 

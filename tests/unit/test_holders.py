@@ -13,7 +13,7 @@ import pytest
 
 from pytest_gencore.collector.diagnosis.system.holders import Family, scan
 from pytest_gencore.machine.process import start_ticks
-from pytest_gencore.protocol import COLLECTOR_MODULE
+from pytest_gencore.request.context import COLLECTOR_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

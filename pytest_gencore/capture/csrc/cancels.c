@@ -247,6 +247,9 @@ gencore_watch_cancels(int with_interrupt)
 {
     struct gencore_action current;
 
+    if (!cancels.end) {
+        return 0; /* not armed */
+    }
     for (unsigned int i = 0; i < END_COUNT; i++) {
         if (get_action(ends[i], &current) == 0 && current.handler == (void *)SIG_DFL) {
             (void)put_handler(ends[i], 0);

@@ -5,9 +5,10 @@
 #include "gencore.h"
 
 /*
- * Put our handlers before the default action of SIGTERM and SIGHUP; whatever else is there stays
- * the first. `with_interrupt`: before the current handler of SIGINT, too, which ours calls; only
- * Python knows whether that is its usual one. Whether SIGINT has a handler that is not ours.
+ * If there are standbys put our handlers before the default action of SIGTERM and SIGHUP; whatever
+ * else is there stays the first. `with_interrupt`: before the current handler of SIGINT, too, which
+ * ours calls; only Python knows whether that is its usual one. Whether SIGINT has a handler that is
+ * not ours.
  */
 int gencore_watch_cancels(int with_interrupt);
 

@@ -3,27 +3,8 @@
 
 #include "forked.h"
 
-PyDoc_STRVAR(arm_forked_doc,
-             "arm_forked(answers, /)\n--\n\n"
-             "Let children that are forked from now on tell collectors where they stand; returns "
-             "whether\n"
-             "there is a signal for it. answers: the path of an answer, without the child's id at "
-             "its end.");
-
-static PyObject *
-native_arm_forked(PyObject *module, PyObject *answers)
-{
-    const char *path;
-    uint64_t size;
-
-    (void)module;
-    if (native_bytes(answers, &path, &size) < 0) {
-        return NULL;
-    }
-    return PyBool_FromLong(gencore_arm_forked(path) == 0);
-}
-
-PyDoc_STRVAR(release_forked_doc, "release_forked()\n--\n\nGive the signal of arm_forked back.");
+PyDoc_STRVAR(release_forked_doc,
+             "release_forked()\n--\n\nGive the signal of children by fork back.");
 
 static PyObject *
 native_release_forked(PyObject *module, PyObject *unused)
@@ -35,7 +16,7 @@ native_release_forked(PyObject *module, PyObject *unused)
 }
 
 PyDoc_STRVAR(forked_signal_doc,
-             "forked_signal()\n--\n\nThe signal of arm_forked, 0 if there is none.");
+             "forked_signal()\n--\n\nThat of children by fork, 0 if there is none.");
 
 static PyObject *
 native_forked_signal(PyObject *module, PyObject *unused)
@@ -47,7 +28,9 @@ native_forked_signal(PyObject *module, PyObject *unused)
 
 PyDoc_STRVAR(arm_spawned_doc,
              "arm_spawned(answers, signal, /)\n--\n\n"
-             "As arm_forked for this process itself; returns whether the signal was free.");
+             "Let this process tell collectors where it stands, as restore_handlers children by "
+             "fork; returns whether\n"
+             "the signal was free.");
 
 static PyObject *
 native_arm_spawned(PyObject *module, PyObject *args)
@@ -87,7 +70,6 @@ native_set_child_standbys(PyObject *module, PyObject *args)
 }
 
 PyMethodDef native_child_methods[] = {
-    {"arm_forked", native_arm_forked, METH_O, arm_forked_doc},
     {"release_forked", native_release_forked, METH_NOARGS, release_forked_doc},
     {"forked_signal", native_forked_signal, METH_NOARGS, forked_signal_doc},
     {"arm_spawned", native_arm_spawned, METH_VARARGS, arm_spawned_doc},

@@ -16,6 +16,7 @@
 
 #include "deadlines.h"
 #include "gencore.h"
+#include "place.h"
 #include "signal_safe.h"
 
 /*
@@ -101,17 +102,25 @@ capture_crash(siginfo_t *info, void *context)
 }
 
 static void
+on_any_crash(int signal, siginfo_t *info, void *context, const struct gencore_action *previous)
+{
+    if (signal == SIGBUS && info->si_code > 0 && gencore_is_list(info->si_addr)) {
+        return; /* the instruction is run again */
+    }
+    capture_crash(info, context);
+    hand_on(signal, info, previous);
+}
+
+static void
 on_crash(int signal, siginfo_t *info, void *context)
 {
-    capture_crash(info, context);
-    hand_on(signal, info, watch.previous);
+    on_any_crash(signal, info, context, watch.previous);
 }
 
 static void
 on_crash_under(int signal, siginfo_t *info, void *context)
 {
-    capture_crash(info, context);
-    hand_on(signal, info, watch.under);
+    on_any_crash(signal, info, context, watch.under);
 }
 
 /* Without it a stack overflow leaves no room for a handler. It stays for the life of the process:
@@ -204,7 +213,9 @@ gencore_forget_handlers(void)
 int32_t
 gencore_crashing_thread(void)
 {
-    return watch.owner == raw0(SYS_getpid) ? __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST) : 0;
+    int32_t thread = __atomic_load_n(&watch.crashed, __ATOMIC_SEQ_CST);
+
+    return thread && watch.owner == raw0(SYS_getpid) ? thread : 0;
 }
 
 int

@@ -26,20 +26,29 @@ void gencore_set_test_phase(enum gencore_phase phase, int32_t attempt);
 int gencore_set_test(const char *test, int64_t now);
 
 /*
- * Write the name of each test that begins into a file, a line each; -1: into none. The descriptor
- * stays the caller's. Not written to any more if it is another file's by then: a test may have
- * closed it.
+ * Write the name of each test that begins into a file as protocol.h says, which has its full size;
+ * -1: into none. The descriptor stays the caller's.
+ *
+ * The file is mapped: a system call that writes took longer than everything else that is done for a
+ * test. Where it cannot be mapped it is written to, if the descriptor is still its own: a test may
+ * have closed it.
  */
 void gencore_list_tests(int fd);
 
 /*
- * Close that descriptor: the process is about to end. Where a file that is open stays under another
- * name when it is removed, as with FUSE, its folder could not be.
+ * Leave that file and close its descriptor: the process is about to end. Where a file that is open
+ * stays under another name when it is removed, as with FUSE, its folder could not be.
  */
 void gencore_close_list(void);
 
-/* As gencore_set_test() of a test that begins. */
-int gencore_begin_test(const char *test, int64_t now);
+/*
+ * Whether a bus error at this address was ours: the file could not be written, as on a disk that
+ * has failed. Then there is memory in its place. Signal safe.
+ */
+int gencore_is_list(const void *address);
+
+/* As gencore_set_test() of a test that begins; `wall`: CLOCK_REALTIME. */
+int gencore_begin_test(const char *test, int64_t now, int64_t wall);
 
 /* Say that the calling thread runs the tests. */
 void gencore_set_test_thread(void);

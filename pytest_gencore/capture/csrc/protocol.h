@@ -20,6 +20,14 @@
  */
 #define GENCORE_OUTPUT_SIZE 16384
 
+/*
+ * The list of tests that a process has begun, of which the last one counts, is a file: a head in
+ * JSON, whose last byte says which slot is the newer one, '0' or '1', and the slots. The text of
+ * one is nanoseconds since 1970, a blank, the JSON of a name, and a newline; '-': none has begun.
+ */
+#define GENCORE_LIST_HEAD 4096
+#define GENCORE_LIST_SLOT 32768 /* a name may be long: cut */
+
 /* File descriptors of the collector when it starts. */
 enum gencore_descriptor {
     /* memfd: record, children, descriptors, threads, JSON, ends of the output */

@@ -112,23 +112,18 @@ native_hold(PyObject **held, PyObject *capsule)
 
 /* The clock is read by libc, which needs no system call for it. */
 static int64_t
-now_ns(void)
+now_ns(clockid_t clock)
 {
     struct timespec now = {0};
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static PyObject *
-say_test(PyObject *test, int (*say)(const char *text, int64_t now))
+hold_test(PyObject *test, int is_read)
 {
-    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
-
-    if (!text) {
-        return NULL;
-    }
-    if (say(text, now_ns())) {
+    if (is_read) {
         Py_XINCREF(test_name); /* a handler may be reading it: never freed */
     }
     native_hold(&test_name, test);
@@ -141,8 +136,10 @@ PyDoc_STRVAR(set_test_doc, "set_test(test, /)\n--\n\n"
 static PyObject *
 native_set_test(PyObject *module, PyObject *test)
 {
+    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+
     (void)module;
-    return say_test(test, gencore_set_test);
+    return text ? hold_test(test, gencore_set_test(text, now_ns(CLOCK_MONOTONIC))) : NULL;
 }
 
 PyDoc_STRVAR(begin_test_doc, "begin_test(test, /)\n--\n\n"
@@ -151,8 +148,11 @@ PyDoc_STRVAR(begin_test_doc, "begin_test(test, /)\n--\n\n"
 static PyObject *
 native_begin_test(PyObject *module, PyObject *test)
 {
+    const char *text = PyUnicode_AsUTF8AndSize(test, NULL);
+    int64_t now = now_ns(CLOCK_MONOTONIC), wall = now_ns(CLOCK_REALTIME);
+
     (void)module;
-    return say_test(test, gencore_begin_test);
+    return text ? hold_test(test, gencore_begin_test(text, now, wall)) : NULL;
 }
 
 PyDoc_STRVAR(list_tests_doc, "list_tests(fd, /)\n--\n\n"
@@ -186,7 +186,7 @@ native_set_last_test(PyObject *module, PyObject *test)
     if (!copy) {
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
-    (void)gencore_set_test(copy, now_ns());
+    (void)gencore_set_test(copy, now_ns(CLOCK_MONOTONIC));
     return native_none();
 }
 
@@ -207,6 +207,32 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
     }
     native_hold(&crash_standby, capsule);
     return native_none();
+}
+
+PyDoc_STRVAR(
+    restore_handlers_doc,
+    "restore_handlers(answers, /)\n--\n\n"
+    "As watch_crashes and watch_cancels(False), in one call: each test may have displaced "
+    "handlers. Children\n"
+    "that are forked from now on tell collectors where they stand, if there is a signal for "
+    "it. answers: the\n"
+    "path of an answer, without the child's id at its end; None: they do not.");
+
+static PyObject *
+native_restore_handlers(PyObject *module, PyObject *answers)
+{
+    const char *path = NULL;
+    uint64_t size;
+
+    (void)module;
+    if (answers != Py_None && native_bytes(answers, &path, &size) < 0) {
+        return NULL;
+    }
+    (void)gencore_watch_crashes();
+    if (path) {
+        (void)gencore_arm_forked(path);
+    }
+    return PyBool_FromLong(gencore_watch_cancels(0));
 }
 
 /* ---- crashes ---------------------------------------------------------------------- */
@@ -348,6 +374,7 @@ PyMethodDef native_trigger_methods[] = {
     {"prepare_standby", native_prepare_standby, METH_VARARGS, prepare_standby_doc},
     {"set_test", native_set_test, METH_O, set_test_doc},
     {"begin_test", native_begin_test, METH_O, begin_test_doc},
+    {"restore_handlers", native_restore_handlers, METH_O, restore_handlers_doc},
     {"list_tests", native_list_tests, METH_O, list_tests_doc},
     {"set_last_test", native_set_last_test, METH_O, set_last_test_doc},
     {"set_crash_standby", native_set_crash_standby, METH_O, set_crash_standby_doc},

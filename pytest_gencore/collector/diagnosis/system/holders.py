@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.system.living import fields_of_stat, read_start
-from pytest_gencore.protocol import COLLECTOR_MODULE
+from pytest_gencore.request.context import COLLECTOR_MODULE
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ class Family:
     newest: int | None
     """When the snapshot was taken, in the same ticks; None if that is not known."""
 
-    def was_there(self, pid: int) -> bool:
-        """Tell whether a process counts: as old as the snapshot, and not the copy of another capture."""
-        fields = fields_of_stat(pid)
+    def counts(self, fields: list[bytes]) -> bool:
+        """Tell whether a process counts, by its ``stat``: one as old as the snapshot that has not ended.
+
+        The copy of another capture does not.
+        """
         if _has_ended(fields) or (self.newest is not None and int(fields[19]) > self.newest):
             return False
         return COLLECTOR_MODULE.encode() not in read_start(f"/proc/{int(fields[1])}/cmdline")
@@ -146,7 +148,7 @@ def scan(wanted: Mapping[str, int], family: Family) -> Scan:
                 if (
                     link in wanted
                     and os.stat(f"/proc/{pid}/fd/{number}").st_ino == wanted[link]  # noqa: PTH116
-                    and family.was_there(pid)
+                    and family.counts(fields_of_stat(pid))
                 ):
                     _add(result, link, pid, number, is_child=pid in family.children)
         except PermissionError:
@@ -169,7 +171,7 @@ def _could_have_inherited(pid: int, family: Family) -> bool:
     was handed over through a socket is not seen.
     """
     fields = fields_of_stat(pid)
-    if _has_ended(fields) or int(fields[19]) < family.birth or not family.was_there(pid):
+    if not family.counts(fields) or int(fields[19]) < family.birth:
         return False
     return int(fields[1]) in {family.captured, *family.children} or _owner_of(pid) == os.getuid()
 
