@@ -7,6 +7,7 @@ field is a line here, and its value in the collector's ``manifest_builder``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -245,9 +246,16 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 def to_json(value: Any) -> Any:
     """Return what JSON can hold of a manifest or a part of it."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, tuple):
         return [to_json(entry) for entry in value]
     if not dataclasses.is_dataclass(value):
         return value
-    fields = (field for field in dataclasses.fields(value) if field.metadata.get("json", True))
-    return {field.name: to_json(getattr(value, field.name)) for field in fields}
+    kind: Any = type(value)
+    return {name: to_json(getattr(value, name)) for name in _names_of(kind)}
+
+
+@functools.cache
+def _names_of(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.metadata.get("json", True)]

@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "list": "listing:list_archives",
     "show": "show:show",
     "stacks": "stacks:stacks",
+    "diagnose": "diagnose:diagnose",
+    "report": "report:report",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
     "wait": "wait:wait",

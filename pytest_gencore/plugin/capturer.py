@@ -219,6 +219,7 @@ class Capturer:
             has_clear_text=self.settings.clear_text,
             ci=() if target is None else target,
             environment=self.settings.env,
+            page_command=self.settings.page_command,
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:

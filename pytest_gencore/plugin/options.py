@@ -155,6 +155,12 @@ TABLE = (
         "Which CI system is told of captures, such as github; auto: the one that the environment names",
     ),
     Option(
+        "html",
+        "off",
+        "{on,off}",
+        "Make a page for the browser beside each archive, NAME.html; needs pytest-gencore[html]",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

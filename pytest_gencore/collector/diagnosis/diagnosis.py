@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +73,12 @@ class Diagnosis:
         """The names that ``threading`` knows, by native id."""
 
     @property
+    def task_files(self) -> list[str]:
+        """The source files of the frames of tasks."""
+        tasks = self._graph.facts.tasks.values()
+        return list(dict.fromkeys(place.file for task in tasks for place in task.frames))
+
+    @property
     def verdict_lines(self) -> list[str]:
         """The verdict as a list of lines: one, or none."""
         return [] if self.verdict is None else [self.verdict.text]
@@ -109,10 +114,6 @@ class Diagnosis:
         """Return the contents of ``diagnosis.json``."""
         forked = [{"pid": child.pid, **to_json(child.graph, child.words, None, [])} for child in self._forked]
         return {**to_json(self._graph, self._words, self.verdict, self.full_lines()), "forked": forked}
-
-    def encode(self) -> bytes:
-        """Return ``diagnosis.json``."""
-        return (json.dumps(self.to_json(), indent=1) + "\n").encode()
 
 
 def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:

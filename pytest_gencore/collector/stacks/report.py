@@ -32,6 +32,8 @@ FULL_BYTES_LIMIT: Final = 8 << 20
 TEXT_BYTES_LIMIT: Final = 100_000
 """Of the text beside an archive: few enough for whoever reads it whole."""
 
+FULL_LOCAL_LENGTH: Final = 1000
+"""Characters that are kept of a local's ``repr`` where all of them are."""
 _CULPRIT_LINES: Final = 10
 """Lines of the culprit's stack: with two lines before it, its innermost line is within the first 15."""
 _OUTER_LOCALS: Final = 2
@@ -39,7 +41,6 @@ _INNER_LOCALS: Final = 5
 """Locals shown of the culprit's innermost frame; ``_OUTER_LOCALS`` of the project's, if it is another."""
 _OTHER_LINES: Final = 6
 _LINE_LENGTH: Final = 400
-_FULL_LOCAL_LENGTH: Final = 1000
 _REPEATS_SHOWN: Final = 3
 _CUT_FRAMES: Final = "  ... outer frames not known: faulthandler stops at 100"
 _SUSPECT = re.compile(
@@ -222,7 +223,7 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
             for number, frame in enumerate(group):
                 if number < _REPEATS_SHOWN:
                     yield from render_frame(frame)
-                    yield from render_locals(frame, len(frame.locals), _FULL_LOCAL_LENGTH)
+                    yield from render_locals(frame, len(frame.locals), FULL_LOCAL_LENGTH)
                 else:
                     repeated += 1
             if repeated:
