@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _COMMANDS: Final = {
+    "demo": "demo:demo",
     "check": "check:check",
     "list": "listing:list_archives",
     "show": "show:show",
