@@ -208,6 +208,7 @@ class Capturer:
     def _describe_session(self) -> Any:
         from pytest_gencore.request.context import SessionContext
 
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         path = self._config.getoption("xmlpath", None) if self._is_local else None
         junit_path = junit_base = None
         if path:
@@ -222,6 +223,8 @@ class Capturer:
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
             has_clear_text=self.settings.clear_text,
+            has_colour=bool(getattr(reporter, "hasmarkup", False)),
+            is_brief=self._config.getoption("verbose", 0) <= 0,
             environment=self.settings.env,
         )
 

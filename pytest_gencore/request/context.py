@@ -50,6 +50,10 @@ class SessionContext:
     """What the consumer of that file takes paths to be relative to; None for absolute ones."""
     has_clear_text: bool = True
     """Whether the log and a text beside each archive show what was found."""
+    is_brief: bool = False
+    """Whether the log has only the beginning of what was found: nobody asked pytest for more with ``-v``."""
+    has_colour: bool = False
+    """Whether pytest shows colours."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
 
