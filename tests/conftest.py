@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from documents import check_document
 from gencore_archives import find_left, read_manifest
 from hypothesis import settings
 from lean_runs import base_arguments
@@ -90,6 +91,8 @@ def find_archives(pytester: pytest.Pytester) -> FindArchives:
         paths = find_left(directory)
         assert not [path for path in paths if not path.name.endswith(".tar.gz")], "nothing else is left"
         manifests = {path: read_manifest(path) for path in paths}
+        for path in paths:
+            check_document(path)
         found = {f"{manifest['nodeid']} {manifest['phase']}": path for path, manifest in manifests.items()}
         assert len(found) == len(paths), "one archive a test"
         return found

@@ -18,12 +18,13 @@ _INTEGER_LIMIT: Final = 1 << 63
 class Fields:
     """A JSON object, read field by field. Every method raises ArchiveError; unknown fields are ignored."""
 
-    def __init__(self, value: object, where: str = "") -> None:
-        """``where`` is the name of the object in the manifest, empty for the manifest itself."""
-        if not isinstance(value, dict):
-            raise _wrong(where or "the whole", "an object")
-        self.values: dict[str, Any] = value
+    def __init__(self, value: object, where: str = "", document: str = "the manifest") -> None:
+        """``where`` is the name of the object in the document, empty for the document itself."""
         self._where = where
+        self._document = document
+        if not isinstance(value, dict):
+            raise self._wrong(where or "the whole", "an object")
+        self.values: dict[str, Any] = value
 
     def read(self, kind: type[T], **known: object) -> T:
         """Return an instance of a dataclass; its fields, but for those ``known``, are read by their types."""
@@ -42,13 +43,13 @@ class Fields:
     def _text(self, name: str) -> str:
         value = self._get(name)
         if not isinstance(value, str):
-            raise _wrong(self._path(name), "a string")
+            raise self._wrong(self._path(name), "a string")
         return value
 
     def _boolean(self, name: str) -> bool:
         value = self._get(name)
         if not isinstance(value, bool):
-            raise _wrong(self._path(name), "true or false")
+            raise self._wrong(self._path(name), "true or false")
         return value
 
     def _integer(self, name: str, lowest: int) -> int:
@@ -56,26 +57,26 @@ class Fields:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # JSON does not tell 1 from 1.0
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < _INTEGER_LIMIT:
-            raise _wrong(self._path(name), "a whole number" if lowest else "a whole number, 0 or more")
+            raise self._wrong(self._path(name), "a whole number" if lowest else "a whole number, 0 or more")
         return value
 
     def _number(self, name: str) -> float:
         value = self._get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _INTEGER_LIMIT:
-            raise _wrong(self._path(name), "a number, 0 or more")
+            raise self._wrong(self._path(name), "a number, 0 or more")
         return float(value)
 
     def _absolute_path(self, name: str) -> str:
         """Return an absolute path that cannot leave the folder which it is put below."""
         path = self._text(name)
         if not is_safe_path(path):
-            raise _wrong(self._path(name), "an absolute path without '..'")
+            raise self._wrong(self._path(name), "an absolute path without '..'")
         return path
 
     def _choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = self._text(name)
         if value not in choices:
-            raise _wrong(self._path(name), " or ".join((", ".join(choices[:-1]), choices[-1])))
+            raise self._wrong(self._path(name), " or ".join((", ".join(choices[:-1]), choices[-1])))
         return value
 
     def _optional(self, name: str, read: _Reader) -> Any:
@@ -85,26 +86,33 @@ class Fields:
     def _list(self, name: str) -> list[Any]:
         values = self._get(name)
         if not isinstance(values, list):
-            raise _wrong(self._path(name), "a list")
+            raise self._wrong(self._path(name), "a list")
         return values
 
     def _texts(self, name: str) -> tuple[str, ...]:
         values = self._list(name)
         if not all(isinstance(value, str) for value in values):
-            raise _wrong(self._path(name), "a list of strings")
+            raise self._wrong(self._path(name), "a list of strings")
         return tuple(values)
 
     def _objects(self, name: str, kind: type[T]) -> tuple[T, ...]:
         path = self._path(name)
         return tuple(
-            Fields(value, f"{path}[{index}]").read(kind) for index, value in enumerate(self._list(name))
+            Fields(value, f"{path}[{index}]", self._document).read(kind)
+            for index, value in enumerate(self._list(name))
         )
 
     def _get(self, name: str) -> Any:
         if name not in self.values:
-            message = f"the manifest lacks {self._path(name)}"
+            message = f"{self._document} lacks {self._path(name)}"
             raise ArchiveError(message)
         return self.values[name]
+
+    def _inner(self, name: str) -> Fields:
+        return Fields(self._get(name), self._path(name), self._document)
+
+    def _wrong(self, path: str, expected: str) -> ArchiveError:
+        return ArchiveError(f"{path} of {self._document} is not {expected}")
 
     def _path(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else name
@@ -136,7 +144,7 @@ def _reader_of(hint: Any, field: dataclasses.Field[Any]) -> _Reader:
         return lambda fields, name: fields._objects(name, arguments[0])
     if dataclasses.is_dataclass(hint):
         kind: Any = hint
-        return lambda fields, name: Fields(fields._get(name), fields._path(name)).read(kind)
+        return lambda fields, name: fields._inner(name).read(kind)
     if hint is int:
         return lambda fields, name: fields._integer(name, field.metadata["lowest"])
     is_path = field.metadata["pattern"] == ABSOLUTE_PATH
@@ -154,7 +162,3 @@ _SIMPLE: Final[dict[Any, _Reader]] = {
 def is_safe_path(path: str) -> bool:
     """Tell whether a path is absolute and has no ``..`` and no NUL."""
     return path.startswith("/") and ".." not in path.split("/") and "\0" not in path
-
-
-def _wrong(path: str, expected: str) -> ArchiveError:
-    return ArchiveError(f"{path} of the manifest is not {expected}")

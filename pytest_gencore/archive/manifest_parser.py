@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any, Final, NoReturn
+from typing import Any
 
 from pytest_gencore.archive.fields import Fields
+from pytest_gencore.archive.json_text import decode_json
 from pytest_gencore.archive.manifest import SCHEMA_VERSION, Manifest
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.methods import current_name
 
-MANIFEST_LIMIT: Final = 4 << 20
-"""Bytes of JSON; 10,000 threads and 5,000 libraries take 3 MiB."""
-_TOKENS_LIMIT: Final = 250_000
-"""Commas and opening brackets: each can stand for an object of 200 bytes in memory."""
-_DIGITS_LIMIT: Final = 40
-
 
 def parse_manifest(data: bytes) -> Manifest:
     """Parse and check ``gencore.json``; raises ArchiveError that names the first field that is wrong."""
-    fields = Fields(_decode(data))
+    fields = Fields(decode_json(data, "the manifest"))
     version = fields.integer("schema_version")
     if version == 1:
         fields = Fields(_upgrade(fields.values))
@@ -38,38 +31,3 @@ def _upgrade(document: dict[str, Any]) -> dict[str, Any]:
     method = document.get("method")
     method = current_name(method) if isinstance(method, str) else method
     return {**document, "trigger": {"kind": document.get("trigger")}, "method": method}
-
-
-def _decode(data: bytes) -> object:
-    """Decode JSON whose size in memory is bounded before it is decoded."""
-    if len(data) > MANIFEST_LIMIT:
-        message = f"the manifest has {len(data)} bytes; the limit is {MANIFEST_LIMIT}"
-        raise ArchiveError(message)
-    if sum(data.count(token) for token in (b",", b"[", b"{")) > _TOKENS_LIMIT:
-        raise ArchiveError("the manifest has too many entries")
-    try:
-        text = data.decode("ascii")
-        return json.loads(text, parse_int=_to_int, parse_float=_to_float, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        message = f"the manifest is not valid JSON: {error}"
-        raise ArchiveError(message) from error
-
-
-def _to_int(digits: str) -> int:
-    if len(digits) > _DIGITS_LIMIT:
-        raise ValueError("a number has too many digits")
-    return int(digits)
-
-
-def _to_float(digits: str) -> float:
-    if len(digits) > _DIGITS_LIMIT:
-        raise ValueError("a number has too many digits")
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _refuse(name: str) -> NoReturn:
-    message = f"{name} is not a number of JSON"
-    raise ValueError(message)

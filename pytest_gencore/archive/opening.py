@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.gzip_stream import GzipStream
-from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
+from pytest_gencore.archive.json_text import JSON_LIMIT
+from pytest_gencore.archive.manifest_parser import parse_manifest
 from pytest_gencore.archive.names import MANIFEST_NAME
 from pytest_gencore.archive.opened import OpenArchive
 from pytest_gencore.archive.tar_stream import TarStream
@@ -39,15 +40,15 @@ def open_archive(path: Path, keys: Sequence[Any] = ()) -> Iterator[OpenArchive]:
         os.close(descriptor)
         raise ArchiveError("not a regular file")
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        stream = GzipStream(file, input_limit=MANIFEST_LIMIT + _HEADERS_LIMIT)
+        stream = GzipStream(file, input_limit=JSON_LIMIT + _HEADERS_LIMIT)
         tar = TarStream(stream)
         members = tar.members()
         first = next(members, None)
         top, slash, name = first.name.partition("/") if first else ("", "", "")
         if first is None or slash + name != f"/{MANIFEST_NAME}" or not _TOP.fullmatch(top):
             raise ArchiveError("not an archive of pytest-gencore: the first member is not a manifest")
-        if first.kind != "file" or first.extents is not None or first.size > MANIFEST_LIMIT:
-            message = f"the manifest is not a file of at most {MANIFEST_LIMIT} bytes"
+        if first.kind != "file" or first.extents is not None or first.size > JSON_LIMIT:
+            message = f"the manifest is not a file of at most {JSON_LIMIT} bytes"
             raise ArchiveError(message)
         text = tar.read_exactly(first.size)
         manifest = parse_manifest(text)

@@ -5,22 +5,36 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import unpack
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
-    from pytest_gencore.archive.tar_stream import Member, TarStream
 
 TEXT_LIMIT: Final = 4 << 20
 """Bytes of a text that are read; the rest is left out with a line that says so."""
 _CORE_NAME: Final = "core"
 _BEFORE_CORE_LIMIT: Final = 256 << 20
+
+
+class MemberText(NamedTuple):
+    """The beginning of a member."""
+
+    data: bytes
+    size: int
+    """Bytes of all of it."""
+
+    def decode(self) -> str:
+        """Return it as text, with a line that says what is left out; not UTF-8 becomes U+FFFD."""
+        text = self.data.decode("utf-8", "replace")
+        if self.size > len(self.data):
+            text += f"\n[{self.size - len(self.data)} bytes more are in the archive]\n"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,15 @@ class Archive:
 
         At most ``TEXT_LIMIT`` bytes are read; bytes that are not UTF-8 become U+FFFD.
         """
+        text = self.read_members({name}).get(name)
+        return None if text is None else text.decode()
+
+    def read_members(self, names: Collection[str]) -> dict[str, MemberText]:
+        """Return those of some members that are there, of what comes before the core; raises ArchiveError.
+
+        At most ``TEXT_LIMIT`` bytes are read of each.
+        """
+        found: dict[str, MemberText] = {}
         with open_archive(self.path, self.keys) as opened:
             seen = 0
             for member in opened.members:
@@ -77,9 +100,12 @@ class Archive:
                 seen += member.stored_size
                 if inner == _CORE_NAME or seen > _BEFORE_CORE_LIMIT:
                     break
-                if inner == name and member.kind == "file" and member.extents is None:
-                    return _read_text(opened.tar, member)
-        return None
+                if inner in names and inner not in found and member.kind == "file" and member.extents is None:
+                    data = opened.tar.read_exactly(min(member.size, TEXT_LIMIT))
+                    found[inner] = MemberText(data, member.size)
+                    if len(found) == len(names):
+                        break
+        return found
 
     def unpack(self, directory: Path, progress: Callable[[int, int], None] | None = None) -> Path:
         """Unpack everything into a new private folder of the archive's name in ``directory``; return it.
@@ -109,10 +135,3 @@ def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = (
     keys = tuple(read_identities(identities))  # once: a file may be a pipe
     with open_archive(path, keys) as opened:
         return replace(archive, manifest=opened.manifest, keys=keys)
-
-
-def _read_text(tar: TarStream, member: Member) -> str:
-    text = tar.read_exactly(min(member.size, TEXT_LIMIT)).decode("utf-8", "replace")
-    if member.size > TEXT_LIMIT:
-        text += f"\n[{member.size - TEXT_LIMIT} bytes more are in the archive]\n"
-    return text

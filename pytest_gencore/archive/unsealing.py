@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.age import Decryption, decrypt
 from pytest_gencore.archive.gzip_stream import GzipStream
-from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT, parse_manifest
+from pytest_gencore.archive.json_text import JSON_LIMIT
+from pytest_gencore.archive.manifest_parser import parse_manifest
 from pytest_gencore.archive.names import MANIFEST_NAME, SEALED_NAME
 from pytest_gencore.archive.tar_stream import TarStream
 from pytest_gencore.errors import ArchiveError
@@ -58,7 +59,7 @@ def unsealed(opened: OpenArchive, keys: Sequence[Any]) -> Iterator[OpenArchive]:
 def _decompress(data: bytes) -> bytes:
     """Return a manifest; one above the limit is cut, so that its parser refuses it. Raises ArchiveError."""
     try:
-        return zlib.decompressobj().decompress(data, MANIFEST_LIMIT + 1)
+        return zlib.decompressobj().decompress(data, JSON_LIMIT + 1)
     except zlib.error as error:
         message = f"the archive is corrupt: {error}"
         raise ArchiveError(message) from error

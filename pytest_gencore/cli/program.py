@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "list": "listing:list_archives",
     "show": "show:show",
     "stacks": "stacks:stacks",
+    "diagnose": "diagnose:diagnose",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
     "wait": "wait:wait",

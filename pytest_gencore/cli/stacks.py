@@ -16,6 +16,7 @@ from pytest_gencore.cli.readers import Printed, run_gdb, run_pystack
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.cli.tools import Tool, describe_missing_sandbox, find_tool
 from pytest_gencore.cli.workspace import find_mismatches, unpacked
+from pytest_gencore.document.encode import document_to_json, make_document
 from pytest_gencore.texts import describe_event, name_subject
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ _BEGIN: Final = "@@gencore"
 @click.option("--native", is_flag=True, help="Merge in the frames of C, C++ and Rust; all threads.")
 @click.option("--locals", "with_locals", is_flag=True, help="Show local variables (pystack only).")
 @library_path_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"tool": NAME, "text": STACKS}.')
+@click.option(
+    "--json", "as_json", is_flag=True, help='Print {"tool": NAME, "text": STACKS, "threads": [...]}.'
+)
 def stacks(
     archive: Path, *, native: bool, with_locals: bool, library_path: tuple[Path, ...], as_json: bool
 ) -> None:
@@ -79,7 +82,8 @@ def stacks(
     else:
         tool, text = _built_in(opened, has_pystack=pystack is not None or not has_core)
     if as_json:
-        echo_json({"tool": tool, "text": text})
+        threads = document_to_json(make_document(opened))["threads"]
+        echo_json({"tool": tool, "text": text, "threads": threads})
     else:
         echo_text(text)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pytest_gencore.archive.manifest import encode_manifest
+from pytest_gencore.archive.stacks_file import STACKS_NAME, encode_stacks
 from pytest_gencore.archive.writer import ArchiveWriter, FileWriter, ManifestTooLongError
 from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.collector.core.make_core import make_core
@@ -152,7 +154,11 @@ class _Contents(NamedTuple):
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
         yield "stacks.txt", self.stacks.format_full() + format_environment(self.redaction.environment)
-        yield "diagnosis.json", self.stacks.diagnosis.encode().decode()
+        yield STACKS_NAME, encode_stacks(self.redaction.clean(self.stacks.make_file()))
+        yield (
+            "diagnosis.json",
+            json.dumps(self.redaction.clean(self.stacks.diagnosis.to_json()), indent=1) + "\n",
+        )
         failure = self.handover.context.request.failure_text
         if failure is not None:
             yield "failure.txt", failure.rstrip("\n") + "\n"

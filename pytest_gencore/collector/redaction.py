@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pytest_gencore.archive.manifest import RedactionFacts
 from pytest_gencore.collector.source.environment import read_environment, show_environment
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
 
+T = TypeVar("T")
 _KEPT_FIELDS: Final = frozenset({"name", "libraries", "executable", "open_with", "redaction", "document"})
 """Of the manifest: paths are those of members and of files that a debugger looks for."""
 
@@ -103,11 +104,19 @@ class Redaction:
                     changes[field.name] = self._clean(getattr(manifest, field.name))
         return dataclasses.replace(manifest, **changes)
 
+    def clean(self, value: T) -> T:
+        """Return a value for JSON with all its texts cleaned, before escapes make something else of them."""
+        cleaned: T = self._clean(value) if self.redactor else value
+        return cleaned
+
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.redactor.clean_text(value)
-        if isinstance(value, tuple):
-            return tuple(self._clean(entry) for entry in value)
+        if isinstance(value, tuple | list):
+            entries = [self._clean(entry) for entry in value]
+            return tuple(entries) if isinstance(value, tuple) else entries
+        if isinstance(value, dict):
+            return {name: self._clean(entry) for name, entry in value.items()}
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
             return value
         fields = {field.name: self._clean(getattr(value, field.name)) for field in dataclasses.fields(value)}

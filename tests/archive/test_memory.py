@@ -15,7 +15,7 @@ import pytest
 from made_archives import NAME, add_file, new_manifest, tar_archive
 from subjects import search_path
 
-from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT
+from pytest_gencore.archive.json_text import JSON_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ MANIFEST_TEXTS = {
     "empty lists": b"[" + b"[]," * 240_000 + b"1]",
     "objects": b"[" + b'{"":0},' * 120_000 + b"1]",
     "keys": b"{" + b",".join(b'"%d":0' % number for number in range(240_000)) + b"}",
-    "a wide string": b'"\\ud83d\\ude00' + b"x" * (MANIFEST_LIMIT - 20) + b'"',
+    "a wide string": b'"\\ud83d\\ude00' + b"x" * (JSON_LIMIT - 20) + b'"',
     "depth": b"[" * 200_000,
     "numbers": b"[" + b"1e1," * 240_000 + b"1]",
 }

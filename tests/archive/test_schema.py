@@ -14,7 +14,16 @@ from gencore_archives import read_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_archives import MANIFEST, new_manifest
-from manifest_schema import PAGE_PATH, find_table, format_schema, format_table
+from manifest_schema import (
+    DOCUMENT,
+    Format,
+    find_table,
+    format_schema,
+    format_table,
+)
+from manifest_schema import (
+    MANIFEST as MANIFEST_FORMAT,
+)
 from subjects import run_subject
 
 from pytest_gencore.archive import parse_manifest
@@ -36,13 +45,17 @@ with blocked_threads(2):
 """
 
 
-def test_schema_is_that_of_the_classes() -> None:
-    text = (ROOT / "pytest_gencore/archive/manifest.schema.json").read_text()
-    assert text == format_schema(), "run python tests/support/manifest_schema.py"
+both_formats = pytest.mark.parametrize("made", [MANIFEST_FORMAT, DOCUMENT], ids=["manifest", "document"])
 
 
-def test_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+@both_formats
+def test_schema_is_that_of_the_classes(made: Format) -> None:
+    assert made.schema.read_text() == format_schema(made), "run python tests/support/manifest_schema.py"
+
+
+@both_formats
+def test_schema_is_a_schema(made: Format) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(made.schema.read_text()))
 
 
 @both_methods
@@ -71,9 +84,11 @@ def test_old_names_of_methods(old: str, new: str) -> None:
     assert (parsed.method, parsed.trigger.kind) == (new, "crash")
 
 
-def test_every_field_is_documented() -> None:
+@both_formats
+def test_every_field_is_documented(made: Format) -> None:
     """The table of the page is the one of the classes."""
-    assert find_table(PAGE_PATH.read_text()) == format_table(), "run python tests/support/manifest_schema.py"
+    table = find_table(made.page.read_text())
+    assert table == format_table(made), "run python tests/support/manifest_schema.py"
 
 
 def fields_of(value: Any) -> set[str]:

@@ -19,7 +19,7 @@ from made_archives import (
 )
 
 from pytest_gencore.archive import read_archive
-from pytest_gencore.archive.manifest_parser import MANIFEST_LIMIT
+from pytest_gencore.archive.json_text import JSON_LIMIT
 from pytest_gencore.errors import ArchiveError
 
 
@@ -115,7 +115,7 @@ def test_gigabytes_of_manifest(tmp_path: Path) -> None:
     info.size = 8 << 30
     (tmp_path / "a").write_bytes(gzip.compress(info.tobuf()))
 
-    assert f"not a file of at most {MANIFEST_LIMIT} bytes" in refusal_of_reading(tmp_path / "a")
+    assert f"not a file of at most {JSON_LIMIT} bytes" in refusal_of_reading(tmp_path / "a")
 
 
 def test_manifest_that_never_comes(tmp_path: Path) -> None:

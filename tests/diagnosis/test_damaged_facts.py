@@ -140,7 +140,7 @@ def conclude(data: bytes) -> dict[str, Any]:
     def refuse(text: str) -> None:
         raise AssertionError(text)
 
-    found: dict[str, Any] = json.loads(diagnosis.encode(), parse_constant=refuse)
+    found: dict[str, Any] = json.loads(json.dumps(diagnosis.to_json()), parse_constant=refuse)
     return found
 
 

@@ -35,6 +35,7 @@ PROGRAMS = {
     "age": "age",
     "ssh-keygen": "ssh-keygen",
     "strace": "strace",
+    "jq": "jq",
 }
 
 
@@ -77,7 +78,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
-REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age")
+REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age", "jq")
 """What CI must have."""
 
 

@@ -1,4 +1,7 @@
-"""Schema and table of the manifest, made from its classes. As a program: write both into their files."""
+"""Schemas and tables of the manifest and the document, made from their classes.
+
+As a program: write all into their files.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,54 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_gencore.archive.manifest import SCHEMA_VERSION, Manifest
+from pytest_gencore.document.model import DOCUMENT_VERSION, Document
 
 ROOT = Path(__file__).parents[2]
-SCHEMA_PATH = ROOT / "pytest_gencore/archive/manifest.schema.json"
-PAGE_PATH = ROOT / "docs/reference/archive.md"
 TABLE_HEAD = "| field | meaning |\n|---|---|\n"
 INTEGER_LIMIT = 1 << 63
 
 
-def make_schema() -> dict[str, Any]:
-    """Return the schema of the whole manifest."""
-    described = describe_object(Manifest)
+class Format(typing.NamedTuple):
+    """A format with a version, and where it is described."""
+
+    kind: Any
+    version: int
+    schema: Path
+    page: Path
+    title: str
+    description: str
+
+
+MANIFEST = Format(
+    Manifest,
+    SCHEMA_VERSION,
+    ROOT / "pytest_gencore/archive/manifest.schema.json",
+    ROOT / "docs/reference/archive.md",
+    "Manifest of a pytest-gencore archive",
+    "gencore.json, the first member of an archive. Fields that are not listed here are allowed: readers "
+    "ignore them.",
+)
+DOCUMENT = Format(
+    Document,
+    DOCUMENT_VERSION,
+    ROOT / "pytest_gencore/document/document.schema.json",
+    ROOT / "docs/reference/document.md",
+    "What a pytest-gencore archive tells",
+    "As gencore diagnose --json prints it. Fields that are not listed here are allowed: readers ignore them.",
+)
+
+
+def make_schema(made: Format) -> dict[str, Any]:
+    """Return the schema of a whole document."""
+    described = describe_object(made.kind)
     version = {
         "description": "Changes only when readers of the old one would be wrong",
-        "const": SCHEMA_VERSION,
+        "const": made.version,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Manifest of a pytest-gencore archive",
-        "description": "gencore.json, the first member of an archive. Fields that are not listed here are "
-        "allowed: readers ignore them.",
+        "title": made.title,
+        "description": made.description,
         "type": "object",
         "properties": {"schema_version": version, **described["properties"]},
         "required": ["schema_version", *described["required"]],
@@ -74,14 +105,14 @@ def describe_type(hint: Any, metadata: typing.Mapping[str, Any]) -> dict[str, An
     return simple[hint]
 
 
-def format_schema() -> str:
+def format_schema(made: Format) -> str:
     """Return the text of the file."""
-    return json.dumps(make_schema(), indent=2) + "\n"
+    return json.dumps(make_schema(made), indent=2) + "\n"
 
 
-def format_table() -> str:
+def format_table(made: Format) -> str:
     """Return the table of all fields for the page in docs/reference."""
-    rows = (f"| `{name}` | {meaning} |\n" for name, meaning in describe_rows(make_schema(), ""))
+    rows = (f"| `{name}` | {meaning} |\n" for name, meaning in describe_rows(make_schema(made), ""))
     return TABLE_HEAD + "".join(rows)
 
 
@@ -102,6 +133,7 @@ def find_table(page: str) -> str:
 
 
 if __name__ == "__main__":
-    SCHEMA_PATH.write_text(format_schema())
-    page = PAGE_PATH.read_text()
-    PAGE_PATH.write_text(page.replace(find_table(page), format_table()))
+    for made in (MANIFEST, DOCUMENT):
+        made.schema.write_text(format_schema(made))
+        page = made.page.read_text()
+        made.page.write_text(page.replace(find_table(page), format_table(made)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from documents import check_document
 from gencore_archives import find_left, read_manifest
 from kernel import wait_until
 from lean_runs import base_arguments
@@ -186,6 +187,7 @@ class Project:
         found = {}
         for path in self.find_archives():
             manifest = read_manifest(path)
+            check_document(path)
             name = f"{manifest['nodeid'] or ''} {manifest['phase'] or ''}".strip()
             assert name not in found, "one archive a test"
             found[name] = path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,10 +108,6 @@ class Diagnosis:
         """Return the contents of ``diagnosis.json``."""
         forked = [{"pid": child.pid, **to_json(child.graph, child.words, None, [])} for child in self._forked]
         return {**to_json(self._graph, self._words, self.verdict, self.full_lines()), "forked": forked}
-
-    def encode(self) -> bytes:
-        """Return ``diagnosis.json``."""
-        return (json.dumps(self.to_json(), indent=1) + "\n").encode()
 
 
 def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:

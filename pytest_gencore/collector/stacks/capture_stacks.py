@@ -27,6 +27,7 @@ from pytest_gencore.collector.stacks.report import (
     order_threads,
 )
 from pytest_gencore.collector.stacks.sources import add_source_lines, find_traceback_files, gather_sources
+from pytest_gencore.collector.stacks.stacks_json import make_stacks_file
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
 from pytest_gencore.triggers import TRIGGERS
@@ -34,6 +35,7 @@ from pytest_gencore.triggers import TRIGGERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pytest_gencore.archive.stacks_file import StacksFile
     from pytest_gencore.collector.core.core_source import CoreSource
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
@@ -154,6 +156,15 @@ class Stacks:
             children=self._children.full_lines(),
         )
         return text if self._has_pystack else f"{text}\n{HINT}\n"
+
+    def make_file(self) -> StacksFile:
+        """Return what ``stacks.json`` holds; secrets are still in it."""
+        threads = order_threads(self.facts, self.threads)
+        own = next((thread for thread in self._with_failure(threads) if thread.is_current), None)
+        failed = own.frames if own is not None and own not in threads else ()
+        return make_stacks_file(
+            self.facts.rootdir, threads, failed, self._children.threads, unread=self.unread
+        )
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
         """Give the thread of the test the stack of its failure: its own is unwound to pytest's by now."""

@@ -23,9 +23,12 @@ class ChildStacks:
 
     def __init__(self, answers: Mapping[int, Answer], rootdir: str) -> None:
         self._rootdir = rootdir
+        self.threads: dict[int, list[PythonThread]] = {}
+        """By process."""
         self._groups: dict[tuple[Frame, ...], list[str]] = {}
         for pid, answer in answers.items():
             threads = add_source_lines(parse_faulthandler(answer.stacks), rootdir)
+            self.threads[pid] = threads
             for thread in threads:
                 if thread.frames:
                     self._groups.setdefault(thread.frames, []).append(_name(pid, thread, len(threads)))

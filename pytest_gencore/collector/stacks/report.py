@@ -34,6 +34,8 @@ FULL_BYTES_LIMIT: Final = 8 << 20
 TEXT_BYTES_LIMIT: Final = 100_000
 """Of the text beside an archive: few enough for whoever reads it whole."""
 
+FULL_LOCAL_LENGTH: Final = 1000
+"""Characters that are kept of a local's ``repr`` where all of them are."""
 _CULPRIT_LINES: Final = 10
 """Lines of the culprit's stack: with two lines before it, its innermost line is within the first 15."""
 _OUTER_LOCALS: Final = 2
@@ -44,7 +46,6 @@ _BRIEF_CULPRIT_LINES: Final = (6, 8)
 """So many where there is much evidence, and little: then the line of the test is among them, too."""
 _BRIEF_OTHER_LINES: Final = 3
 _LINE_LENGTH: Final = 400
-_FULL_LOCAL_LENGTH: Final = 1000
 _REPEATS_SHOWN: Final = 3
 _CUT_FRAMES: Final = "  ... outer frames not known: faulthandler stops at 100"
 _SUSPECT = re.compile(
@@ -273,7 +274,7 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
             for number, frame in enumerate(group):
                 if number < _REPEATS_SHOWN:
                     yield from render_frame(frame)
-                    yield from render_locals(frame, len(frame.locals), _FULL_LOCAL_LENGTH)
+                    yield from render_locals(frame, len(frame.locals), FULL_LOCAL_LENGTH)
                 else:
                     repeated += 1
             if repeated:

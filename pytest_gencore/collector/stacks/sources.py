@@ -100,7 +100,7 @@ def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list
     files: dict[str, list[str]] = {}
 
     def complete(frame: Frame) -> Frame:
-        path = _absolute(frame.file, rootdir)
+        path = absolute_path(frame.file, rootdir)
         if frame.native or frame.source or frame.line is None or path is None:
             return frame
         if path not in files:
@@ -109,6 +109,14 @@ def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list
         return replace(frame, source=files[path][frame.line - 1].strip()) if is_there else frame
 
     return [replace(thread, frames=tuple(map(complete, thread.frames))) for thread in threads]
+
+
+def absolute_path(name: str, rootdir: str) -> str | None:
+    """Return a normal absolute path, None for what is no file name or would be outside of the archive."""
+    if not name or name.startswith("<") or "\0" in name:
+        return None
+    path = os.path.normpath(os.path.join(rootdir, name))  # noqa: PTH118 - co_filename is a str
+    return f"/{path.lstrip('/')}" if path.startswith("/") else None
 
 
 def find_traceback_files(text: str) -> list[str]:
@@ -122,7 +130,7 @@ def _read_lines(path: str) -> list[str]:
 
 
 def _ordered_paths(threads: Iterable[PythonThread], rootdir: str, also: Iterable[str]) -> Sequence[str]:
-    paths = (_absolute(name, rootdir) for name in [*_names(threads), *also])
+    paths = (absolute_path(name, rootdir) for name in [*_names(threads), *also])
     found = dict.fromkeys(
         path for path in paths if path and PurePosixPath(path).suffix in (*_PYTHON, *_COMPILED)
     )
@@ -133,14 +141,6 @@ def _names(threads: Iterable[PythonThread]) -> Iterator[str]:
     for thread in threads:
         for frame in reversed(thread.frames):
             yield frame.file
-
-
-def _absolute(name: str, rootdir: str) -> str | None:
-    """Return a normal absolute path, None for what is no file name or would be outside of the archive."""
-    if not name or name.startswith("<") or "\0" in name:
-        return None
-    path = os.path.normpath(os.path.join(rootdir, name))  # noqa: PTH118 - co_filename is a str
-    return f"/{path.lstrip('/')}" if path.startswith("/") else None
 
 
 def _rank(path: str, rootdir: str) -> int:

@@ -1,0 +1,84 @@
+"""``gencore diagnose``: why a test did not go on, for people or as JSON; the core is not read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pytest_gencore.cli.options import ArchiveFile, examples
+from pytest_gencore.cli.output import echo_text, note
+from pytest_gencore.cli.sealed import identity_option, read_given
+from pytest_gencore.document.encode import encode_document, make_document
+from pytest_gencore.document.words import describe_frame, describe_thread, short_frames
+from pytest_gencore.errors import GencoreError
+from pytest_gencore.texts import describe_event, name_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_gencore.document.model import Document
+
+_FRAMES: Final = 6
+
+
+@click.command(
+    epilog=examples(
+        "gencore diagnose core_20261121.225921.9520.001.tar.gz",
+        "gencore diagnose --json gencore-artifacts/*.tar.gz | jq -r .verdict.text",
+    )
+)
+@click.argument("archives", nargs=-1, required=True, type=ArchiveFile(), metavar="ARCHIVE...")
+@identity_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document for each ARCHIVE, a line each."
+)
+def diagnose(archives: tuple[Path, ...], *, as_json: bool) -> None:
+    """Say why the test of each ARCHIVE did not go on: the verdict, who waits for what, the stacks.
+
+    Only what was written at the time of the capture is read, not the core. Exit status 1 if an archive cannot
+    be read; standard error says why, and the others are told.
+    """
+    failed = False
+    for number, path in enumerate(archives):
+        try:
+            document = make_document(read_given(path))
+        except (GencoreError, OSError) as error:
+            note(f"Error: {path}: {error}")
+            failed = True
+            continue
+        if as_json:
+            click.echo(encode_document(document))
+        else:
+            echo_text("\n".join([*([""] if number else []), *_lines(document)]))
+    if failed:
+        raise SystemExit(1)
+
+
+def _lines(document: Document) -> Iterator[str]:
+    test = document.test
+    subject = name_subject(test.nodeid, test.place, "no test")
+    is_child = document.process.child_of is not None
+    yield document.archive.path
+    if document.verdict is not None:
+        yield document.verdict.text
+    event = describe_event(document.trigger.kind, subject, is_child=is_child)
+    yield f"{event}, process {document.process.pid}"
+    yield from document.last_output
+    yield from document.evidence
+    for thread in document.threads:
+        if thread.frames:
+            yield ""
+            yield describe_thread(thread, document)
+            shown = short_frames(thread.frames, _FRAMES)
+            if len(shown) < len(thread.frames):
+                yield f"  ... {len(thread.frames) - len(shown)} of {len(thread.frames)} frames left out"
+            for frame in shown:
+                yield f"  {describe_frame(frame, test.rootdir)}"
+                if frame.source:
+                    yield f"    {frame.source}"
+    unknown = sum(thread.frames is None for thread in document.threads)
+    if unknown:
+        yield ""
+        yield f"threads whose frames are not known: {unknown}; gencore stacks may read them from the core"

@@ -1,0 +1,58 @@
+"""Source around the lines of the project's frames, from the source files of the archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.archive.fields import is_safe_path
+from pytest_gencore.document.model import Excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_gencore.archive.reader import Archive
+    from pytest_gencore.archive.stacks_file import Frame
+
+AROUND: Final = 4
+"""Lines before and after that of a frame."""
+_LINES_LIMIT: Final = 5000
+_LINE_LENGTH: Final = 400
+
+
+def read_excerpts(archive: Archive, frames: Iterable[Frame]) -> tuple[Excerpt, ...]:
+    """Return them by file and line; at most 5,000 lines, those of the first frames. Raises ArchiveError."""
+    wanted: dict[str, list[int]] = {}
+    for frame in frames:
+        if frame.project and frame.line and is_safe_path(frame.file):
+            wanted.setdefault(frame.file, []).append(frame.line)
+    if not wanted:
+        return ()
+    members = archive.read_members({file.lstrip("/") for file in wanted})
+    left = _LINES_LIMIT
+    found = []
+    for file, numbers in wanted.items():
+        member = members.get(file.lstrip("/"))
+        if member is None:
+            continue
+        text = member.data.decode("utf-8", "replace")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for first, last in _ranges(sorted(number for number in numbers if number <= len(lines))):
+            shown = tuple(line[:_LINE_LENGTH] for line in lines[first - 1 : min(last, first - 1 + left)])
+            left -= len(shown)
+            if shown:
+                found.append(Excerpt(file=file, first=first, lines=shown))
+    return tuple(found)
+
+
+def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last line of each group of lines that are near one another."""
+    first = last = 0
+    for number in numbers:
+        if last and number - AROUND <= last + 1:
+            last = number + AROUND
+            continue
+        if last:
+            yield first, last
+        first, last = max(1, number - AROUND), number + AROUND
+    if last:
+        yield first, last
