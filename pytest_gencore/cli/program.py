@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "show": "show:show",
     "stacks": "stacks:stacks",
     "diagnose": "diagnose:diagnose",
+    "diff": "diff:diff",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
     "wait": "wait:wait",
@@ -83,7 +84,7 @@ def run() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_end)
-    program.main(prog_name="gencore")
+    program.main(prog_name="gencore", color=False if os.environ.get("NO_COLOR") else None)
     sys.exit(0)
 
 

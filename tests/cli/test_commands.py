@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Gencore = Callable[..., Result]
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ("demo", "check", "list", "show", "stacks", "diagnose", "debug", "unpack", "wait", "prune")
+COMMANDS = ("demo", "check", "list", "show", "stacks", "diagnose", "diff", "debug", "unpack", "wait", "prune")
 
 
 # ---- all -------------------------------------------------------------------------------------------------
