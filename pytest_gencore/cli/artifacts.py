@@ -13,14 +13,14 @@ from typing import Final
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.files import SHARED_GLOB, STATE, partial_name, shared_name, text_name
+from pytest_gencore.run.files import SHARED_GLOB, STATE, page_name, partial_name, shared_name, text_name
 
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
 _STEM = r"_([0-9]{8}\.[0-9]{6})\.([0-9]+)\.([0-9]{3,})"
 _NAME = re.compile(rf"core{_STEM}\.tar\.gz")
 _SHARED = re.compile(rf"libraries{_STEM}\.tar\.gz")
-_LEFT = re.compile(rf"core{_STEM}\.txt|(?:core|libraries){_STEM}\.tar\.gz\.partial")
+_LEFT = re.compile(rf"core{_STEM}\.(?:txt|html)|(?:core|libraries){_STEM}\.tar\.gz\.partial")
 """What may be there without an archive."""
 _YOUNG_SECONDS: Final = 60.0
 """A file that is being made may have no state file yet."""
@@ -110,9 +110,10 @@ def find_unfinished(directory: Path) -> list[Path]:
     folders = find_run_folders(directory)
     used = [folder for folder in folders if is_used(folder)]
     names = [state.stem for folder in used for state in folder.glob(STATE.glob)]
-    wanted = {made(name) for name in names for made in (partial_name, text_name)}
+    wanted = {made(name) for name in names for made in (partial_name, text_name, page_name)}
     wanted |= {partial_name(shared_name(name)) for name in names}
-    wanted |= {text_beside(path).name for path in directory.glob("core_*.tar.gz")}
+    for path in directory.glob("core_*.tar.gz"):
+        wanted |= {text_beside(path).name, page_beside(path).name}
     left = [
         path
         for path in sorted((*directory.glob("core_*"), *directory.glob("libraries_*")))
@@ -152,6 +153,11 @@ def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
 def text_beside(archive: Path) -> Path:
     """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
     return archive.with_name(text_name(archive.name.removesuffix(".tar.gz")))
+
+
+def page_beside(archive: Path) -> Path:
+    """Return the file that has the page of an archive; it need not be there."""
+    return archive.with_name(page_name(archive.name.removesuffix(".tar.gz")))
 
 
 def _is_old_file(path: Path) -> bool:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pytest_gencore.cli.options import ArchiveFile, examples
-from pytest_gencore.cli.output import echo_text, note
+from pytest_gencore.cli.output import note
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.document.encode import encode_document, make_document
-from pytest_gencore.document.words import describe_frame, describe_thread, short_frames
+from pytest_gencore.document.words import Names, describe_frame, describe_thread, short_frames
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.texts import describe_event, name_subject
+from pytest_gencore.texts import describe_event, escape_unprintable, name_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,10 @@ def diagnose(archives: tuple[Path, ...], *, as_json: bool) -> None:
         if as_json:
             click.echo(encode_document(document))
         else:
-            echo_text("\n".join([*([""] if number else []), *_lines(document)]))
+            if number:
+                click.echo()
+            for line in _lines(document):
+                click.echo(escape_unprintable(line, keep="\t"))
     if failed:
         raise SystemExit(1)
 
@@ -65,12 +68,15 @@ def _lines(document: Document) -> Iterator[str]:
         yield document.verdict.text
     event = describe_event(document.trigger.kind, subject, is_child=is_child)
     yield f"{event}, process {document.process.pid}"
+    if document.archive.sealed:
+        yield "the archive is sealed: --identity FILE, the private key of a recipient, tells the rest"
     yield from document.last_output
     yield from document.evidence
+    names = Names(document.threads, document.tasks)
     for thread in document.threads:
         if thread.frames:
             yield ""
-            yield describe_thread(thread, document)
+            yield describe_thread(thread, names)
             shown = short_frames(thread.frames, _FRAMES)
             if len(shown) < len(thread.frames):
                 yield f"  ... {len(thread.frames) - len(shown)} of {len(thread.frames)} frames left out"

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "stacks": "stacks:stacks",
     "diagnose": "diagnose:diagnose",
     "diff": "diff:diff",
+    "report": "report:report",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
     "wait": "wait:wait",

@@ -14,6 +14,7 @@ from pytest_gencore.cli.artifacts import (
     find_archives,
     find_unfinished,
     find_unneeded,
+    page_beside,
     text_beside,
 )
 from pytest_gencore.cli.options import examples
@@ -62,10 +63,10 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove archives from DIRECTORY, and the texts beside them: what any of the given rules says.
+    """Remove archives from DIRECTORY, and the texts and pages beside them: what any of the given rules says.
 
-    Only regular files named core_DATE.TIME.PID.SEQ.tar.gz or .txt in that very directory are touched; age is
-    that of the name. An archive of libraries, libraries_*.tar.gz, goes when no archive needs it any
+    Only regular files named core_DATE.TIME.PID.SEQ.tar.gz, .txt or .html in that very directory are touched;
+    age is that of the name. An archive of libraries, libraries_*.tar.gz, goes when no archive needs it any
     more, and is not counted. With --unfinished also what killed runs left, and texts without an archive. Exit
     status 1 if something cannot be removed.
     """
@@ -85,6 +86,7 @@ def prune(
         removed.append(path)
         if path in sizes and not dry_run:
             remove_text(text_beside(path))
+            remove_text(page_beside(path))
         if not as_json:
             verb = "would remove" if dry_run else "removed"
             click.echo(escape_unprintable(f"{verb} {path}{sizes.get(path, '')}"))

@@ -9,8 +9,9 @@ import click
 from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.output import echo_json, echo_text, list_said
 from pytest_gencore.cli.sealed import identity_option, read_given
+from pytest_gencore.document.words import describe_trigger
 from pytest_gencore.texts import escape_unprintable, name_subject
-from pytest_gencore.units import format_duration, format_size
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         SealedFacts,
         Thread,
         Timings,
-        TriggerFacts,
     )
 
 _THREADS_SHOWN = 40
@@ -76,7 +76,7 @@ def _lines(archive: Archive) -> Iterator[tuple[str, str]]:
     if not manifest.complete:
         yield "", "NOT FINISHED: its collector is at work, or was ended while it wrote this file"
     yield "test", _test(manifest)
-    yield "trigger", _trigger(manifest.trigger)
+    yield "trigger", describe_trigger(manifest.trigger)
     if manifest.diagnosis is not None and manifest.diagnosis.verdict:
         yield "verdict", manifest.diagnosis.verdict
     for text in list_said(manifest):
@@ -139,17 +139,6 @@ def _test(manifest: Manifest) -> str:
     details += [f"attempt {manifest.attempt}"] if manifest.attempt > 1 else []
     details += [manifest.worker_id] if manifest.worker_id else []
     return f"{subject} ({', '.join(details)})" if details else subject
-
-
-def _trigger(trigger: TriggerFacts) -> str:
-    if trigger.signal is not None:
-        code = f" ({trigger.code_name or f'si_code {trigger.code}'})" if trigger.code is not None else ""
-        address = f" at address {trigger.address}" if trigger.address is not None else ""
-        return f"{trigger.kind}: {trigger.signal}{code}{address}"
-    if trigger.deadline_s is not None:
-        source = f", set by {trigger.deadline_source}" if trigger.deadline_source else ""
-        return f"{trigger.kind}: after {format_duration(trigger.deadline_s)}{source}"
-    return f"{trigger.kind}: {trigger.exception}" if trigger.exception else trigger.kind
 
 
 def _core(core: CoreFacts | None) -> str:

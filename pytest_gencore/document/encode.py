@@ -20,6 +20,7 @@ from pytest_gencore.document.model import (
     ProcessFacts,
     Subject,
 )
+from pytest_gencore.document.words import is_project_file
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -51,11 +52,16 @@ def make_document(archive: Archive) -> Document:
     diagnosis = _parse(members.get(DIAGNOSIS_NAME), parse_diagnosis, unreadable)
     own = merge(stacks.threads if stacks else (), diagnosis.waits if diagnosis else None, manifest.threads)
     children = _children(stacks, diagnosis)
+    rootdir = stacks.rootdir if stacks else ""
     frames = [
         *(frame for thread in own.threads for frame in thread.frames or ()),
         *(stacks.failure if stacks else ()),
         *(frame for child in children for thread in child.threads for frame in thread.frames or ()),
     ]
+    lines = [(frame.file, frame.line) for frame in frames if frame.project]
+    tasks = [*own.tasks, *(task for child in children for task in child.tasks)]
+    places = [place for task in tasks for place in task.frames if is_project_file(place.file, rootdir)]
+    lines += [(place.file, place.line) for place in places]
     return Document(
         archive=_archive(archive, is_closed=is_closed),
         test=_test(manifest, stacks),
@@ -74,7 +80,7 @@ def make_document(archive: Archive) -> Document:
         failure_frames=stacks.failure if stacks else (),
         last_output=manifest.last_output,
         output=_text(members, _OUTPUT),
-        sources=read_excerpts(archive, frames),
+        sources=read_excerpts(archive, lines),
         notices=(*manifest.notices, *_cut_notice(stacks)),
         unreadable=tuple(unreadable),
         redaction=manifest.redaction,

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pytest_gencore.archive.reader import Archive
-    from pytest_gencore.archive.stacks_file import Frame
 
 AROUND: Final = 4
 """Lines before and after that of a frame."""
@@ -19,12 +18,12 @@ _LINES_LIMIT: Final = 5000
 _LINE_LENGTH: Final = 400
 
 
-def read_excerpts(archive: Archive, frames: Iterable[Frame]) -> tuple[Excerpt, ...]:
-    """Return them by file and line; at most 5,000 lines, those of the first frames. Raises ArchiveError."""
+def read_excerpts(archive: Archive, lines: Iterable[tuple[str, int | None]]) -> tuple[Excerpt, ...]:
+    """Return what is around some lines, by file; at most 5,000 lines, the first ones. Raises ArchiveError."""
     wanted: dict[str, list[int]] = {}
-    for frame in frames:
-        if frame.project and frame.line and is_safe_path(frame.file):
-            wanted.setdefault(frame.file, []).append(frame.line)
+    for file, line in lines:
+        if line and is_safe_path(file):
+            wanted.setdefault(file, []).append(line)
     if not wanted:
         return ()
     members = archive.read_members({file.lstrip("/") for file in wanted})
@@ -35,9 +34,9 @@ def read_excerpts(archive: Archive, frames: Iterable[Frame]) -> tuple[Excerpt, .
         if member is None:
             continue
         text = member.data.decode("utf-8", "replace")
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        for first, last in _ranges(sorted(number for number in numbers if number <= len(lines))):
-            shown = tuple(line[:_LINE_LENGTH] for line in lines[first - 1 : min(last, first - 1 + left)])
+        source = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for first, last in _ranges(sorted(number for number in numbers if number <= len(source))):
+            shown = tuple(line[:_LINE_LENGTH] for line in source[first - 1 : min(last, first - 1 + left)])
             left -= len(shown)
             if shown:
                 found.append(Excerpt(file=file, first=first, lines=shown))

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_gencore.installed import is_foreign
+from pytest_gencore.units import format_duration
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_gencore.archive.diagnosis_file import Node, Wait
+    from pytest_gencore.archive.manifest import TriggerFacts
     from pytest_gencore.archive.stacks_file import Frame
-    from pytest_gencore.document.model import Document, StuckTask, Thread
+    from pytest_gencore.document.model import StuckTask, Thread
+
+
+def describe_trigger(trigger: TriggerFacts) -> str:
+    """Return what led to a capture: ``crash: SIGSEGV (SEGV_MAPERR) at address 0x8``."""
+    if trigger.signal is not None:
+        code = f" ({trigger.code_name or f'si_code {trigger.code}'})" if trigger.code is not None else ""
+        address = f" at address {trigger.address}" if trigger.address is not None else ""
+        return f"{trigger.kind}: {trigger.signal}{code}{address}"
+    if trigger.deadline_s is not None:
+        source = f", set by {trigger.deadline_source}" if trigger.deadline_source else ""
+        return f"{trigger.kind}: after {format_duration(trigger.deadline_s)}{source}"
+    return f"{trigger.kind}: {trigger.exception}" if trigger.exception else trigger.kind
 
 
 def short_path(path: str, rootdir: str) -> str:
     """Return a path as it is below pytest's root directory; others as they are."""
     top = f"{rootdir.rstrip('/')}/"
     return path[len(top) :] if rootdir and path.startswith(top) else path
+
+
+def is_project_file(file: str, rootdir: str) -> bool:
+    """Tell whether code is the project's, by the path of its file."""
+    return file.startswith(f"{rootdir.rstrip('/')}/") and not is_foreign(file)
 
 
 def describe_frame(frame: Frame, rootdir: str) -> str:
@@ -45,27 +66,27 @@ def name_task(task: StuckTask) -> str:
     return f"{name} ({task.coroutine})" if task.coroutine and task.coroutine != name else name
 
 
-def name_node(node: Node, document: Document) -> str:
-    """Return the name of a thread or a task of the captured process."""
-    if node.kind == "thread":
-        found = next((thread for thread in document.threads if thread.ident == node.id), None)
-        return name_thread(found) if found else "a thread that is not known"
-    task = next((task for task in document.tasks if task.id == node.id), None)
-    return name_task(task) if task else "a task that is not known"
+class Names:
+    """The names of the threads and tasks of one process."""
+
+    def __init__(self, threads: Iterable[Thread], tasks: Iterable[StuckTask]) -> None:
+        self._names = {("thread", thread.ident): name_thread(thread) for thread in threads}
+        self._names |= {("task", task.id): name_task(task) for task in tasks}
+
+    def of(self, node: Node) -> str:
+        """Return the name of a thread or a task."""
+        return self._names.get((node.kind, node.id)) or f"a {node.kind} that is not known"
+
+    def describe_wait(self, wait: Wait) -> str:
+        """Return what is waited for, and who has it: ``waits for lock 'a' held by MainThread``."""
+        text = f"waits for {wait.text}"
+        if not wait.holders or wait.kind in ("task", "thread"):
+            return text  # which says who that is
+        more = f" and {len(wait.holders) - 3} more" if len(wait.holders) > 3 else ""
+        return f"{text} held by {' and '.join(map(self.of, wait.holders[:3]))}{more}"
 
 
-def describe_wait(wait: Wait, document: Document) -> str:
-    """Return what is waited for, and who has it: ``waits for lock 'a' held by MainThread``."""
-    text = f"waits for {wait.text}"
-    holders = [name_node(holder, document) for holder in wait.holders]
-    if not holders or wait.kind == "task":
-        return text
-    return f"{text} held by {' and '.join(holders[:3])}" + (
-        f" and {len(holders) - 3} more" if len(holders) > 3 else ""
-    )
-
-
-def describe_thread(thread: Thread, document: Document) -> str:
+def describe_thread(thread: Thread, names: Names) -> str:
     """Return the line above a thread's stack."""
     remarks = [f"Thread {name_thread(thread)}"]
     if thread.native_id and thread.name:
@@ -75,7 +96,7 @@ def describe_thread(thread: Thread, document: Document) -> str:
     if thread.holds_gil:
         remarks.append("holding the GIL")
     if thread.wait is not None:
-        remarks.append(describe_wait(thread.wait, document))
+        remarks.append(names.describe_wait(thread.wait))
     elif thread.activity:
         remarks.append(thread.activity)
     return ", ".join(remarks)

@@ -226,6 +226,7 @@ class Capturer:
             has_colour=bool(getattr(reporter, "hasmarkup", False)),
             is_brief=self._config.getoption("verbose", 0) <= 0,
             environment=self.settings.env,
+            page_command=self.settings.page_command,
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:

@@ -63,6 +63,7 @@ class Gencore:
             rootdir=str(self._item.config.rootpath),
             has_clear_text=self._settings.clear_text,
             environment=self._settings.env,
+            page_command=self._settings.page_command,
         )
         return start_capture(
             self._settings.dir,

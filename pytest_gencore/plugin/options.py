@@ -149,6 +149,12 @@ TABLE = (
         "Show what was found in the log and in a text beside each archive; off: only that there is one",
     ),
     Option(
+        "html",
+        "off",
+        "{on,off}",
+        "Make a page for the browser beside each archive, NAME.html; needs pytest-gencore[html]",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

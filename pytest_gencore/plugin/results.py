@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
+from pytest_gencore.run.files import page_name
 from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
@@ -173,13 +174,19 @@ class Results:
         return [
             *self._make_untold_lines("\n".join(shown)),
             *self._make_count_lines(),
-            *(f"{self._shorten(entry.path)}  {describe_finished(entry)}" for entry in self.finished),
+            *(line for entry in self.finished for line in self._describe(entry)),
             *self._make_failure_lines(),
             *(f"still being written: {self._shorten(path)}" for path in self._unfinished),
             *(f"no capture is possible: {reason}" for reason in self._unavailable),
             *self._notes,
             *self._make_hint_lines(),
         ]
+
+    def _describe(self, entry: Finished) -> Iterator[str]:
+        yield f"{self._shorten(entry.path)}  {describe_finished(entry)}"
+        page = entry.path.with_name(page_name(entry.path.name.removesuffix(".tar.gz")))
+        if find_size(page) is not None:
+            yield f"  page: {self._shorten(page)}"
 
     def make_count_text(self) -> str:
         """Return how many captures came to what."""

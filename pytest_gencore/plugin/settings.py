@@ -45,6 +45,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "env": parse_environment,
     "recipient": values.parse_lines,
     "clear_text": values.parse_switch,
+    "html": values.parse_switch,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -53,6 +54,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 _DEFAULTS: Mapping[str, object] = {
     "redact": True,
     "clear_text": True,
+    "html": False,
     "recipient": (),
     "redact_env": (),
     "keep_env": (),
@@ -90,6 +92,7 @@ class Settings:
     recipient: tuple[str, ...]
     """Public keys, as age and SSH write them."""
     clear_text: bool
+    html: bool
     max_cores: int
     max_size: int
     """Bytes."""
@@ -100,6 +103,15 @@ class Settings:
     def watches(self) -> bool:
         """Whether the process takes notice of what runs."""
         return bool(self.on_fail or self.timeout or self.capture_memory)
+
+    @property
+    def page_command(self) -> tuple[str, ...]:
+        """The command that makes pages; empty if none are wanted. Raises ``UsageError``."""
+        if not self.html:
+            return ()
+        from pytest_gencore.plugin.pages import find_page_command  # few runs need it
+
+        return find_page_command()
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
@@ -149,6 +161,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
     fields["dir"] = directory_base / fields["dir"]
     settings = Settings(**fields)
     check_sealing(settings)
+    _ = settings.page_command
     return settings
 
 

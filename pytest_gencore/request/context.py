@@ -56,6 +56,8 @@ class SessionContext:
     """Whether pytest shows colours."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
+    page_command: Sequence[str] = ()
+    """The beginning of the command line that makes a page for the browser; empty: none is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

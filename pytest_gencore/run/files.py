@@ -201,6 +201,11 @@ def text_name(name: str) -> str:
     return f"{name}.txt"
 
 
+def page_name(name: str) -> str:
+    """Return what the page for the browser is called, beside the archive ``name``."""
+    return f"{name}.html"
+
+
 def remove_text(path: Path) -> None:
     """Remove the file of that name, if it is there and can be removed."""
     with contextlib.suppress(OSError):

@@ -27,6 +27,7 @@ from pytest_gencore.run.files import (
     REFUSED_LIMIT,
     STARTED,
     STATE,
+    page_name,
     partial_name,
     remove_text,
     text_name,
@@ -178,6 +179,7 @@ def remove_archive(directory: Path, result: str, name: str) -> None:
     with contextlib.suppress(OSError):
         (directory / result).unlink()
     remove_text(directory / text_name(name))
+    remove_text(directory / page_name(name))
 
 
 def remove_unfinished(directory: Path, folder: Path, name: str, *, keep_text: bool) -> None:

@@ -240,6 +240,7 @@ class Run:
                 state.state = "dropped" if is_dropped else "failed"
                 state.reason = "" if is_dropped else self._why_it_died(path)
             else:
+                state.makes_page = False
                 return state
             self._settled[path.stem] = state
             with contextlib.suppress(OSError):  # a full disk: again at the next look
@@ -257,7 +258,7 @@ class Run:
             state.state, state.reason = "failed", reason
         return Outcome(
             archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
-            state="working" if state.state == "queued" else state.state,
+            state="working" if state.state == "queued" or state.makes_page else state.state,
             reason=escape_unprintable(state.reason),
             nodeid=state.nodeid,
             phase=state.phase,

@@ -67,6 +67,8 @@ class CaptureState:
     """Bytes of the finished file."""
     reason: str = ""
     """Why it failed; of a finished one what is worth knowing."""
+    makes_page: bool = False
+    """Whether the archive is there, and its page for the browser is being made."""
 
     @property
     def is_final(self) -> bool:

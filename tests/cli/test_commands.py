@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     Gencore = Callable[..., Result]
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ("demo", "check", "list", "show", "stacks", "diagnose", "diff", "debug", "unpack", "wait", "prune")
+COMMANDS = (
+    "demo",
+    "check",
+    "list",
+    "show",
+    "stacks",
+    "diagnose",
+    "diff",
+    "report",
+    "debug",
+    "unpack",
+    "wait",
+    "prune",
+)
 
 
 # ---- all -------------------------------------------------------------------------------------------------
@@ -55,7 +68,7 @@ def test_wrong_usage(gencore: Gencore, arguments: list[str]) -> None:
     assert gencore(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["show", "stacks", "diagnose", "debug", "unpack"])
+@pytest.mark.parametrize("command", ["show", "stacks", "diagnose", "report", "debug", "unpack"])
 def test_damaged_archive_is_one_line(gencore: Gencore, tmp_path: Path, command: str) -> None:
     (tmp_path / "a").write_bytes(b"no archive")
 

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING
 
 from capabilities import needs
 from documents import check_document
+from hostile_texts import MARKER
+from made_archives import NAME, add_file, new_manifest, tar_archive
+
+from pytest_gencore.archive.stacks_file import encode_stacks
+from pytest_gencore.collector.stacks import model
+from pytest_gencore.collector.stacks.stacks_json import make_stacks_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +59,33 @@ def test_stacks_have_the_same_threads(gencore: Callable[..., Result], real_archi
         "the_test_function",
         "wait_for_the_moon",
     }
+
+
+def test_hostile_texts(gencore: Callable[..., Result], tmp_path: Path) -> None:
+    """No name begins a line of its own, nor anything that a terminal would obey."""
+    frame = model.Frame(file=MARKER, line=1, function=MARKER, source=MARKER, locals=((MARKER, MARKER),))
+    thread = model.PythonThread(MARKER, 9520, 1, (frame,), is_current=True)
+    stacks = make_stacks_file("/", [thread], (), {}, unread=0)
+    with tar_archive(tmp_path / "a.tar.gz") as tar:
+        add_file(tar, f"{NAME}/stacks.json", encode_stacks(stacks).encode())
+
+    lines = gencore("diagnose", tmp_path / "a.tar.gz").stdout.split("\n")
+
+    assert all(line.isprintable() for line in lines)
+    assert len([line for line in lines if "gotcha" in line]) == 3
+    assert not [line for line in lines if line.startswith("second")]
+
+
+def test_sealed(gencore: Callable[..., Result], tmp_path: Path) -> None:
+    """Without a key only the short manifest is told."""
+    manifest = new_manifest(libraries=[], sealed={"recipients": 1, "manifest": ""})
+    with tar_archive(tmp_path / "a.tar.gz", manifest):
+        pass
+    text = gencore("diagnose", tmp_path / "a.tar.gz").stdout
+    document = json.loads(gencore("diagnose", "--json", tmp_path / "a.tar.gz").stdout)
+
+    assert "the archive is sealed: --identity FILE" in text
+    assert document["archive"]["sealed"] is True
 
 
 @needs("jq")

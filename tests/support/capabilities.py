@@ -37,6 +37,7 @@ PROGRAMS = {
     "strace": "strace",
     "jq": "jq",
     "groff": "groff",
+    "chromium": "chromium",
 }
 
 
@@ -79,7 +80,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
-REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age", "jq")
+REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age", "jq", "chromium")
 """What CI must have."""
 
 

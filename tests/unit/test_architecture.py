@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"contents", "errors", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {"contents", "errors", "installed", "methods", "protocol", "texts", "triggers", "units", "version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -52,13 +52,15 @@ ALLOWED = {
     "corefile": {"corefile"},
     "archive": {"archive", "age", *SHARED},
     "document": {"document", "archive", *SHARED},
-    "cli": {"cli", "archive", "corefile", "document", "machine", "run", "sandbox", *SHARED},
+    "page": {"page", "archive", "document", *SHARED},
+    "cli": {"cli", "archive", "corefile", "document", "page", "machine", "run", "sandbox", *SHARED},
     "age": SHARED,
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
     "__init__": {"api", "archive", *SHARED},
     "contents": set(),
     "errors": set(),
+    "installed": set(),
     "methods": set(),
     "protocol": set(),
     "version": set(),
@@ -72,6 +74,7 @@ FOREIGN = {
     "age": {"pyrage"},
     "archive": {"isal"},
     "cli": {"click"},
+    "page": {"jinja2", "markupsafe"},
     "sandbox": {"pystack"},
 }
 """Which packages that are not in the standard library a room may import."""

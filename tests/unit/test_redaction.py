@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_gencore.collector.redaction import Redaction
 from pytest_gencore.redaction import _scanner
 from pytest_gencore.redaction.forms import list_forms
 from pytest_gencore.redaction.redactor import Redactor
@@ -268,3 +269,17 @@ def test_scanner_refuses() -> None:
     with pytest.raises(ValueError, match="not so many"):
         _scanner.find(_scanner.make_table(()), bytearray(4), 5)
     assert _scanner.find(_scanner.make_table(()), bytearray(4), 4) == []
+
+
+def test_texts_of_json_are_cleaned_before_they_are_escaped() -> None:
+    """Else a part of a value beside the mark of a cut would not be found: its characters are escaped."""
+    value = 'pass"wörd-of-the-registry'
+    redaction = Redaction()
+    redaction.redactor = Redactor([value])
+    document = {"waits": [{"text": f"lock {value[:14]}...", "line": 3}], "place": ("a", None)}
+
+    assert redaction.clean(document) == {
+        "waits": [{"text": f"lock {'*' * 14}...", "line": 3}],
+        "place": ("a", None),
+    }
+    assert value[6:14] in json.loads(redaction.redactor.clean_text(json.dumps(document)))["waits"][0]["text"]

@@ -73,6 +73,12 @@ class Diagnosis:
         """The names that ``threading`` knows, by native id."""
 
     @property
+    def task_files(self) -> list[str]:
+        """The source files of the frames of tasks."""
+        tasks = self._graph.facts.tasks.values()
+        return list(dict.fromkeys(place.file for task in tasks for place in task.frames))
+
+    @property
     def verdict_lines(self) -> list[str]:
         """The verdict as a list of lines: one, or none."""
         return [] if self.verdict is None else [self.verdict.text]

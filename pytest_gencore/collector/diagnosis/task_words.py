@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.source.installed import is_foreign
+from pytest_gencore.installed import is_foreign
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Place, Task

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.collector.outcome.naming import describe_gone, give_name
+from pytest_gencore.collector.outcome.page import make_page, wants_page
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private
@@ -80,11 +81,17 @@ class Finisher:
             self._quota.check(artifact.size)
             give_name(self._file, self._partial, self._result)
             self._state.finish(
-                result=self._result.name, size=artifact.size, method=artifact.method, notices=artifact.notices
+                result=self._result.name,
+                size=artifact.size,
+                method=artifact.method,
+                notices=artifact.notices,
+                makes_page=wants_page(self._handover),
             )
         self._is_published = True
         line = f"core archive: {self._result}"
         self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
+        if wants_page(self._handover):
+            self._state.end_page(make_page(self._handover, self._result))
 
     def write_text(self, text: str) -> None:
         """Write what people and tools read without unpacking, beside the archive, if that is wanted.

@@ -54,13 +54,22 @@ class StateFile:
         self._state.summary = summary
         self._write()
 
-    def finish(self, *, result: str, size: int, method: str, notices: list[str]) -> None:
-        """Say that the result is there, under this name in the artifact directory."""
+    def finish(
+        self, *, result: str, size: int, method: str, notices: list[str], makes_page: bool = False
+    ) -> None:
+        """Say that the result is there, under this name in the artifact directory; maybe a page comes."""
         self._state.state = "done"
         self._state.result = result
         self._state.size = size
         self._state.method = method
         self._state.reason = "; ".join(notices)
+        self._state.makes_page = makes_page
+        self._write()
+
+    def end_page(self, problem: str) -> None:
+        """Say that the page is there, or why it is not."""
+        self._state.makes_page = False
+        self._state.reason = "; ".join(filter(None, (self._state.reason, problem)))
         self._write()
 
     def fail(self, reason: str) -> None:

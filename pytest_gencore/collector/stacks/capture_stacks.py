@@ -133,7 +133,12 @@ class Stacks:
         """Return the source files that the stacks and the failure name, and those of ``also``."""
         text = failure_text or ""
         threads = self._with_failure(self.threads)
-        return gather_sources(threads, self.facts.rootdir, limits, also=[*find_traceback_files(text), *also])
+        return gather_sources(
+            threads,
+            self.facts.rootdir,
+            limits,
+            also=[*find_traceback_files(text), *self.diagnosis.task_files, *also],
+        )
 
     def format_text(self, answer: Sequence[str], failure: str | None, environment: str) -> str:
         """Return what stands beside the archive: answer, failure, stacks, environment; parts may be cut."""

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.collector.source.installed import is_foreign
+from pytest_gencore.installed import is_foreign
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:

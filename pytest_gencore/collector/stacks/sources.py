@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.collector.source.installed import is_installed, is_standard
+from pytest_gencore.installed import is_installed, is_standard
 from pytest_gencore.sandbox.sources import SOURCE_LIMIT, decode_source, read_regular_file
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""One file for the browser: what archives tell, without network, and without any script but ours."""
