@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ import click
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives
 from pytest_gencore.cli.listing import list_archives
 from pytest_gencore.cli.options import examples
+from pytest_gencore.cli.report import report
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_duration
 
@@ -83,6 +85,7 @@ def test_fail():
 '''
 _FILES: Final = {"test_hang.py": _HANG, "test_crash.py": _CRASH, "test_fail.py": _FAIL}
 _COMMAND: Final = ("pytest", "--gencore-on-fail", "--gencore-timeout=2")
+_DISPLAYS: Final = ("DISPLAY", "WAYLAND_DISPLAY")
 _SECONDS: Final = 300
 """For each; a machine without load needs three."""
 
@@ -91,9 +94,10 @@ _SECONDS: Final = 300
 def demo() -> None:
     """Capture a test that hangs, one that crashes and one that fails, in a new temporary folder.
 
-    Shows what the log says, and the archives. The folder stays, with about 100 MiB, and is named at the end;
-    TMPDIR says where it is made. No configuration or plugin of your own is used. Exit status 0 if all three
-    were captured, 1 if not.
+    Shows what the log says, lists the archives and, with the extra html, opens a page about them in the
+    browser of a desktop. The folder stays, with about 100 MiB, and is named at the end; TMPDIR says where it
+    is made. No configuration or plugin of your own is used. Exit status 0 if all three were captured, 1 if
+    not.
     """
     from pytest_gencore.cli.machine import examine
 
@@ -113,9 +117,16 @@ def demo() -> None:
         if len(find_archives(archives)) < number:
             message = f"{folder / name} was not captured; ask this machine: gencore check --selftest"
             raise click.ClickException(message)
+    paths = [file.path for file in find_archives(archives)]
+    context = click.get_current_context()
     _say(f"$ gencore list {archives}")
-    click.get_current_context().invoke(list_archives, directory=archives, as_json=False)
-    _tell_what_next(folder, find_archives(archives)[0].path)
+    context.invoke(list_archives, directory=archives, as_json=False)
+    if importlib.util.find_spec("jinja2") is not None:  # the extra html
+        page = folder / "captures.html"
+        _say(f"$ gencore report -o {page} {archives}/*.tar.gz")
+        context.invoke(report, archives=tuple(paths), output=page)
+        _open(page)
+    _tell_what_next(folder, paths[0])
 
 
 def _run(command: tuple[str, ...], folder: Path) -> None:
@@ -137,6 +148,12 @@ def _run(command: tuple[str, ...], folder: Path) -> None:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser of whoever sits before this machine, if somebody does."""
+    if sys.stdout.isatty() and any(map(os.environ.get, _DISPLAYS)):
+        click.launch(str(page))
 
 
 def _tell_what_next(folder: Path, archive: Path) -> None:

@@ -12,7 +12,7 @@ from pytest_gencore.cli.options import ARCHIVE_KEY, ArchiveFile, examples
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.document.alike import describe_call, without_numbers
 from pytest_gencore.document.encode import make_document
-from pytest_gencore.document.words import describe_wait, name_task, name_thread
+from pytest_gencore.document.words import Names, describe_trigger, name_task, name_thread
 from pytest_gencore.texts import escape_unprintable, name_subject
 
 if TYPE_CHECKING:
@@ -77,14 +77,15 @@ def _compare_part(before: list[str], after: list[str]) -> Iterator[str]:
 def _parts(document: Document) -> Iterator[tuple[str, list[str]]]:
     """Yield titles and lines, without what no two captures have in common."""
     test, trigger, versions = document.test, document.trigger, document.versions
+    names = Names(document.threads, document.tasks)
     yield "test", [f"{name_subject(test.nodeid, test.place, 'no test')} ({test.phase or 'no phase'})"]
-    happened = (trigger.kind, trigger.signal, trigger.code_name, trigger.exception, trigger.abort_message)
-    yield "trigger", [without_numbers(", ".join(filter(None, happened)))]
+    said = [] if trigger.abort_message is None else [f"glibc: {trigger.abort_message}"]
+    yield "trigger", [without_numbers(line) for line in (describe_trigger(trigger), *said)]
     yield "verdict", [without_numbers(document.verdict.text) if document.verdict else "none"]
     yield "failure", _calls(document.failure_frames, document)
-    threads = [(name_thread(thread), _thread(thread, document)) for thread in document.threads]
+    threads = [(name_thread(thread), _thread(thread, names, document)) for thread in document.threads]
     yield from _by_name("thread", threads)
-    yield from _by_name("task", [(name_task(task), _task(task, document)) for task in document.tasks])
+    yield from _by_name("task", [(name_task(task), _task(task, names, document)) for task in document.tasks])
     yield "children", sorted(without_numbers(child.command) for child in document.children)
     python = versions.python
     yield (
@@ -108,17 +109,17 @@ def _by_name(kind: str, described: Sequence[tuple[str, list[str]]]) -> Iterator[
             yield f"{kind} {name}" + (f", {number} of that name" if number > 1 else ""), lines
 
 
-def _thread(thread: Thread, document: Document) -> list[str]:
+def _thread(thread: Thread, names: Names, document: Document) -> list[str]:
     if thread.wait is not None:
-        does = describe_wait(thread.wait, document)
+        does = names.describe_wait(thread.wait)
     else:
         does = thread.activity or "nothing is known to be waited for"
     stack = ["frames not known"] if thread.frames is None else _calls(thread.frames, document)
     return [without_numbers(does), *(["cannot go on"] if thread.deadlocked else []), *stack]
 
 
-def _task(task: StuckTask, document: Document) -> list[str]:
-    does = describe_wait(task.wait, document) if task.wait else "runs" if task.running else "does not run"
+def _task(task: StuckTask, names: Names, document: Document) -> list[str]:
+    does = names.describe_wait(task.wait) if task.wait else "runs" if task.running else "does not run"
     stuck = ["cannot go on"] if task.deadlocked else []
     return [without_numbers(does), *stuck, *_calls(task.frames, document)]
 

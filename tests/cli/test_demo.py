@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kernel import wait_until
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli import demo, machine
@@ -15,9 +19,15 @@ from pytest_gencore.cli import demo, machine
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
+
+
+IN_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +46,14 @@ def left_in(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_three_captures(folder: Path, run_program: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = run_program("demo", TMPDIR=str(folder), NO_COLOR="1")
+    opener = folder / "xdg-open"
+    opener.write_text(f'#!/bin/sh\necho "$1" > {folder}/new; mv {folder}/new {folder}/opened\n')
+    opener.chmod(0o700)
+    path = f"{folder}:{os.environ['PATH']}"
+
+    done = run_program(
+        "demo", prefix=IN_TERMINAL, TMPDIR=str(folder), NO_COLOR="1", PATH=path, DISPLAY=":9", TERM="xterm"
+    )
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert re.search(
@@ -57,6 +74,10 @@ def test_three_captures(folder: Path, run_program: Callable[..., subprocess.Comp
     ]
     assert named == [["gencore", "show", str(archives[0])], ["rm", "-r", str(folder / made)]]
     assert run_program(*named[0][1:]).returncode == 0
+    wait_until((folder / "opened").exists, "the page is opened")
+    page = Path((folder / "opened").read_text().strip())
+    assert page.parent == folder / made
+    assert all(name in page.read_text() for name in ("test_hang", "test_crash", "test_fail"))
     shutil.rmtree(folder / made)
 
 
