@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,8 +16,15 @@ from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
-    from pytest_gencore.cli.machine import Finding
+    from pytest_gencore.cli.machine import Finding, State
     from pytest_gencore.cli.selftest import SelfTest
+
+_MARKS: Final[dict[State, tuple[str, str]]] = {
+    "ok": ("ok", "green"),
+    "note": ("note", "yellow"),
+    "problem": ("PROBLEM", "red"),
+}
+"""Before each line, and in which colour."""
 
 
 @click.command(
@@ -74,8 +81,7 @@ def _describe(
 
 
 def _print(finding: Finding) -> None:
-    mark = {"ok": "ok", "note": "note", "problem": "PROBLEM"}[finding.state]
-    click.echo(escape_unprintable(f"{mark:<8}{finding.name:<13} {finding.value}"))
+    _print_line(finding.state, finding.name, finding.value)
     if finding.advice:
         click.echo(escape_unprintable(f"{'':<22}{finding.advice}"))
 
@@ -84,11 +90,16 @@ def _print_selftest(result: SelfTest) -> None:
     if result.is_ok:
         tools = ", ".join(result.opened_with)
         text = f"{result.threads} threads, {format_size(result.size)}, opened with {tools}"
-        click.echo(escape_unprintable(f"{'ok':<8}{'self-test':<13} {text}"))
+        _print_line("ok", "self-test", text)
     else:
-        click.echo(escape_unprintable(f"{'PROBLEM':<8}{'self-test':<13} {result.reason}"))
+        _print_line("problem", "self-test", result.reason)
     for warning in result.warnings:
         click.echo(escape_unprintable(f"{'':<22}{warning}"))
+
+
+def _print_line(state: State, name: str, value: str) -> None:
+    mark, colour = _MARKS[state]
+    click.echo(click.style(f"{mark:<8}", fg=colour) + escape_unprintable(f"{name:<13} {value}"))
 
 
 def _verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,7 +19,11 @@ from pytest_gencore.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_gencore.archive import Manifest
+    from pytest_gencore.archive import Archive, Manifest
+    from pytest_gencore.document.alike import Diagnosis
+
+_COLOURS: Final = {"failure": "yellow", "timeout": "magenta", "request": "cyan"}
+"""Of triggers; others are red."""
 
 
 @click.command(
@@ -31,35 +35,72 @@ if TYPE_CHECKING:
 def list_archives(directory: Path, *, as_json: bool) -> None:
     """List the archives in DIRECTORY (default: gencore-artifacts), oldest first.
 
-    Only manifests are read. Those that are still being written are named on standard error. Exit status 1 if
-    an archive cannot be read; it is listed with the reason.
+    Those with the same trigger, verdict and stack have the same number, and are counted at the end. Cores are
+    not read. Archives that are still being written are named on standard error. Exit status 1 if an archive
+    cannot be read; it is listed with the reason.
     """
     under_way = list(_find_under_way(directory))  # before the archives: one that gets finished is not missed
     rows: list[dict[str, Any]] = []
-    damaged = False
+    readable: list[tuple[dict[str, Any], Archive]] = []
     for file in find_archives(directory):
         row: dict[str, Any] = {"path": str(file.path), "size": file.size}
         try:
-            row |= _describe(read_archive(file.path).manifest)
+            archive = read_archive(file.path)
+            row |= _describe(archive.manifest)
+            readable.append((row, archive))
         except (GencoreError, OSError) as error:
             row["error"] = str(error)
-            damaged = True
         rows.append(row)
+    groups = _number_groups(readable)
     if as_json:
         echo_json(rows)
     elif not rows:
         click.echo(f"no archives in {escape_unprintable(str(directory))}")
     else:
-        for row in rows:
-            click.echo(_format(row))
+        _print_table([_make_cells(row) for row in rows])
+        for number, (count, about) in enumerate(groups, start=1):
+            click.echo(escape_unprintable(f"[{number}] {count} of {len(rows)}: the same stack: {about}"))
     listed = {row["path"] for row in rows}
     for path, line in under_way:
         if path not in listed:
             note(line)
     for lost in find_lost_runs(directory):
         note(str(lost))
-    if damaged:
+    if len(readable) < len(rows):
         raise SystemExit(1)
+
+
+def _number_groups(readable: list[tuple[dict[str, Any], Archive]]) -> list[tuple[int, str]]:
+    """Set ``group`` of each row, None for one that is like no other; return count and title of each group."""
+    found: dict[Diagnosis, list[dict[str, Any]]] = {}
+    titles: dict[Diagnosis, str] = {}
+    for row, archive in readable:
+        row["group"] = None
+        diagnosis = _diagnose(archive) if len(readable) > 1 else None
+        if diagnosis is not None:
+            found.setdefault(diagnosis[0], []).append(row)
+            titles.setdefault(*diagnosis)
+    groups = [(titles[key], rows) for key, rows in found.items() if len(rows) > 1]
+    for number, (_, rows) in enumerate(groups, start=1):
+        for row in rows:
+            row["group"] = number
+    return [(len(rows), title) for title, rows in groups]
+
+
+def _diagnose(archive: Archive) -> tuple[Diagnosis, str] | None:
+    """Return what the archive may have in common with others, and a title; None if that is not known."""
+    from pytest_gencore.document.alike import find_diagnosis
+    from pytest_gencore.document.encode import make_document
+
+    try:
+        document = make_document(archive)
+    except (GencoreError, OSError):
+        return None
+    diagnosis = find_diagnosis(document)
+    if diagnosis is None:
+        return None
+    verdict = document.verdict
+    return diagnosis, verdict.text if verdict else f"{document.trigger.kind} at {diagnosis.stack[-1]}"
 
 
 def _describe(manifest: Manifest) -> dict[str, Any]:
@@ -103,15 +144,23 @@ def _name(nodeid: str | None, place: str, phase: str | None, pid: int) -> str:
     return f"{what} ({phase})" if phase else what
 
 
-def _format(row: dict[str, Any]) -> str:
+def _make_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return what stands in the columns: path, size, trigger, and the rest."""
+    path, size = escape_unprintable(row["path"]), format_size(row["size"])
     if "error" in row:
-        return escape_unprintable(
-            f"{row['path']}  {format_size(row['size'])}  CANNOT BE READ: {row['error']}"
-        )
+        return path, size, "", click.style(escape_unprintable(f"CANNOT BE READ: {row['error']}"), fg="red")
     what = _name(row["nodeid"], row["place"], row["phase"], row["pid"])
     if row["child_of"] is not None:
         what = f"a child of {what}"
     marks = [] if row["complete"] else ["not finished"]
     marks += ["truncated"] if row["truncated"] else []
-    parts = (row["path"], format_size(row["size"]), row["trigger"], what, *marks)
-    return escape_unprintable("  ".join(parts))
+    marks += [f"[{row['group']}]"] if row["group"] else []
+    return path, size, row["trigger"], escape_unprintable("  ".join([what, *marks]))
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print aligned columns; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for path, size, trigger, rest in rows:
+        shown = click.style(trigger.ljust(widths[2]), fg=_COLOURS.get(trigger, "red"))
+        click.echo(f"{path.ljust(widths[0])}  {size.rjust(widths[1])}  {shown}  {rest}")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 
 _COMMANDS: Final = {
+    "demo": "demo:demo",
     "check": "check:check",
     "list": "listing:list_archives",
     "show": "show:show",
     "stacks": "stacks:stacks",
     "diagnose": "diagnose:diagnose",
+    "diff": "diff:diff",
     "report": "report:report",
     "debug": "debug:debug",
     "unpack": "unpack:unpack",
@@ -83,7 +85,7 @@ def run() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_end)
-    program.main(prog_name="gencore")
+    program.main(prog_name="gencore", color=False if os.environ.get("NO_COLOR") else None)
     sys.exit(0)
 
 

@@ -66,7 +66,8 @@ def show(archive: Path, *, failure: bool, output: bool, as_json: bool) -> None:
         echo_json({"path": path, "size": size, "manifest": opened.manifest.document})
     else:
         for label, value in _lines(opened):
-            click.echo(escape_unprintable(f"{label:<10} {value}".rstrip()))
+            line = escape_unprintable(f"{label:<10} {value}".rstrip())
+            click.secho(line, fg="red" if label == "verdict" else None, bold=label == "verdict")
 
 
 def _lines(archive: Archive) -> Iterator[tuple[str, str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pytest_gencore.corefile.elffile import build_id_of
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,19 +42,27 @@ def unpack_with_progress(archive: Archive, directory: Path) -> Path:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function that draws progress on standard error, None if that is no terminal."""
+    """Give a function that draws progress, time left and rate on standard error; None for no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=_BAR_STEPS, label="unpacking", file=sys.stderr, width=0) as bar:
+    began = time.monotonic()
+    with click.progressbar(
+        length=_BAR_STEPS, label="unpacking", file=sys.stderr, width=0, item_show_func=_describe_rate
+    ) as bar:
 
         def draw(done: int, total: int) -> None:
             if total >= _BAR_FROM_BYTES:
                 step = min(_BAR_STEPS, done * _BAR_STEPS // total)
-                if step > bar.pos:
-                    bar.update(step - bar.pos)
+                seconds = time.monotonic() - began
+                if step > bar.pos and seconds > 0:
+                    bar.update(step - bar.pos, round(done / seconds))
 
         yield draw
+
+
+def _describe_rate(rate: int | None) -> str | None:
+    return None if rate is None else f"{format_size(rate)}/s"
 
 
 def find_mismatches(archive: Archive, folder: Path) -> list[str]:

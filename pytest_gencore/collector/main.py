@@ -87,7 +87,7 @@ class _Collector:
             titles = self._hear_workers()
             has_archive = finisher.workers is None and wants_archive(handover)
             if has_archive:
-                finisher.write_text("\n".join(finisher.answer) + "\n")  # what ends us may not let us finish
+                self._write_text(stacks, handover)  # what ends us may not let us finish
             self.messenger.prepare(
                 finisher.answer,
                 describe_failures(
@@ -121,15 +121,19 @@ class _Collector:
                 if stacks.add_pystack(source):
                     self._publish_answer(stacks)
                     self.messenger.update(finisher.answer, is_news=not had_frames and stacks.has_frames)
-                environment = format_environment(self.redaction.environment)
-                failure = handover.context.request.failure_text
-                text = stacks.format_text(finisher.answer, failure, environment)
-                finisher.write_text(self.redaction.clean_text(text))
+                self._write_text(stacks, handover)
                 artifact = collect(handover, source, stacks, file, progress, self.redaction, started)
                 progress.check()
                 return artifact
         finally:
             snapshot.end()
+
+    def _write_text(self, stacks: Stacks, handover: Handover) -> None:
+        """Write the text beside the archive; ``handover``: with the failure, if it is known by now."""
+        environment = format_environment(self.redaction.environment)
+        failure = handover.context.request.failure_text
+        text = stacks.format_text(self.finisher.answer, failure, environment)
+        self.finisher.write_text(self.redaction.clean_text(text))
 
     def _tell_only(self, snapshot: Snapshot) -> None:
         """Raise OnlyTold, with the line told, if a line is all there shall be."""
@@ -150,7 +154,8 @@ class _Collector:
         return self.titles
 
     def _publish_answer(self, stacks: Stacks) -> None:
-        lines, verdicts = stacks.make_answer(), len(stacks.diagnosis.verdict_lines)
+        lines = stacks.make_answer(has_archive=wants_archive(self.handover))
+        verdicts = len(stacks.diagnosis.verdict_lines)
         if self.silent is not None:
             lines, self.titles = self.silent.add_to(lines, verdicts)
         else:

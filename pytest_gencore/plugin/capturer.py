@@ -202,6 +202,7 @@ class Capturer:
     def _describe_session(self) -> Any:
         from pytest_gencore.request.context import SessionContext
 
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         path = self._config.getoption("xmlpath", None) if self._is_local else None
         junit_path = junit_base = None
         if path:
@@ -218,6 +219,8 @@ class Capturer:
             junit_base=junit_base,
             has_clear_text=self.settings.clear_text,
             ci=() if target is None else target,
+            has_colour=bool(getattr(reporter, "hasmarkup", False)),
+            is_brief=self._config.getoption("verbose", 0) <= 0,
             environment=self.settings.env,
             page_command=self.settings.page_command,
         )

@@ -54,6 +54,10 @@ class SessionContext:
     """Whether the log and a text beside each archive show what was found."""
     ci: Sequence[str] = ()
     """The CI system to be told, as the fields of ``ci.systems.Target``; empty: none."""
+    is_brief: bool = False
+    """Whether the log has only the beginning of what was found: nobody asked pytest for more with ``-v``."""
+    has_colour: bool = False
+    """Whether pytest shows colours."""
     environment: Environment = "names"
     """What of the environment the manifest and the texts show; secret values never."""
     page_command: Sequence[str] = ()

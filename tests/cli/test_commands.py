@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     Gencore = Callable[..., Result]
     RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ("check", "list", "show", "stacks", "diagnose", "report", "debug", "unpack", "wait", "prune")
+COMMANDS = (
+    "demo",
+    "check",
+    "list",
+    "show",
+    "stacks",
+    "diagnose",
+    "diff",
+    "report",
+    "debug",
+    "unpack",
+    "wait",
+    "prune",
+)
 
 
 # ---- all -------------------------------------------------------------------------------------------------
@@ -37,7 +50,7 @@ def test_help(gencore: Gencore, command: str) -> None:
 
 def test_every_command_is_documented(gencore: Gencore) -> None:
     text = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
-    assert gencore("--help").output.split("Commands:\n")[1].split()[0] == "check"
+    assert gencore("--help").output.split("Commands:\n")[1].split()[0] == "demo"
     for command in COMMANDS:
         assert f"## `gencore {command}" in text
         for word in gencore(command, "--help").output.split():

@@ -25,6 +25,7 @@ def test_width(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr("time.time", itertools.count(0, 2).__next__)
+    monkeypatch.setattr("time.monotonic", itertools.count(0, 2).__next__)
 
     with progress_bar() as draw:
         assert draw is not None
@@ -32,5 +33,6 @@ def test_width(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
             draw(done << 20, 100 << 20)
 
     lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\?25[lh]", "", terminal.getvalue()))
-    assert any("50%" in line for line in lines)
+    assert any("50%" in line and "  2.3 MiB/s" in line for line in lines), "50 MiB in 22 s"
+    assert any(re.search(r"  \d\d:\d\d:\d\d  ", line) for line in lines), "what is left of the time"
     assert max(map(len, lines)) <= columns

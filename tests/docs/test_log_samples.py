@@ -28,6 +28,7 @@ TOGETHER = f"pytest -n 2 --gencore-on-fail {TIMEOUT}"
 PICTURED = f"pytest -n 2 --gencore-on-fail {TIMEOUT} test_deadlock.py"
 BLOCK = re.compile(r"(<!-- sample: (\S+) -->\n```\n)(.*?)(\n```\n)", re.DOTALL)
 BLOCKS = [f"{name} {where}" for where in ("alone", "worker") for name in SAMPLES]
+QUESTION = re.compile(r"^\| ([^|]+\?) \| ([\w-]+) \| (yes|no): `(.+?)`", re.MULTILINE)
 PROJECT_FRAME = re.compile(r'^  File "(test_\w+\.py)", line (\d+), in (\w+)$')
 
 
@@ -158,6 +159,18 @@ def assert_verdict(name: str, block: str) -> None:
 def test_other_threads_are_shown(produced: dict[str, str], name: str) -> None:
     for other in SAMPLES[name.split(maxsplit=1)[0]].others:
         assert any(line.strip().startswith(other) for line in produced[name].splitlines()[:60])
+
+
+def test_ten_questions() -> None:
+    """What the page says to be answered by the first 15 lines stands in them, and nothing else does."""
+    rows = QUESTION.findall(PAGE.read_text())
+    for question, sample, is_answered, words in rows:
+        lines = dict(committed())[sample.replace("-", " ")].removeprefix("$ ").splitlines()
+        start = 2 if lines[1] == "[...]" else 0
+        first = "\n".join(lines[start : start + 15])
+        assert (words in first) == (is_answered == "yes"), question
+    assert len(rows) == 10
+    assert sum(is_answered == "yes" for _, _, is_answered, _ in rows) >= 8
 
 
 def test_page_has_all_samples_and_nothing_of_a_machine() -> None:

@@ -99,7 +99,7 @@ def test_crashes(project: Project, workers: list[str]) -> None:
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
 def test_tree(project: Project, how: str) -> None:
     project.write(test_a=TREE)
-    dumps = ("--gencore-children=dump", "--gencore-timeout=3", "-k", f"[{how}]")
+    dumps = ("-v", "--gencore-children=dump", "--gencore-timeout=3", "-k", f"[{how}]")
 
     running = project.start(*QUICK, "-p", "no:faulthandler", *dumps, *EXITS)
     running.process.wait(60)
@@ -125,7 +125,7 @@ def test_tree(project: Project, how: str) -> None:
 
 def test_cancel_lists_them(project: Project) -> None:
     project.write(test_a=TREE)
-    running = project.start(*QUICK, "-p", "no:faulthandler", "-k", "[spawn]")
+    running = project.start(*QUICK, "-v", "-p", "no:faulthandler", "-k", "[spawn]")
     wait_until((project.folder / "here").exists, "the pool works", timeout=30)
     running.process.send_signal(signal.SIGTERM)
     running.process.wait(60)

@@ -36,6 +36,7 @@ PROGRAMS = {
     "ssh-keygen": "ssh-keygen",
     "strace": "strace",
     "jq": "jq",
+    "groff": "groff",
     "chromium": "chromium",
 }
 

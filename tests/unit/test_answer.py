@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_gencore.collector.stacks.lines import machinery_of
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
-from pytest_gencore.collector.stacks.report import HINT, format_full, make_answer, order_threads
+from pytest_gencore.collector.stacks.report import BRIEF_LINES, HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_signal, describe_trigger
 
 if TYPE_CHECKING:
@@ -224,6 +225,54 @@ def test_too_many_threads_end_with_a_count() -> None:
     assert len(make_answer(FACTS, threads, limit=5)) == 5
 
 
+def test_brief_answer_that_fits_is_whole() -> None:
+    threads = [
+        PythonThread("MainThread", 1, 1, (*PYTEST, frame_of_test()), is_current=True),
+        locker("a", 2, "x"),
+    ]
+    whole = make_answer(FACTS, threads, evidence=["What everything waits for:", "  a", "  b"])
+    assert len(whole) <= BRIEF_LINES
+    assert make_answer(FACTS, threads, evidence=whole[1:4], is_brief=True) == whole
+
+
+@pytest.mark.parametrize("said", [0, 8])
+@pytest.mark.parametrize("evidence", [0, 3, 20])
+@pytest.mark.parametrize("unread", [0, 7])
+def test_brief_answer(said: int, evidence: int, unread: int) -> None:
+    """The culprit's line is in it whatever else there is, then evidence, and how much was left out."""
+    facts = replace(FACTS, said=tuple(f"said {n}" for n in range(said)))
+    deep = [Frame(f"{SITE}/lib/a.py", n, f"f{n}", source=f"call {n}") for n in range(20)]
+    main = PythonThread(
+        "MainThread", 1, 1, (*PYTEST, frame_of_test(locals=(("a", "1"),) * 9), *deep), is_current=True
+    )
+    others = [locker(f"t{n}", n, f"lock{n}") for n in range(2, 30)]
+    lines = [f"  waits {n}" for n in range(evidence)]
+
+    def make(limit: int, *, is_brief: bool) -> list[str]:
+        return make_answer(
+            facts,
+            [main, *others],
+            limit,
+            unread=unread,
+            verdict=["deadlock: x"],
+            evidence=lines,
+            is_brief=is_brief,
+        )
+
+    brief, whole = make(60, is_brief=True), make(1000, is_brief=False)
+    assert len(brief) <= BRIEF_LINES
+    assert brief[: 2 + said] == whole[: 2 + said]
+    assert "    line 3" in brief
+    shown = sum(line.startswith("  waits ") for line in brief)
+    assert shown == evidence or f"  ... {evidence - shown} more lines" in brief or (said and not shown)
+    assert (brief[-2] == "7 more threads were not read: faulthandler stops at 100") == bool(unread)
+    title, *_ = [line for line in brief if line.startswith("... ")]
+    kept = len(brief) - 1 - bool(unread)
+    assert title == f"... {len(whole) - 2 * bool(unread) - kept} more lines in stacks.txt; -v shows them here"
+    if not (said or evidence or unread):
+        assert "    with lock2:" in brief
+
+
 def test_full_has_everything_and_a_bound() -> None:
     frames = (*PYTEST, *[frame_of_test(locals=(("a", "b\n"),))] * 500)
     threads = [PythonThread("Main", 1, 1, frames, is_current=True), *pool(3), PythonThread(None, None, 1, ())]
@@ -275,5 +324,7 @@ def test_any_threads(threads: list[PythonThread], limit: int, text: str) -> None
     facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_source=text, rootdir=ROOT)
     lines = make_answer(facts, threads, limit)
     assert len(lines) <= limit
+    brief = make_answer(facts, threads, evidence=lines, is_brief=True)
+    assert len(brief) <= BRIEF_LINES
     assert all(line.isprintable() and len(line) < 1000 for line in lines)
     format_full(facts, threads).encode()

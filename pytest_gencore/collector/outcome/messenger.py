@@ -26,6 +26,7 @@ _TICK_SECONDS: Final = 0.05
 _PIECE: Final = 512
 """Less than PIPE_BUF of pipe(7): what poll(2) calls writable takes it at once."""
 _LINE_LENGTH: Final = 1000
+_RED, _PLAIN = "\x1b[1m\x1b[31m", "\x1b[0m"
 
 
 class Messenger:
@@ -61,6 +62,9 @@ class Messenger:
         self._titles = 1
         self._failures: Sequence[str] = ()
         self._descriptor = descriptor
+        self._has_colour = (
+            handover.context.run.session.has_colour and descriptor is not None and os.isatty(descriptor)
+        )
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
 
@@ -123,7 +127,10 @@ class Messenger:
             self.close()
 
     def _mark(self, lines: Sequence[str]) -> list[str]:
-        return [*(f"gencore: {line}" for line in lines[: self._titles]), *lines[self._titles :]]
+        """Mark the titles as ours; where pytest has colours they have that of its failures."""
+        before, after = (_RED, _PLAIN) if self._has_colour else ("", "")
+        titles = (f"{before}gencore: {line}{after}" for line in lines[: self._titles])
+        return [*titles, *lines[self._titles :]]
 
     def add(self, lines: Sequence[str]) -> None:
         """Write more lines, as they are."""

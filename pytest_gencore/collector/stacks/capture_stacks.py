@@ -117,8 +117,8 @@ class Stacks:
         cancel = self.facts.cancel.partition(" ")[0]  # the name of the signal
         return describe_trigger(replace(self.facts, child=child, cancel=cancel))
 
-    def make_answer(self) -> list[str]:
-        """Return the lines for a log."""
+    def make_answer(self, *, has_archive: bool) -> list[str]:
+        """Return the lines for a log; all of them if there is no archive with the rest."""
         return make_answer(
             self.facts,
             self._with_failure(self.threads),
@@ -126,6 +126,7 @@ class Stacks:
             verdict=self.diagnosis.verdict_lines,
             evidence=self.diagnosis.log_lines(),
             children=self._children.short_lines(),
+            is_brief=has_archive and self._handover.context.run.session.is_brief,
         )
 
     def find_sources(self, failure_text: str | None, also: Iterable[str], limits: SourceLimits) -> Sources:

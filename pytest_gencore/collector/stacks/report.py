@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HINT: Final = "pip install 'pytest-gencore[stacks]' adds native frames and locals to the stacks"
 LINES_LIMIT: Final = 60
+BRIEF_LINES: Final = 16
+"""Of a log that nobody has asked for more with ``-v``: the verdict and 15 more."""
 FULL_BYTES_LIMIT: Final = 8 << 20
 TEXT_BYTES_LIMIT: Final = 100_000
 """Of the text beside an archive: few enough for whoever reads it whole."""
@@ -40,6 +42,9 @@ _OUTER_LOCALS: Final = 2
 _INNER_LOCALS: Final = 5
 """Locals shown of the culprit's innermost frame; ``_OUTER_LOCALS`` of the project's, if it is another."""
 _OTHER_LINES: Final = 6
+_BRIEF_CULPRIT_LINES: Final = (6, 8)
+"""So many where there is much evidence, and little: then the line of the test is among them, too."""
+_BRIEF_OTHER_LINES: Final = 3
 _LINE_LENGTH: Final = 400
 _REPEATS_SHOWN: Final = 3
 _CUT_FRAMES: Final = "  ... outer frames not known: faulthandler stops at 100"
@@ -58,28 +63,74 @@ def make_answer(
     verdict: Sequence[str] = (),
     evidence: Sequence[str] = (),
     children: Sequence[str] = (),
+    is_brief: bool = False,
 ) -> list[str]:
     """Return at most ``limit`` lines for a log: verdict, trigger, what the process said, evidence, stacks.
 
     The likely culprit's stack comes first, then the lines of ``children``. ``unread`` threads are missing in
-    ``threads``.
+    ``threads``. ``is_brief``: if it has more than ``BRIEF_LINES``, return what of it fits in them.
     """
-    lines = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said, *evidence]
-    ordered = order_threads(facts, threads)
-    for number, group in enumerate(_fold(ordered)):
+    head = [*verdict, printable(describe_trigger(facts), _LINE_LENGTH), *facts.said]
+    groups = _fold(order_threads(facts, threads))
+    lines = [*head, *evidence]
+    for number, group in enumerate(groups):
         if number:
             lines.append("")
-        lines.append(describe_thread(group, _remarks(facts, group[0])))
-        lines += _find_missing(group[0])
-        lines += _render(group[0], facts.rootdir, is_culprit=number == 0)
+        lines += _describe_group(facts, group, _OTHER_LINES if number else _CULPRIT_LINES)
         if not number:
             lines += children
     end = ["", _describe_unread(unread)] if unread else []
+    if is_brief and len(lines) + len(end) > BRIEF_LINES:
+        brief = _shorten(facts, groups, BRIEF_LINES - 1 - len(end[1:]), head, evidence, children)
+        more = f"... {len(lines) - len(brief)} more lines in stacks.txt; -v shows them here"
+        return [*brief, *end[1:], more]
     limit -= len(end)
     if len(lines) > limit:
         kept = max(1, limit - 1)
         lines = [*lines[:kept], f"... {len(lines) - kept} more lines in stacks.txt"]
     return lines + end
+
+
+def _shorten(
+    facts: Facts,
+    groups: Sequence[Sequence[PythonThread]],
+    limit: int,
+    head: Sequence[str],
+    evidence: Sequence[str],
+    children: Sequence[str],
+) -> list[str]:
+    """Return at most ``limit`` lines: the culprit's stack before evidence, other stacks only as a whole."""
+    room = limit - len(head)
+    culprit: list[str] = []
+    if groups:
+        few, many = _BRIEF_CULPRIT_LINES
+        wanted = min(max(room - 1 - len(evidence) - len(children), few), many, room - 1)
+        culprit = _describe_group(facts, groups[0], max(wanted, _BRIEF_OTHER_LINES))
+        room -= len(culprit)
+    if len(evidence) > room:
+        kept = room - 1
+        evidence = [*evidence[:kept], f"  ... {len(evidence) - kept} more lines"] if kept > 1 else []
+    lines = [*head, *evidence, *culprit][:limit]
+    for block in (
+        [line for line in children if line],
+        *(_describe_group(facts, group, _BRIEF_OTHER_LINES) for group in groups[1:BRIEF_LINES]),
+    ):
+        if len(lines) + len(block) > limit:
+            break
+        lines += block
+    return lines
+
+
+def _describe_group(facts: Facts, group: Sequence[PythonThread], lines: int) -> list[str]:
+    """Return the title and the stack of threads, which take about so many lines.
+
+    Those of ``_CULPRIT_LINES`` have locals, too.
+    """
+    return [
+        describe_thread(group, _remarks(facts, group[0])),
+        *_find_missing(group[0]),
+        *_render(group[0], facts.rootdir, lines),
+    ]
 
 
 def _find_missing(thread: PythonThread) -> list[str]:
@@ -190,12 +241,12 @@ def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
     return list(groups.values())
 
 
-def _render(thread: PythonThread, rootdir: str, *, is_culprit: bool) -> list[str]:
+def _render(thread: PythonThread, rootdir: str, lines: int) -> list[str]:
     if not thread.frames:
         return [_describe_no_frame(thread)]
-    if is_culprit:
+    if lines == _CULPRIT_LINES:
         return _render_culprit(thread.frames, rootdir)
-    chosen = select_frames(thread.frames, rootdir, _OTHER_LINES, with_native=find_activity(thread) is None)
+    chosen = select_frames(thread.frames, rootdir, lines, with_native=find_activity(thread) is None)
     return render_frames(thread.frames, chosen, rootdir)
 
 
