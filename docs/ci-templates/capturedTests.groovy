@@ -11,6 +11,6 @@ void call(String options = '') {
     } finally {
         sh 'gencore wait --timeout 4m || true'
         junit testResults: 'report.xml', allowEmptyResults: true, testDataPublishers: [attachments()]
-        archiveArtifacts artifacts: 'gencore-artifacts/*.tar.gz,gencore-artifacts/*.txt', allowEmptyArchive: true
+        archiveArtifacts artifacts: 'gencore-artifacts/*.tar.gz,gencore-artifacts/*.txt,gencore-artifacts/*.html', allowEmptyArchive: true
     }
 }

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_gencore.run.files import ARCHIVE_SUFFIX, page_beside, text_beside
 from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_size
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_gencore.run.outcome import Outcome
     from pytest_gencore.triggers import Trigger
 
-_SUFFIX = ".tar.gz"
 _REASON_LENGTH = 160
 
 
@@ -52,17 +52,16 @@ class Capture:
     @property
     def command(self) -> str:
         """What opens the archive in the folder to which it was downloaded; empty for a bare core."""
-        if not self.name.endswith(_SUFFIX):
+        if not self.name.endswith(ARCHIVE_SUFFIX):
             return ""
         key = "--identity FILE " if self.is_sealed else ""
         return f"gencore debug {key}{shlex.quote(self.name)}"
 
     def find_beside(self) -> list[Path]:
         """Return the files that are there for readers beside the archive: its text, its page."""
-        if not self.name.endswith(_SUFFIX):
+        if not self.name.endswith(ARCHIVE_SUFFIX):
             return []
-        stem = self.name.removesuffix(_SUFFIX)
-        paths = [self.archive.with_name(f"{stem}.{kind}") for kind in ("txt", "html")]
+        paths = (text_beside(self.archive), page_beside(self.archive))
         return [path for path in paths if path.is_file() and not path.is_symlink()]
 
     def describe_archive(self) -> str:

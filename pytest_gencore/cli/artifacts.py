@@ -13,7 +13,16 @@ from typing import Final
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.errors import ArchiveError
-from pytest_gencore.run.files import SHARED_GLOB, STATE, page_name, partial_name, shared_name, text_name
+from pytest_gencore.run.files import (
+    SHARED_GLOB,
+    STATE,
+    page_beside,
+    page_name,
+    partial_name,
+    shared_name,
+    text_beside,
+    text_name,
+)
 
 DEFAULT_DIRECTORY: Final = "gencore-artifacts"
 
@@ -148,16 +157,6 @@ def find_unneeded(directory: Path, kept: list[ArtifactFile]) -> list[Path]:
 def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
     libraries = read_archive(path).manifest.libraries
     return {(library.path, library.identity) for library in libraries if library.included == included}
-
-
-def text_beside(archive: Path) -> Path:
-    """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
-    return archive.with_name(text_name(archive.name.removesuffix(".tar.gz")))
-
-
-def page_beside(archive: Path) -> Path:
-    """Return the file that has the page of an archive; it need not be there."""
-    return archive.with_name(page_name(archive.name.removesuffix(".tar.gz")))
 
 
 def _is_old_file(path: Path) -> bool:

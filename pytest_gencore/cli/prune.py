@@ -14,13 +14,11 @@ from pytest_gencore.cli.artifacts import (
     find_archives,
     find_unfinished,
     find_unneeded,
-    page_beside,
-    text_beside,
 )
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.cli.values import parse_duration, parse_size
-from pytest_gencore.run.files import remove_text
+from pytest_gencore.run.files import page_beside, remove_text, text_beside
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 

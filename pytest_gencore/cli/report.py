@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_gencore.cli.artifacts import page_beside
 from pytest_gencore.cli.options import ArchiveFile, examples
 from pytest_gencore.cli.output import note
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.document.encode import make_document
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file, shown_path
+from pytest_gencore.run.files import page_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,10 @@ def attach_to_case(
             shown = shown_path(archive, base)
             problems.append(f"junit: not attached, because of the characters in the path: {shown!r}")
             continue
-        tags.append(tag)
+        tags.append(tag)  # the first: GitLab shows one
+        page = page_beside(archive)
+        if page.is_file() and not page.is_symlink():
+            tags.append(make_tag(page, base) or "")
     if tags:
         append_output(case, "".join(dict.fromkeys(tags)))
     return bool(removed or tags)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit import PROPERTY
+from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -28,11 +32,17 @@ class Attachment(TypedDict):
 
 
 def attach_archive(
-    item: pytest.Item, report: pytest.TestReport, attachment: Attachment, *, html_path: str | None
+    item: pytest.Item,
+    report: pytest.TestReport,
+    attachment: Attachment,
+    *,
+    html_path: str | None,
+    has_page: bool,
 ) -> None:
     """Name the archive on the report and, for the reports of later phases, on the item.
 
-    junit reads the properties of the teardown report only, which copies those of the item.
+    junit reads the properties of the teardown report only, which copies those of the item. ``html_path`` is
+    where pytest-html writes, ``has_page``: there will be a page for the browser.
     """
     report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
     entry = (PROPERTY, attachment["path"])
@@ -41,8 +51,11 @@ def attach_archive(
             properties.append(entry)
     report.sections.append((SECTION, describe_archive(attachment["path"])))
     if html_path is not None:
-        link = make_html_link(attachment["path"], html_path)
-        report.extras = [*getattr(report, "extras", []), link]  # type: ignore[attr-defined]
+        links = [make_html_link("core (tar.gz)", attachment["path"], html_path)]
+        if has_page:
+            links.append(make_html_link("capture", str(page_beside(Path(attachment["path"]))), html_path))
+        report.extras = [*getattr(report, "extras", []), *links]  # type: ignore[attr-defined]
+    tell_span(attachment)
 
 
 def attach_failure(report: pytest.TestReport, reason: str) -> None:
@@ -98,11 +111,21 @@ def describe_error(error: BaseException) -> str:
     return f"unexpected {kind}: {text}" if text else f"unexpected {kind}"
 
 
-def make_html_link(path: str, html_path: str) -> dict[str, str | None]:
+def tell_span(attachment: Attachment) -> None:
+    """Name the archive on OpenTelemetry's current span, if somebody traces the tests; nothing is imported."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is not None:
+        with contextlib.suppress(Exception):  # foreign code
+            span = trace.get_current_span()
+            span.set_attribute("gencore.archive", attachment["path"])
+            span.set_attribute("gencore.trigger", attachment["trigger"])
+
+
+def make_html_link(name: str, path: str, html_path: str) -> dict[str, str | None]:
     """Return a link for pytest-html, which puts ``content`` into the page as it is."""
     relative = os.path.relpath(path, os.path.dirname(html_path))  # noqa: PTH120 - pure, whatever a test patched
     return {
-        "name": "core (tar.gz)",
+        "name": name,
         "format_type": "url",
         "content": urllib.parse.quote(relative),
         "mime_type": None,

@@ -43,6 +43,7 @@ class Capturing:
         """Whether a test can ask for a capture when its failure is raised."""
         self._html_path = find_html_path(config)
         settings = capturer.settings
+        self._has_page = settings.html and settings.clear_text and not settings.recipient
         is_watched = settings.session_timeout is not None or settings.capture_memory is not None
         if self.is_wanted or is_watched:
             capturer.arm()
@@ -173,11 +174,16 @@ class Capturing:
             pid=capture.pid,
             phase=report.when,
         )
-        attach.attach_archive(item, report, attachment, html_path=self._html_path)
+        self._name(item, report, attachment)
+
+    def _name(self, item: pytest.Item, report: pytest.TestReport, attachment: attach.Attachment) -> None:
+        attach.attach_archive(item, report, attachment, html_path=self._html_path, has_page=self._has_page)
 
     def _attach_requested(self, item: pytest.Item, report: pytest.TestReport) -> None:
         for attachment in item.stash[REQUESTED_KEY]:
-            attach.attach_archive(item, report, attachment, html_path=self._html_path)
+            attach.attach_archive(
+                item, report, attachment, html_path=self._html_path, has_page=self._has_page
+            )
         reason = item.stash.get(REQUEST_FAILURE_KEY, "")
         if reason:
             attach.attach_failure(report, reason)

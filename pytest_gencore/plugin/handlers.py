@@ -46,7 +46,8 @@ class CrashHandlers:
             return False
         if not self._is_under:
             self._change_under(installing=True)
-        self.set_standby(standby)
+        if standby is not self._standby:
+            self.set_standby(standby)
         is_foreign: bool = self._native.restore_handlers(self._answers)
         return is_foreign
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
-from pytest_gencore.run.files import page_name
+from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
@@ -184,7 +184,7 @@ class Results:
 
     def _describe(self, entry: Finished) -> Iterator[str]:
         yield f"{self._shorten(entry.path)}  {describe_finished(entry)}"
-        page = entry.path.with_name(page_name(entry.path.name.removesuffix(".tar.gz")))
+        page = page_beside(entry.path)
         if find_size(page) is not None:
             yield f"  page: {self._shorten(page)}"
 

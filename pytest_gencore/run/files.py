@@ -204,6 +204,9 @@ OF_A_CAPTURE: Final = (STATE, LOG, DIAGNOSIS)
 """Those that belong to one capture, besides its folder."""
 
 
+ARCHIVE_SUFFIX: Final = ".tar.gz"
+
+
 def text_name(name: str) -> str:
     """Return what the file is called that has the answer and the stacks, beside the archive ``name``."""
     return f"{name}.txt"
@@ -212,6 +215,16 @@ def text_name(name: str) -> str:
 def page_name(name: str) -> str:
     """Return what the page for the browser is called, beside the archive ``name``."""
     return f"{name}.html"
+
+
+def text_beside(archive: Path) -> Path:
+    """Return the file that has the answer and the stacks of an archive as text; it need not be there."""
+    return archive.with_name(text_name(archive.name.removesuffix(ARCHIVE_SUFFIX)))
+
+
+def page_beside(archive: Path) -> Path:
+    """Return the file that has the page of an archive; it need not be there."""
+    return archive.with_name(page_name(archive.name.removesuffix(ARCHIVE_SUFFIX)))
 
 
 def remove_text(path: Path) -> None:

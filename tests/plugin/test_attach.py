@@ -84,28 +84,6 @@ def test_failure_text_has_locals(
     assert "pluggy" not in text
 
 
-@pytest.mark.slow
-def test_html_link(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
-    pytester.makepyfile(test_a=SAMPLE)
-    pytester.makeconftest(
-        """
-        import json
-        def pytest_addoption(parser):
-            parser.addoption("--html", dest="htmlpath")
-        def pytest_configure(config):
-            config.pluginmanager.register(object(), "html")
-        def pytest_runtest_logreport(report):
-            if report.failed and report.nodeid.endswith("test_bad"):
-                with open("extras.json", "w") as file:
-                    json.dump(report.extras, file)
-        """
-    )
-    run_gencore("--gencore-on-fail", "--html=out/report.html")
-    (extra,) = json.loads((pytester.path / "extras.json").read_text())
-    assert extra["format_type"] == "url"
-    assert (pytester.path / "out" / extra["content"]).resolve().parent == pytester.path / "gencore-artifacts"
-
-
 @pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_capture_that_fails_says_why(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-RARE_PLUGINS = ("anyio", "asyncio", "fakefs", "hypothesispytest", "allure_pytest")
+RARE_PLUGINS = (
+    "anyio",
+    "asyncio",
+    "fakefs",
+    "hypothesispytest",
+    "allure_pytest",
+    "html",
+    "metadata",
+    "html_fixtures",
+    "pytest_reportlog",
+)
 """By the names of their entry points."""
 LEAN = tuple(argument for name in RARE_PLUGINS for argument in ("-p", f"no:{name}"))
 ALL_PLUGINS = tuple(argument for name in RARE_PLUGINS for argument in ("-p", name))

@@ -194,7 +194,7 @@ describe_caller(struct gencore_capture *capture)
         .attempt = place.attempt,
         .cpu_ns = capture->request->usage.cpu_ns,
         .wall_ns = capture->request->usage.wall_ns,
-        .place_ns = place.usage.wall_ns,
+        .place_ns = place.since_ns,
         .place_tid = place.tid,
         .has_stderr = capture->request->hand_on_stderr && capture->plan->stderr_fd >= 0,
     };

@@ -9,7 +9,8 @@ struct gencore_place {
     uint32_t phase;   /* enum gencore_phase */
     int32_t attempt;
     int32_t tid;                /* the thread of the tests, 0: not known */
-    struct gencore_usage usage; /* since it is there; cpu_ns is -1 for another thread */
+    int64_t since_ns;           /* how long it has been there */
+    struct gencore_usage usage; /* since then, or 50 ms longer; cpu_ns is -1 for another thread */
 };
 
 /*
