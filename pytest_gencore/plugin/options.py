@@ -275,8 +275,7 @@ def has_marker(item: pytest.Item) -> bool:
     """Return whether a gencore marker applies to a test; for each test, so without ``iter_markers``."""
     node: Any = item
     while node is not None:
-        for mark in node.own_markers:
-            if mark.name == GROUP:
-                return True
+        if node.own_markers and any(mark.name == GROUP for mark in node.own_markers):
+            return True
         node = node.parent
     return False

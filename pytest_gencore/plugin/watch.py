@@ -140,10 +140,7 @@ class Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Arm for one test, all its attempts included, and let the clock run.
-
-        From here on the time is the test's, but for fixtures of a wider scope.
-        """
+        """Arm for one test, all its attempts included; its clock runs, but for fixtures of a wider scope."""
         if item is not self._running:
             self._begin(item)
         self._has_own_fixtures = False
@@ -244,9 +241,10 @@ class Watch:
             self._end()
         self._running = item
         self._nodeid = item.nodeid
-        self.session.begin_test()
+        if not self._local:
+            self.session.begin_test()
         settings = self._settings_for(item)
-        if not (self._handlers.is_owner and settings.watches):
+        if not (self._handlers.is_owner and (settings.on_fail or settings.watches)):
             return
         self._item = item
         self._is_test_armed = settings.on_fail
@@ -262,7 +260,8 @@ class Watch:
 
     def _end(self) -> None:
         self._running = self._nodeid = None
-        self.session.end_work()
+        if not self._local:
+            self.session.end_work()
         if self._item is None:
             return
         self._item = None
