@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_INVALID_XML = re.compile("[^\t\n\r -~\x80-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_UNSAFE_IN_TAG = re.compile(r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_INVALID_XML: Final = "[^\t\n\r -~\x80-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""Compiled at first use, which takes milliseconds: each armed run imports this module."""
+_UNSAFE_IN_TAG: Final = r"[\[\]|\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]"
 """Consumers read the tag with ``[^\\[\\]|]+``; XML holds no control characters."""
 _MODE: Final = 0o644
 
@@ -34,7 +35,7 @@ def escape(text: str) -> str:
         code = ord(match[0])
         return f"#x{code:02X}" if code <= 0xFF else f"#x{code:04X}"
 
-    return _INVALID_XML.sub(show, text)
+    return re.sub(_INVALID_XML, show, text)
 
 
 def make_tag(archive: Path, base: str | None) -> str | None:
@@ -43,7 +44,7 @@ def make_tag(archive: Path, base: str | None) -> str | None:
     None if the path has characters that would break it.
     """
     shown = shown_path(archive, base)
-    return None if _UNSAFE_IN_TAG.search(shown) else f"[[ATTACHMENT|{shown}]]\n"
+    return None if re.search(_UNSAFE_IN_TAG, shown) else f"[[ATTACHMENT|{shown}]]\n"
 
 
 def shown_path(archive: Path, base: str | None) -> str:

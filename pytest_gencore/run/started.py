@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NONE_BEGAN: Final = b"-"
-_WHOLE_CHARACTERS: Final = re.compile(r'"(?:[^"\\]|\\[^u]|\\u[0-9a-f]{4})*')
+_WHOLE_CHARACTERS: Final = r'"(?:[^"\\]|\\[^u]|\\u[0-9a-f]{4})*'
 """Of a name in JSON that may be cut in an escape."""
 
 
@@ -143,7 +143,7 @@ def _read_last(path: Path) -> LastTest:
 
 def _decode_name(text: str) -> str:
     """Return the name of a test, of one that was cut the beginning; raises ValueError."""
-    whole = _WHOLE_CHARACTERS.match(text)
+    whole = re.match(_WHOLE_CHARACTERS, text)
     if whole is None:
         raise ValueError(text)
     is_cut = whole[0] + '"' != text
