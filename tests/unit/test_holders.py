@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 HOLDS = "import os, sys; os.write(1, b'%d\\n' % os.getpid()); sys.stdin.read()"
 FORKS = (
-    f"import os, sys\nif os.fork(): os.close(int(sys.argv[1])); sys.stdin.read(); os.wait()\nelse: {HOLDS}"
+    "import os, sys\n"
+    "if pid := os.fork(): os.close(int(sys.argv[1])); os.write(1, b'%d\\n' % pid)\n"
+    "sys.stdin.read()"
 )
 
 
