@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from browser import browse, find_headings
 from capabilities import needs
 from hostile_texts import MARKER
 from made_documents import hostile_document, large_document, new_document
@@ -85,25 +84,6 @@ addEventListener("load", () => {
 """
 
 
-def browse(folder: Path, page: str) -> tuple[str, list[str]]:
-    """Return the document that Chromium makes of a page, and what it says on its console."""
-    path = folder / "page.html"
-    path.write_text(page)
-    browser = shutil.which("chromium")
-    assert browser is not None
-    arguments = [
-        "--headless",
-        "--no-sandbox",  # it does not start as root otherwise
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",
-        path.as_uri(),
-    ]
-    run = subprocess.run([browser, *arguments], capture_output=True, text=True, check=True, timeout=120)
-    return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
-
-
 @needs("chromium")
 @pytest.mark.slow
 def test_in_a_browser(tmp_path: Path) -> None:
@@ -137,3 +117,17 @@ def test_the_policy_holds(tmp_path: Path) -> None:
 
     assert "<title>gotcha" not in dom
     assert len([line for line in console if "Content Security Policy" in line]) == 2
+
+
+@needs("chromium")
+@pytest.mark.slow
+def test_headings_for_assistive_technology(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(make_page([new_document(tmp_path)]))
+
+    headings = find_headings(page, tmp_path)
+
+    assert headings[0] == "test_three.py::test_one (call)"
+    for expected in ("Open it", "Who waits for whom", "Notices"):
+        assert expected in headings
+    assert any(re.fullmatch(r"Threads \d+", heading) for heading in headings)

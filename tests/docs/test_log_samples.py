@@ -1,17 +1,20 @@
 """The samples of logs in the documentation are what the plugin prints, and show the culprit at once.
 
-``GENCORE_WRITE_DOCS=1`` writes them anew, and the picture of the README.
+``GENCORE_WRITE_DOCS=1`` writes them anew, and the pictures of a terminal and of pages in Chromium.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from browser import take_picture
 from capabilities import needs
 from log_samples import COLUMNS, ROOT, SAMPLES, TIMEOUT, Build, find_alone, find_in_run
 from terminal_picture import draw, strip_colours
@@ -28,6 +31,8 @@ TOGETHER = f"pytest -n 2 --gencore-on-fail {TIMEOUT}"
 PICTURED = f"pytest -n 2 --gencore-on-fail {TIMEOUT} test_deadlock.py"
 BLOCK = re.compile(r"(<!-- sample: (\S+) -->\n```\n)(.*?)(\n```\n)", re.DOTALL)
 BLOCKS = [f"{name} {where}" for where in ("alone", "worker") for name in SAMPLES]
+SHOWN = ("locks", "tasks", "gil", "crash")
+"""Whose pages are in the documentation as pictures."""
 QUESTION = re.compile(r"^\| ([^|]+\?) \| ([\w-]+) \| (yes|no): `(.+?)`", re.MULTILINE)
 PROJECT_FRAME = re.compile(r'^  File "(test_\w+\.py)", line (\d+), in (\w+)$')
 
@@ -86,12 +91,24 @@ def produce(tmp_path_factory: pytest.TempPathFactory, *, with_stacks: bool = Fal
     blocks |= {f"{name} worker": find_in_run(plain["together"], SAMPLES[name].file) for name in SAMPLES}
     if is_for_docs:
         write_page(blocks)
+        for name, folder in zip(jobs, folders, strict=True):
+            if name in SHOWN:
+                draw_page(name, folder)
         PICTURE.write_text(draw(f"$ {PICTURED}\n{texts['picture']}", COLUMNS))
     return blocks
 
 
 def writes() -> bool:
     return os.environ.get("GENCORE_WRITE_DOCS") == "1"
+
+
+def draw_page(name: str, folder: Path) -> None:
+    """Draw the first screen of the page that ``gencore report`` makes of the sample's archive."""
+    (archive,) = (folder / "build/gencore-artifacts").glob("core_*.tar.gz")
+    page = folder / "page.html"
+    command = [sys.executable, "-m", "pytest_gencore", "report", "-o", str(page), str(archive)]
+    subprocess.run(command, check=True, timeout=60)
+    take_picture(page, ROOT / f"docs/images/page-{name}.png", (1100, 760), folder)
 
 
 def write_page(blocks: dict[str, str]) -> None:
