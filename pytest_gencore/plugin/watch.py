@@ -53,8 +53,7 @@ class Watch:
         self._settings = settings
         self._settings_for = settings_for
         self._native: Any = engine.native
-        self._set_test = engine.native.set_test
-        self._begin_test = engine.native.begin_test
+        self._set_test, self._begin_test = engine.native.set_test, engine.native.begin_test
         self._set_phase = engine.native.set_test_phase
         self._local = local
         self._is_controller = place == places.CONTROLLER
@@ -141,11 +140,12 @@ class Watch:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Arm for one test, all its attempts included; its clock runs, but for fixtures of a wider scope."""
-        if item is not self._running:
-            self._begin(item)
         self._has_own_fixtures = False
         self._attempt = item.__dict__.get("execution_count", 1)  # of pytest-rerunfailures
-        self._enter(item, _SETUP)
+        if item is self._running:  # another attempt, or pytest-timeout came first
+            self._enter(item, _SETUP)
+        else:
+            self._begin(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -257,6 +257,7 @@ class Watch:
         if settings.timeout is not None and not self._is_debugging():
             prepared = self.prepared.timeout(settings, settings.timeout, "gencore")
             self.deadlines.set_own(settings.timeout, prepared, exits=self._exits)
+            self.deadlines.start()
 
     def _end(self) -> None:
         self._running = self._nodeid = None

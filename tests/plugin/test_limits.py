@@ -88,11 +88,11 @@ def test_the_size_of_all_archives_is_limited(
 ) -> None:
     pytester.makepyfile(test_a=LARGE.format(mebibytes=40))
     result = run_gencore(
-        "--gencore-on-fail", "--gencore-max-size=100MiB", "--gencore-method=memory", "--gencore-filter=0x11"
+        "--gencore-on-fail", "--gencore-max-size=80MiB", "--gencore-method=memory", "--gencore-filter=0x11"
     )
     result.assert_outcomes(failed=2)
     (archive,) = find_archives().values()
-    assert archive.stat().st_size < 100 << 20
+    assert archive.stat().st_size < 80 << 20
     result.stdout.fnmatch_lines(["*--gencore-max-size*"])
 
 

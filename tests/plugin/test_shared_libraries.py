@@ -12,6 +12,7 @@ import pytest
 from capabilities import needs
 from elf_files import find_libc
 from gencore_archives import read_manifest
+from lean_runs import WITH_LIBRARIES
 from projects import Project
 
 from pytest_gencore.archive import read_archive
@@ -126,7 +127,7 @@ def test_opened_where_the_libraries_are_not(
         places = [kept]
     else:
         shutil.rmtree(archive.parent)
-        project.run("--gencore-on-fail", "--gencore-type=heap", "test_a.py::test_second")
+        project.run("--gencore-on-fail", "--gencore-type=heap", WITH_LIBRARIES, "test_a.py::test_second")
         places = project.find_archives()
     monkeypatch.setattr(named_libraries, "_copy_file", lambda *_: False)  # this machine has them
 

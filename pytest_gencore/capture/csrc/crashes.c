@@ -27,7 +27,7 @@
 #define PAGE 65536                         /* the largest there is */
 #define OTHER_CRASH_NS (310 * NANOSECONDS) /* longer than the first one waits for its collector */
 
-static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}; /* the usual ones outside */
 #define FATAL_COUNT (sizeof(fatal) / sizeof(fatal[0]))
 
 static struct {
@@ -187,6 +187,31 @@ gencore_watch_crashes(void)
     watch.owner = pid;
     watch.was_installed = 1;
     return count;
+}
+
+static int
+is_ours(unsigned int at)
+{
+    struct gencore_action current;
+
+    return raw4(SYS_rt_sigaction, fatal[at], NULL, &current, sizeof(gencore_sigset)) == 0
+           && (current.handler == (void *)on_crash || current.handler == (void *)on_crash_under);
+}
+
+/*
+ * For each test: to look takes a system call. Who displaces handlers, as faulthandler does,
+ * displaces SIGSEGV's, too; so of the rare ones one is looked at each time.
+ */
+void
+gencore_rewatch_crashes(void)
+{
+    static unsigned int turn;
+    unsigned int others = FATAL_COUNT - 2, other = 1 + turn++ % others;
+
+    if (watch.owner != raw0(SYS_getpid) || !is_ours(0) || !is_ours(FATAL_COUNT - 1)
+        || !is_ours(other)) {
+        (void)gencore_watch_crashes();
+    }
 }
 
 void

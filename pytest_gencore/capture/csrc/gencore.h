@@ -212,6 +212,7 @@ void gencore_complain(const struct gencore_plan *plan, const struct gencore_resu
  * stays the first. Number of signals we are in front of, or -errno.
  */
 int gencore_watch_crashes(void);
+void gencore_rewatch_crashes(void); /* the same, if one is displaced of those it looks at */
 
 /* Take our handler out where it is still the first. */
 void gencore_unwatch_crashes(void);

@@ -143,10 +143,14 @@ list_test(const char *test, int64_t wall)
 int
 gencore_begin_test(const char *test, int64_t now, int64_t wall)
 {
+    int is_read;
+
     if (list.area) {
         list_test(test, wall);
     }
-    return gencore_set_test(test, now);
+    is_read = gencore_set_test(test, now);
+    gencore_set_test_phase(GENCORE_PHASE_SETUP, 1);
+    return is_read;
 }
 
 void

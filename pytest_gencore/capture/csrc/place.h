@@ -48,7 +48,7 @@ void gencore_close_list(void);
  */
 int gencore_is_list(const void *address);
 
-/* As gencore_set_test() of a test that begins; `wall`: CLOCK_REALTIME. */
+/* As gencore_set_test() of a test whose setup begins, its first; `wall`: CLOCK_REALTIME. */
 int gencore_begin_test(const char *test, int64_t now, int64_t wall);
 
 /* Say that the calling thread runs the tests. */

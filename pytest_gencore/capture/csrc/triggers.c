@@ -143,7 +143,7 @@ native_set_test(PyObject *module, PyObject *test)
 }
 
 PyDoc_STRVAR(begin_test_doc, "begin_test(test, /)\n--\n\n"
-                             "As set_test, of a test that begins: it is listed.");
+                             "As set_test, of a test whose first setup begins: it is listed.");
 
 static PyObject *
 native_begin_test(PyObject *module, PyObject *test)
@@ -212,7 +212,8 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
 PyDoc_STRVAR(
     restore_handlers_doc,
     "restore_handlers(answers, /)\n--\n\n"
-    "As watch_crashes and watch_cancels(False), in one call: each test may have displaced "
+    "As watch_crashes, some signals in turns, and watch_cancels(False): each test may have "
+    "displaced "
     "handlers. Children\n"
     "that are forked from now on tell collectors where they stand, if there is a signal for "
     "it. answers: the\n"
@@ -228,7 +229,7 @@ native_restore_handlers(PyObject *module, PyObject *answers)
     if (answers != Py_None && native_bytes(answers, &path, &size) < 0) {
         return NULL;
     }
-    (void)gencore_watch_crashes();
+    gencore_rewatch_crashes();
     if (path) {
         (void)gencore_arm_forked(path);
     }
