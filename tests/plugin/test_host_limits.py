@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from capabilities import both_methods, needs
 from kernel import wait_until
+from lean_runs import WITH_LIBRARIES
 from limit_cases import Case, Injector
 from pids_cgroup import pids_cgroup
 from process_state import processes_in
@@ -53,7 +54,7 @@ def reasons(out: str) -> list[str]:
 def test_file_size(project: Project, method: str, *, pystack: bool) -> None:
     """Not even the core for pystack can be written; the snapshot is read once more after that."""
     project.write(test_a=FILLED)
-    arguments = ("--gencore-on-fail", f"--gencore-method={method}")
+    arguments = ("--gencore-on-fail", WITH_LIBRARIES, f"--gencore-method={method}")
     ended = project.run(*arguments, pystack=pystack, prefix=limited("-f", 6000))
     assert ended.status == 1
     (reason,) = {reason for reason in reasons(ended.out) if "test_a" not in reason}
