@@ -1,7 +1,9 @@
 /* triggers.c - handlers of crashes and deadlines, for Python. */
 #include "glue.h"
 
+#include "cancels.h"
 #include "deadlines.h"
+#include "forked.h"
 #include "place.h"
 
 #include <stdlib.h>
