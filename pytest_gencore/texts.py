@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 _MISREAD: Final = frozenset(':"\\`')
@@ -31,6 +32,12 @@ def printable(text: str, limit: int = _LINE_LENGTH) -> str:
 def name_subject(nodeid: str | None, place: str, otherwise: str) -> str:
     """Return what was captured, for people: test, and where in or outside of it; or else ``otherwise``."""
     return ", ".join(filter(None, (nodeid, place))) or otherwise
+
+
+def shorten_path(path: str | os.PathLike[str], base: str | os.PathLike[str]) -> str:
+    """Return a path relative to a folder if it is below that, else as it is."""
+    relative = os.path.relpath(path, base)
+    return os.fspath(path) if relative.startswith(os.pardir) else relative
 
 
 def describe_event(kind: str, subject: str, *, is_child: bool) -> str:

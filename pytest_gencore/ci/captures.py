@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_gencore.run.files import ARCHIVE_SUFFIX, page_beside, text_beside
-from pytest_gencore.texts import escape_unprintable, name_subject
+from pytest_gencore.run.files import ARCHIVE_SUFFIX, find_size, page_beside, text_beside
+from pytest_gencore.texts import escape_unprintable, name_subject, shorten_path
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_size
 
@@ -62,7 +61,7 @@ class Capture:
         if not self.name.endswith(ARCHIVE_SUFFIX):
             return []
         paths = (text_beside(self.archive), page_beside(self.archive))
-        return [path for path in paths if path.is_file() and not path.is_symlink()]
+        return [path for path in paths if find_size(path) is not None]
 
     def describe_archive(self) -> str:
         """Return what came of the archive, on one line."""
@@ -76,8 +75,7 @@ class Capture:
 
     def show_path(self, base: str) -> str:
         """Return its path, relative to a folder if it is below that."""
-        relative = os.path.relpath(self.archive, base)
-        return str(self.archive) if relative.startswith(os.pardir) else relative
+        return shorten_path(self.archive, base)
 
 
 def describe(outcome: Outcome, *, is_sealed: bool) -> Capture:

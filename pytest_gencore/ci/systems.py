@@ -34,6 +34,11 @@ class Target(NamedTuple):
     base: str
     """The folder in which pytest was started: people know paths that are relative to it."""
 
+    @property
+    def is_program(self) -> bool:
+        """Whether a program tells the system: no child for a process that runs tests."""
+        return self.system == "buildkite"
+
 
 def parse_ci(text: str) -> str:
     """Return the value of the option; raises ValueError."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pytest_gencore.cli.documents import read_documents
 from pytest_gencore.cli.options import ArchiveFile, examples
-from pytest_gencore.cli.output import note
-from pytest_gencore.cli.sealed import identity_option, read_given
-from pytest_gencore.document.encode import encode_document, make_document
+from pytest_gencore.cli.sealed import identity_option
+from pytest_gencore.document.encode import encode_document
 from pytest_gencore.document.words import Names, describe_frame, describe_thread, short_frames
-from pytest_gencore.errors import GencoreError
 from pytest_gencore.texts import describe_event, escape_unprintable, name_subject
 
 if TYPE_CHECKING:
@@ -41,14 +40,10 @@ def diagnose(archives: tuple[Path, ...], *, as_json: bool) -> None:
     be read; standard error says why, and the others are told.
     """
     failed = False
-    for number, path in enumerate(archives):
-        try:
-            document = make_document(read_given(path))
-        except (GencoreError, OSError) as error:
-            note(f"Error: {path}: {error}")
+    for number, (_, document) in enumerate(read_documents(archives)):
+        if document is None:
             failed = True
-            continue
-        if as_json:
+        elif as_json:
             click.echo(encode_document(document))
         else:
             if number:

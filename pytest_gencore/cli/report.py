@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pytest_gencore.cli.documents import read_documents
 from pytest_gencore.cli.options import ArchiveFile, examples
-from pytest_gencore.cli.output import note
-from pytest_gencore.cli.sealed import identity_option, read_given
-from pytest_gencore.document.encode import make_document
-from pytest_gencore.errors import GencoreError
+from pytest_gencore.cli.sealed import identity_option
 from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable
 
@@ -46,11 +44,8 @@ def report(archives: tuple[Path, ...], *, output: Path | None) -> None:
     make_page = _find_renderer()
     documents: list[Document] = []
     failed = False
-    for path in archives:
-        try:
-            document = make_document(read_given(path))
-        except (GencoreError, OSError) as error:
-            note(f"Error: {path}: {error}")
+    for path, document in read_documents(archives):
+        if document is None:
             failed = True
             continue
         documents.append(document)

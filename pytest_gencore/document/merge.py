@@ -47,7 +47,7 @@ def merge(
 
 def find_cycle(merged: Merged) -> tuple[Node, ...]:
     """Return those that wait for one another in a circle, the thread that captured first if it is in it."""
-    waits = dict(_waits(merged))
+    waits = {node: wait for node, wait, is_stuck in find_waits(merged.threads, merged.tasks) if is_stuck}
     own = {thread.ident for thread in merged.threads if thread.captured}
     looked_at: set[Node] = set()
     for start in sorted(waits, key=lambda node: node.kind != "thread" or node.id not in own):
@@ -63,14 +63,14 @@ def find_cycle(merged: Merged) -> tuple[Node, ...]:
     return ()
 
 
-def _waits(merged: Merged) -> Iterator[tuple[Node, Wait]]:
-    """Yield the waits of those that cannot go on."""
-    for thread in merged.threads:
-        if thread.deadlocked and thread.wait is not None and thread.ident is not None:
-            yield Node(kind="thread", id=thread.ident), thread.wait
-    for task in merged.tasks:
-        if task.deadlocked and task.wait is not None:
-            yield Node(kind="task", id=task.id), task.wait
+def find_waits(threads: Iterable[Thread], tasks: Iterable[StuckTask]) -> Iterator[tuple[Node, Wait, bool]]:
+    """Yield who waits, what for, and whether it cannot go on, of the threads and tasks of one process."""
+    for thread in threads:
+        if thread.wait is not None and thread.ident is not None:
+            yield Node(kind="thread", id=thread.ident), thread.wait, thread.deadlocked
+    for task in tasks:
+        if task.wait is not None:
+            yield Node(kind="task", id=task.id), task.wait, task.deadlocked
 
 
 def _take(known: list[ThreadFacts], stack: ThreadStack) -> ThreadFacts | None:

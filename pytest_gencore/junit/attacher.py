@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.junit import PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file, shown_path
-from pytest_gencore.run.files import page_beside
+from pytest_gencore.run.files import find_size, page_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +130,7 @@ def attach_to_case(
             continue
         tags.append(tag)  # the first: GitLab shows one
         page = page_beside(archive)
-        if page.is_file() and not page.is_symlink():
+        if find_size(page) is not None:
             tags.append(make_tag(page, base) or "")
     if tags:
         append_output(case, "".join(dict.fromkeys(tags)))

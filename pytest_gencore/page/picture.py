@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.archive.diagnosis_file import Node
+from pytest_gencore.document.merge import find_waits
 from pytest_gencore.document.words import Names, short_path
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_gencore.archive.diagnosis_file import Place, Wait
+    from pytest_gencore.archive.diagnosis_file import Node, Place, Wait
     from pytest_gencore.document.model import Document
 
 _WIDTH: Final = 400
@@ -63,7 +61,7 @@ class Picture:
 
 def make_pictures(document: Document) -> list[Picture]:
     """Return the chains that end with somebody who is known or in a resource, each kind once."""
-    waits = dict(_waits(document))
+    waits = {node: wait for node, wait, _ in find_waits(document.threads, document.tasks)}
     awaited = {holder for wait in waits.values() for holder in wait.holders}
     starts = [*document.cycle[:1], *(node for node in waits if node not in awaited)]
     found: dict[tuple[object, ...], Picture] = {}
@@ -90,15 +88,6 @@ def _with_count(picture: Picture, count: int) -> Picture:
     first = picture.boxes[0]
     boxes = (first._replace(title=f"{first.title} and {count - 1} more"), *picture.boxes[1:])
     return Picture(boxes, picture.arrows, picture.closes, picture.height, picture.text, count)
-
-
-def _waits(document: Document) -> Iterator[tuple[Node, Wait]]:
-    for thread in document.threads:
-        if thread.wait is not None and thread.ident is not None:
-            yield Node(kind="thread", id=thread.ident), thread.wait
-    for task in document.tasks:
-        if task.wait is not None:
-            yield Node(kind="task", id=task.id), task.wait
 
 
 def _follow(start: Node, waits: dict[Node, Wait]) -> list[Node]:

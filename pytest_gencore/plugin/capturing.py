@@ -181,9 +181,7 @@ class Capturing:
 
     def _attach_requested(self, item: pytest.Item, report: pytest.TestReport) -> None:
         for attachment in item.stash[REQUESTED_KEY]:
-            attach.attach_archive(
-                item, report, attachment, html_path=self._html_path, has_page=self._has_page
-            )
+            self._name(item, report, attachment)
         reason = item.stash.get(REQUEST_FAILURE_KEY, "")
         if reason:
             attach.attach_failure(report, reason)

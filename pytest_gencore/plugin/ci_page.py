@@ -59,7 +59,7 @@ class CiPage:
 
     def _is_sent_by_collectors(self) -> bool:
         """Whether a program tells the system: it would be a child of the process that runs the tests."""
-        return self._target.system == "buildkite" and self._config.getoption("dist", "no") == "no"
+        return self._target.is_program and self._config.getoption("dist", "no") == "no"
 
     def _look(self) -> None:
         from pytest_gencore.run.run import Run

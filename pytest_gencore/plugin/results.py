@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shlex
 import signal
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
-from pytest_gencore.run.files import page_beside
-from pytest_gencore.texts import escape_unprintable, name_subject
+from pytest_gencore.run.files import find_size, page_beside
+from pytest_gencore.texts import escape_unprintable, name_subject, shorten_path
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
 
@@ -255,17 +253,7 @@ class Results:
                 yield f"    ... and {len(subjects) - SUBJECTS_SHOWN} more"
 
     def _shorten(self, path: Path) -> str:
-        relative = os.path.relpath(path, self._invocation_dir)
-        return str(path) if relative.startswith(os.pardir) else relative
-
-
-def find_size(path: Path) -> int | None:
-    """Return the size of a file, None if there is none; a link that somebody put there is none."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+        return shorten_path(path, self._invocation_dir)
 
 
 def describe_finished(entry: Finished) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -225,6 +226,15 @@ def text_beside(archive: Path) -> Path:
 def page_beside(archive: Path) -> Path:
     """Return the file that has the page of an archive; it need not be there."""
     return archive.with_name(page_name(archive.name.removesuffix(ARCHIVE_SUFFIX)))
+
+
+def find_size(path: Path) -> int | None:
+    """Return the size of a file, None if there is none; a link that somebody put there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def remove_text(path: Path) -> None:

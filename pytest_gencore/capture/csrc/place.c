@@ -24,7 +24,6 @@ static struct {
 static struct {
     char *area; /* what the file has; NULL: there is no list */
     int is_mapped;
-    unsigned int newer; /* slot */
     int fd;
     dev_t device;
     ino_t inode;
@@ -122,9 +121,9 @@ has_list(void)
 static void
 list_test(const char *test, int64_t wall)
 {
-    unsigned int next = !list.newer;
+    char *which = list.area + GENCORE_LIST_HEAD - 1; /* slot is the newer one */
+    unsigned int next = *which == '0';
     unsigned int offset = GENCORE_LIST_HEAD + next * GENCORE_LIST_SLOT;
-    char *which = list.area + GENCORE_LIST_HEAD - 1;
     struct safe_text text = safe_text_in(list.area + offset, GENCORE_LIST_SLOT - 1);
 
     safe_put_number(&text, (uint64_t)wall, 1);
@@ -132,7 +131,6 @@ list_test(const char *test, int64_t wall)
     safe_put(&text, test);
     *text.at++ = '\n';
     __atomic_store_n(which, (char)('0' + next), __ATOMIC_RELEASE);
-    list.newer = next;
     if (!list.is_mapped && has_list()) {
         (void)raw4(SYS_pwrite64, list.fd, list.area + offset, text.at - (list.area + offset),
                    offset);

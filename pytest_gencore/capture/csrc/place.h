@@ -8,9 +8,10 @@ struct gencore_place {
     const char *test; /* JSON of its name, "null" between tests */
     uint32_t phase;   /* enum gencore_phase */
     int32_t attempt;
-    int32_t tid;                /* the thread of the tests, 0: not known */
-    int64_t since_ns;           /* how long it has been there */
-    struct gencore_usage usage; /* since then, or 50 ms longer; cpu_ns is -1 for another thread */
+    int32_t tid;      /* the thread of the tests, 0: not known */
+    int64_t since_ns; /* how long it has been there */
+    struct gencore_usage
+        usage; /* since then, or up to 50 ms before; cpu_ns is -1 for another thread */
 };
 
 /*

@@ -211,15 +211,14 @@ native_set_crash_standby(PyObject *module, PyObject *capsule)
     return native_none();
 }
 
-PyDoc_STRVAR(
-    restore_handlers_doc,
-    "restore_handlers(answers, /)\n--\n\n"
-    "As watch_crashes, some signals in turns, and watch_cancels(False): each test may have "
-    "displaced "
-    "handlers. Children\n"
-    "that are forked from now on tell collectors where they stand, if there is a signal for "
-    "it. answers: the\n"
-    "path of an answer, without the child's id at its end; None: they do not.");
+PyDoc_STRVAR(restore_handlers_doc,
+             "restore_handlers(answers, /)\n--\n\n"
+             "As watch_crashes, some signals in turns, and watch_cancels(False): each test may "
+             "have\n"
+             "displaced handlers. Children by fork tell collectors where they stand, if a signal "
+             "is free\n"
+             "for that. answers: the path of an answer, without the child's id at its end; None: "
+             "they do not.");
 
 static PyObject *
 native_restore_handlers(PyObject *module, PyObject *answers)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
 
 
-_AGENT_SYSTEM: Final = "buildkite"
-
-
 def is_sent_by_collectors(handover: Handover) -> bool:
     """Whether a program tells the system, which is no child for a process that runs tests."""
     session = handover.context.run.session
-    is_only_process = session.is_local and not session.is_controller
-    return is_only_process and tuple(session.ci[:1]) == (_AGENT_SYSTEM,)
+    if not session.ci or not session.is_local or session.is_controller:
+        return False
+    from pytest_gencore.ci.systems import Target
+
+    return Target(*session.ci).is_program
 
 
 def tell_ci(handover: Handover, *, without_own: bool, with_problem: bool) -> list[str]:
@@ -41,8 +41,9 @@ def tell_ci(handover: Handover, *, without_own: bool, with_problem: bool) -> lis
         stays = outcome.state != "working" or outcome.trigger != "failure" or is_own
         if is_told(outcome) and stays and not (is_own and without_own):
             captures.append(describe(outcome, is_sealed=bool(run.recipients)))
-    environ = _read_environment(handover.pid) if run.session.ci[0] == _AGENT_SYSTEM else {}
-    told = tell(place, Target(*run.session.ci), captures, environ=environ)
+    target = Target(*run.session.ci)
+    environ = _read_environment(handover.pid) if target.is_program else {}
+    told = tell(place, target, captures, environ=environ)
     return [*told.lines, f"gencore: {told.problem}"] if told.problem and with_problem else told.lines
 
 
