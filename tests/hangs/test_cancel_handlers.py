@@ -128,8 +128,8 @@ def test_debugger_has_ctrl_c(project: Project) -> None:
         import pathlib, pytest, time
         def test_debugged(pytestconfig):
             pytestconfig.hook.pytest_enter_pdb(config=pytestconfig, pdb=None)
-            pathlib.Path("here").touch()
             with pytest.raises(KeyboardInterrupt):
+                pathlib.Path("here").touch()
                 time.sleep(60)
         """
     )
