@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, NamedTuple
 
 _MISREAD: Final = frozenset(':"\\`')
 _LINE_LENGTH: Final = 200
@@ -40,6 +40,28 @@ def shorten_path(path: str | os.PathLike[str], base: str | os.PathLike[str]) -> 
     return os.fspath(path) if relative.startswith(os.pardir) else relative
 
 
+class Folders(NamedTuple):
+    """Those of a pytest session, absolute; empty if not known."""
+
+    rootdir: str = ""
+    """Pytest's root directory: what is below it is the project's."""
+    invocation_dir: str = ""
+    """Where pytest was started: paths are shown relative to it."""
+
+    def has(self, path: str) -> bool:
+        """Return whether a file is below the root directory."""
+        return _is_below(path, self.rootdir)
+
+    def shorten(self, path: str) -> str:
+        """Return a path as pytest shows those of the project; others as they are."""
+        base = self.invocation_dir or self.rootdir
+        return os.path.relpath(path, base) if self.has(path) or _is_below(path, base) else path
+
+
+NOWHERE: Final = Folders()
+"""There is no session: paths are shown as they are."""
+
+
 def describe_event(kind: str, subject: str, *, is_child: bool) -> str:
     """Return what happened to whom, by the kind of a trigger; one of them is about children alone."""
     if not is_child:
@@ -54,3 +76,7 @@ def is_plain_path(path: str) -> bool:
     lldb evaluates what is between backticks.
     """
     return path.isprintable() and _MISREAD.isdisjoint(path)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return bool(folder) and path.startswith(f"{folder.rstrip('/')}/")

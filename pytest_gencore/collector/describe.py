@@ -39,7 +39,7 @@ def describe_capture(handover: Handover) -> Facts:
         exception=request.exception,
         is_raising=request.moment == "raise",
         native_id=_find_subject(handover),
-        rootdir=handover.context.run.session.rootdir,
+        folders=handover.context.run.session.folders,
     )
 
 

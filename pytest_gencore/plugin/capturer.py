@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
-from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, read_marker
+from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, find_folders, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,7 +214,7 @@ class Capturer:
         return SessionContext(
             is_local=self._is_local,
             is_controller=self._is_controller,
-            rootdir=str(self._config.rootpath),
+            folders=find_folders(self._config),
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
             has_clear_text=self.settings.clear_text,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.plugin.attach import Attachment, describe_error
 from pytest_gencore.plugin.capturing import REQUEST_FAILURE_KEY, REQUESTED_KEY
-from pytest_gencore.plugin.settings import apply_marker, read_marker
+from pytest_gencore.plugin.settings import apply_marker, find_folders, read_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Gencore:
         )
         secrets = GivenByUser(self._item.config, self._settings)
         session = SessionContext(
-            rootdir=str(self._item.config.rootpath),
+            folders=find_folders(self._item.config),
             has_clear_text=self._settings.clear_text,
             environment=self._settings.env,
             page_command=self._settings.page_command,

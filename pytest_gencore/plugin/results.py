@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
 from pytest_gencore.run.files import find_size, page_beside
-from pytest_gencore.texts import escape_unprintable, name_subject, shorten_path
+from pytest_gencore.texts import escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.folder import Refusals
     from pytest_gencore.run.outcome import Outcome
+    from pytest_gencore.texts import Folders
 
 SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"
@@ -56,14 +57,14 @@ class Finished:
 class Results:
     """Collects from reports, workers and the files on disk; makes the lines of the summary."""
 
-    def __init__(self, invocation_dir: Path, *, is_sealed: bool = False) -> None:
-        """``is_sealed``: archives are for those who have a key."""
+    def __init__(self, folders: Folders, *, is_sealed: bool = False) -> None:
+        """``folders``: those of the session; ``is_sealed``: archives are for those who have a key."""
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
         self.corrections: dict[str, str] = {}
         """Texts of report sections, and what is known instead at the end."""
-        self._invocation_dir = invocation_dir
+        self._folders = folders
         self._is_sealed = is_sealed
         self._notes: list[str] = []
         self._unavailable: list[str] = []
@@ -100,23 +101,27 @@ class Results:
         """Return the archives that reports have named so far."""
         return {attachment["path"] for report in self.reports for attachment in report.gencore}
 
-    def settle(self, outcomes: Iterable[Outcome], *, problem: str = "") -> None:
+    def settle(
+        self, outcomes: Iterable[Outcome], *, problem: str = "", shown: Iterable[pytest.TestReport] = ()
+    ) -> None:
         """Take over the outcomes of the run; what reports name besides is looked for on disk.
 
-        ``problem`` is why outcomes may be missing.
+        ``problem`` is why outcomes may be missing; ``shown`` are reports that pytest shows: as of
+        subtests, copies of ours are among them.
         """
         known = {}
         for outcome in outcomes:
             known[str(outcome.archive)] = outcome
             self._add_outcome(outcome)
-        for report in self.reports:
-            for attachment in report.gencore:
+        copies = [report for report in shown if report not in self.reports]
+        for report in [*self.reports, *copies]:
+            for attachment in getattr(report, "gencore", ()):
                 path = attachment["path"]
                 if path not in known:
                     subject = Subject(report.nodeid, attachment["phase"])
                     self._add_named(Path(path), subject, problem or f"{MISSING}: {path}")
                 else:
-                    text = describe_outcome(known[path])
+                    text = describe_outcome(known[path], self._folders)
                     attach.replace_section(report, path, text)
                     self.corrections[attach.describe_archive(path)] = text
 
@@ -207,7 +212,7 @@ class Results:
             self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
-            self._answers[outcome.archive.name] = describe_outcome(outcome)
+            self._answers[outcome.archive.name] = describe_outcome(outcome, self._folders)
             self._add_failure(outcome.reason, subject)
         else:
             self._unfinished.append(outcome.archive)
@@ -253,7 +258,7 @@ class Results:
                 yield f"    ... and {len(subjects) - SUBJECTS_SHOWN} more"
 
     def _shorten(self, path: Path) -> str:
-        return shorten_path(path, self._invocation_dir)
+        return self._folders.shorten(str(path))
 
 
 def describe_finished(entry: Finished) -> str:
@@ -262,12 +267,12 @@ def describe_finished(entry: Finished) -> str:
     return f"{text}  [{entry.note}]" if entry.note else text
 
 
-def describe_outcome(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome, folders: Folders) -> str:
     """Return the text of the report section at the end."""
     if outcome.state == "failed":
         lines = [attach.describe_failure(outcome.reason)]
     else:
-        lines = [attach.describe_archive(str(outcome.archive))]
+        lines = [attach.describe_archive(folders.shorten(str(outcome.archive)))]
         if outcome.reason:
             lines.append(f"note: {outcome.reason}")
     return "\n".join([*lines, outcome.answer.rstrip("\n")]).rstrip("\n")

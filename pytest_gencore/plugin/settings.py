@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_gencore.contents import DumpType, Environment, Libraries
     from pytest_gencore.methods import Method
     from pytest_gencore.request.model import Children, Moment, SlowNotice, Threads
+    from pytest_gencore.texts import Folders
 
 BAZEL_DIRECTORY = "TEST_UNDECLARED_OUTPUTS_DIR"
 """What Bazel keeps of a test: bazel.build/reference/test-encyclopedia."""
@@ -181,6 +182,13 @@ def find_ci(config: pytest.Config, settings: Settings) -> Target | None:
     from pytest_gencore.ci import systems  # only of runs that capture
 
     return systems.find_target(settings.ci, os.environ, str(config.invocation_params.dir))
+
+
+def find_folders(config: pytest.Config) -> Folders:
+    """Return the folders of the session."""
+    from pytest_gencore.texts import Folders  # only of runs that capture
+
+    return Folders(str(config.rootpath), str(config.invocation_params.dir))
 
 
 def check_sealing(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import is_distributed
+from pytest_gencore.plugin.settings import find_folders
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Showing:
             return self._warn_of_memory()
         reason = self._find_unavailable()
         sealed = ", sealed" if self._settings.recipient else ""
-        armed = f"on failure, method {self._settings.method}, archives in {self._settings.dir}{sealed}"
+        directory = find_folders(self._config).shorten(str(self._settings.dir))
+        armed = f"on failure, method {self._settings.method}, archives in {directory}{sealed}"
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
         return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
 
@@ -96,7 +98,7 @@ class Showing:
             from pytest_gencore.plugin.results import Results
 
             is_sealed = bool(self._settings.recipient)
-            self._results = Results(self._config.invocation_params.dir, is_sealed=is_sealed)
+            self._results = Results(find_folders(self._config), is_sealed=is_sealed)
         while self._reports:
             self._results.add_report(self._reports.pop(0))
         return self._results
@@ -170,18 +172,24 @@ class Showing:
 
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine
+        from pytest_gencore.plugin.shown import find_shown_reports
         from pytest_gencore.run.pinned import describe_exposure
         from pytest_gencore.run.run import Run
 
         run = Run(self._settings.dir, self._get_run_id())
-        status_line = StatusLine(self._config.pluginmanager.get_plugin("terminalreporter"))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        status_line = StatusLine(reporter)
         run.end_reports()
         with self._paused_session():
             outcomes = self._wait(run, status_line)
         problem = run.find_problem()
         if problem:
             self.results.add_note(f"what became of the captures is not known: {problem}")
-        self.results.settle(outcomes, problem=problem and "what became of it is not known")
+        self.results.settle(
+            outcomes,
+            problem=problem and "what became of it is not known",
+            shown=() if reporter is None else find_shown_reports(reporter),
+        )
         exposure = describe_exposure(self._settings.dir)
         if exposure:
             self.results.add_note(f"others can replace the archives in {self._settings.dir}: {exposure}")

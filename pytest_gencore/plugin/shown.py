@@ -1,4 +1,4 @@
-"""Which archives pytest's own summary shows with their stacks: the others are told in ours."""
+"""What pytest's own summary shows of ours: the rest is told in our section."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from pytest_gencore.plugin.attach import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
+
+
+def find_shown_reports(reporter: Any) -> Iterator[pytest.TestReport]:
+    """Yield the reports of what failed."""
+    for category in ("failed", "error"):
+        yield from reporter.stats.get(category, ())
 
 
 def find_shown_texts(reporter: Any) -> Iterator[str]:
@@ -19,9 +27,8 @@ def find_shown_texts(reporter: Any) -> Iterator[str]:
     options = reporter.config.option
     if getattr(options, "tbstyle", "auto") == "no":
         return
-    for category in ("failed", "error"):
-        for report in reporter.stats.get(category, ()):
-            if isinstance(report.longrepr, str):  # of a worker that crashed
-                yield report.longrepr
-            if getattr(options, "showcapture", "all") == "all":
-                yield from (content for name, content in report.sections if name == SECTION)
+    for report in find_shown_reports(reporter):
+        if isinstance(report.longrepr, str):  # of a worker that crashed
+            yield report.longrepr
+        if getattr(options, "showcapture", "all") == "all":
+            yield from (content for name, content in report.sections if name == SECTION)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.request.model import CaptureRequest
+from pytest_gencore.texts import NOWHERE, Folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +45,7 @@ class SessionContext:
     """Whether no controller survives this process: it is the only one of the session, or the controller."""
     is_controller: bool = False
     """Whether it is the controller of pytest-xdist: the tests run in its workers."""
-    rootdir: str = ""
-    """pytest's, absolute; empty if not known."""
+    folders: Folders = NOWHERE
     junit_path: str | None = None
     """Where pytest would write its junit file, absolute; None if it writes none, or another process does."""
     junit_base: str | None = None
@@ -192,7 +192,7 @@ def decode_context(text: bytes) -> CaptureContext:
     data: dict[str, Any] = json.loads(text)
     run: dict[str, Any] = data["run"]
     directory = Path(os.fsdecode(run["directory"].encode("latin-1")))
-    session = SessionContext(**run["session"])
+    session = SessionContext(**{**run["session"], "folders": Folders(*run["session"]["folders"])})
     request: dict[str, Any] = data["request"]
     at: str | list[Any] | None = data["at"]
     nodeid, place = at if isinstance(at, list) else (at, "")

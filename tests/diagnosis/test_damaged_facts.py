@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
 from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
+from pytest_gencore.texts import Folders
 
 FACTS = (
     "gil",
@@ -132,7 +133,7 @@ NOTHING = SystemFacts({}, {}, [], None, None, frozenset(), None)  # type: ignore
 
 def conclude(data: bytes) -> dict[str, Any]:
     """Draw all conclusions; what they say can be printed, and is JSON."""
-    diagnosis = Diagnosis(parse_facts(data), NOTHING, "/project", is_hang=True, busy=0.5)
+    diagnosis = Diagnosis(parse_facts(data), NOTHING, Folders("/project"), is_hang=True, busy=0.5)
     for line in (*diagnosis.verdict_lines, *diagnosis.log_lines(), *diagnosis.full_lines()):
         assert line.isprintable(), line
     assert len(diagnosis.log_lines()) <= 20

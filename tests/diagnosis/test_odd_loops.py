@@ -13,6 +13,7 @@ from pytest_gencore.collector.diagnosis.graph import build_graph
 from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.report import LOG_LINES, make_lines
 from pytest_gencore.collector.diagnosis.words import Words
+from pytest_gencore.texts import NOWHERE
 
 if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts
@@ -69,7 +70,7 @@ def test_ten_thousand_tasks() -> None:
     answers = (run("many") for _ in range(TRIES))
     facts, counted = next(answer for answer in answers if not answer[0].cuts)
     graph = build_graph(facts)
-    lines = make_lines(graph, Words(graph, ""), LOG_LINES)
+    lines = make_lines(graph, Words(graph, NOWHERE), LOG_LINES)
     assert len(lines) <= LOG_LINES
     assert sum(1 + task.alike for task in facts.tasks.values()) == 10_001
     assert [name.text for name in facts.names.values()] == ["event"]

@@ -119,7 +119,7 @@ def test_crashes_of_workers(project: Project, crashers: Path) -> None:
     for name, crash in CRASHES.items():
         archive = archives[f"test_{name}.py::test_x {crash.phase}"]
         assert ((str(archive),), (str(archive),)) in cases
-        assert f"gencore: core archive: {archive}" in ended.out
+        assert f"gencore: core archive: {project.shown(archive)}" in ended.out
         assert re.search(
             rf"^gencore-artifacts/{archive.name}  .* test_{name}\.py::test_x \({crash.phase}\)  "
             rf"\[{crash.signal.name} \(.*, worker gw\d+, process \d+\]$",

@@ -123,7 +123,7 @@ def test_hang_after_a_failure_in_a_worker(project: Project) -> None:
     assert len(archives) == 3
     assert "E   AssertionError: the real failure" in ended.out
     assert "took longer than 1 s (timeout of gencore)" in ended.out
-    assert f"gencore: core archive: {archives['test_a.py::test_fails teardown']}" in ended.out
+    assert f"gencore: core archive: {project.shown(archives['test_a.py::test_fails teardown'])}" in ended.out
     assert "not by a signal" not in ended.out
 
 
@@ -134,7 +134,7 @@ def test_hang_after_a_failure_goes_on(project: Project) -> None:
 
     running = project.start(*QUICK, "--gencore-timeout=1")
     archives = project.wait_for_archives(3)
-    told = running.kill_when_told(f"gencore: core archive: {archives[-1]}").err
+    told = running.kill_when_told(f"gencore: core archive: {project.shown(archives[-1])}").err
 
     assert "took longer than 1 s (timeout of gencore)" in told
     assert "E   AssertionError: the real failure" in told

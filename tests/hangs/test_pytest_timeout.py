@@ -95,7 +95,7 @@ def test_thread_method_in_a_worker(project: Project) -> None:
     check_whole(archive, project.folder / "unpacked")
     cases = {case.name: case for case in read_junit(project.folder / "j.xml")}
     assert cases["test_sleep"].archives == cases["test_sleep"].attachments == (str(archive),)
-    assert f"gencore: core archive: {archive}" in ended.out
+    assert f"gencore: core archive: {project.shown(archive)}" in ended.out
     assert not ended.announced(), "the controller tells"
 
 

@@ -141,7 +141,7 @@ def test_faulthandler_timeout(project: Project) -> None:
 
     assert ended.counts() == {"failed": 1, "passed": 1}
     assert "Timeout (0:00:01.5" in ended.err
-    assert f"gencore: core archive: {project.only_archive()}" in ended.out
+    assert f"gencore: core archive: {project.shown(project.only_archive())}" in ended.out
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_hang_in_a_worker_that_nobody_ends(project: Project, workers: str) -> No
 
     running = project.start(workers, *QUICK, "--gencore-timeout=1")
     (archive,) = project.wait_for_archives()
-    told = running.kill_when_told(f"gencore: core archive: {archive}").err
+    told = running.kill_when_told(f"gencore: core archive: {project.shown(archive)}").err
 
     assert "gencore: took longer than 1 s (timeout of gencore): test_a.py::test_hang, call, worker gw" in told
     assert "lock.acquire(); lock.acquire()" in told
@@ -74,4 +74,4 @@ def test_children_that_keep_the_pipe_of_a_worker(project: Project) -> None:
     for name, said in (("test_hang", "took longer than 1 s"), ("test_crash", "SIGSEGV")):
         assert f"crashed while running 'test_a.py::{name}'" in ended.out
         assert said in ended.out
-        assert f"gencore: core archive: {archives[f'test_a.py::{name} call']}" in ended.out
+        assert f"gencore: core archive: {project.shown(archives[f'test_a.py::{name} call'])}" in ended.out

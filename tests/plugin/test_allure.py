@@ -43,7 +43,9 @@ def test_stacks_are_attached(
     archives = find_archives()
     assert set(texts) == {"test_bad", "test_worse"}
     for name, (text,) in texts.items():
-        assert text.startswith(f"core archive: {archives[f'test_a.py::{name} call']}\n")
+        assert text.startswith(
+            f"core archive: gencore-artifacts/{archives[f'test_a.py::{name} call'].name}\n"
+        )
         assert f", in {name}\n" in text
     assert not list((pytester.path / "allure").glob("*.gencore"))
 

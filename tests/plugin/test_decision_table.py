@@ -106,7 +106,7 @@ def test_first_failing_subtest(subtest_table: Table, kind: str, first: int, seco
     ((name, archive),) = subtest_table.archives(kind).items()
     assert name.endswith("test_x call")
     text = subtest_table.ended.out
-    told = f"core archive: {archive}"
+    told = f"core archive: gencore-artifacts/{archive.name}"
     assert text.index(f"number={first}") < text.index(told) < text.index(f"number={second}")
     assert text.count(told) == 1
     assert text.count("core archive:") == len(SUBTESTS)

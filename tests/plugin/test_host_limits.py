@@ -80,7 +80,7 @@ def test_no_descriptors_left(project: Project, spare: int) -> None:
     ended = project.run(*ON_FAIL, "--junitxml=j.xml", prefix=limited("-n", 256))
     assert ended.status == 1
     assert "1 captured" in ended.out
-    assert f"core archive: {project.only_archive()}" in ended.out
+    assert f"core archive: {project.shown(project.only_archive())}" in ended.out
     assert "failed: test_a.py::test_x" in ended.out, "and its stacks"
 
 

@@ -83,7 +83,7 @@ def run(project: Project, *arguments: str, pystack: bool = False, prefix: tuple[
     process = project.start(*arguments, pystack=pystack, prefix=prefix).process
     out, err = process.communicate(timeout=SECONDS)
     show(out, err)
-    return Ended(process.returncode, out, err)
+    return Ended(process.returncode, out, err, project.folder)
 
 
 def wait_for_collectors(folder: Path) -> None:

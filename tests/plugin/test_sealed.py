@@ -353,7 +353,7 @@ def test_no_clear_text(project: Project, *, is_sealed: bool) -> None:
     )
 
     archive = project.only_archive()
-    assert f"core archive: {archive}" in ended.err
+    assert f"core archive: {project.shown(archive)}" in ended.err
     assert "took longer than 0.3 s (timeout of gencore): test_a.py::test_it" in ended.err
     junit = (project.folder / "junit.xml").read_text()
     for text in (ended.out, ended.err, junit):

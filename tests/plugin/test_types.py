@@ -73,7 +73,7 @@ def capture(project: Project, *arguments: str) -> Path:
     ended = project.run("--gencore-on-fail", "test_a.py", *arguments, pystack=True)
     assert ended.counts() == {"failed": 1}
     archive = project.only_archive()
-    assert f"core archive: {archive}\n" in ended.out
+    assert f"core archive: {project.shown(archive)}\n" in ended.out
     return archive
 
 

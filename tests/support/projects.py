@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -51,6 +52,8 @@ class Ended:
     """As ``subprocess`` has it: negative for a signal."""
     out: str
     err: str
+    folder: Path
+    """Where it was started."""
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of pytest's last line."""
@@ -59,7 +62,8 @@ class Ended:
 
     def announced(self) -> list[str]:
         """Return the archives whose collectors named them on standard error."""
-        return re.findall(r"^gencore: core archive: (\S+)  \(", self.err, re.MULTILINE)
+        shown = re.findall(r"^gencore: core archive: (\S+)  \(", self.err, re.MULTILINE)
+        return [str(self.folder / path) for path in shown]
 
 
 def show(out: str, err: str) -> None:
@@ -71,8 +75,9 @@ def show(out: str, err: str) -> None:
 class Running:
     """A run of pytest."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
+        self.folder = folder
         self.was_killed = False
         self.has_summary = True
         """Whether it has come to its end: else it may leave the list of its tests, for the next run."""
@@ -83,7 +88,7 @@ class Running:
         show(out, err)
         assert "INTERNALERROR" not in out + err, out + err
         self.has_summary = re.search(r"^=.* in \d.*=$|^\d+ \w+.* in \d[\d.]*s", out, re.MULTILINE) is not None
-        return Ended(self.process.returncode, out, err)
+        return Ended(self.process.returncode, out, err, self.folder)
 
     def kill(self) -> Ended:
         """Kill it and its workers, as somebody who has waited too long."""
@@ -92,7 +97,7 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
         out, err = self.process.communicate(timeout=60)
         show(out, err)
-        return Ended(self.process.returncode, out, err)
+        return Ended(self.process.returncode, out, err, self.folder)
 
     def kill_group(self) -> None:
         """Kill the children that an ended run has left."""
@@ -103,7 +108,7 @@ class Running:
         """Kill it when its standard error has this text."""
         err = self.wait_until_told(text)
         ended = self.kill()
-        return Ended(ended.status, ended.out, err + ended.err)
+        return dataclasses.replace(ended, err=err + ended.err)
 
     def wait_until_told(self, text: str) -> str:
         """Wait until its standard error has this text; return what it has until then."""
@@ -159,7 +164,7 @@ class Project:
             start_new_session=True,
             env={**kept, "PYTHONPATH": str(SUPPORT), **environment},
         )
-        self._running.append(Running(process))
+        self._running.append(Running(process, self.folder))
         return self._running[-1]
 
     def run(
@@ -193,6 +198,10 @@ class Project:
             assert name not in found, "one archive a test"
             found[name] = path
         return found
+
+    def shown(self, archive: Path) -> str:
+        """Return an archive's path as a log shows it."""
+        return os.path.relpath(archive, self.folder)
 
     def only_archive(self) -> Path:
         """Return the only archive there is."""

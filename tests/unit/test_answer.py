@@ -13,6 +13,7 @@ from pytest_gencore.collector.stacks.lines import machinery_of
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
 from pytest_gencore.collector.stacks.report import BRIEF_LINES, HINT, format_full, make_answer, order_threads
 from pytest_gencore.collector.stacks.trigger_text import Facts, describe_signal, describe_trigger
+from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
     from pytest_gencore.triggers import Trigger
@@ -29,7 +30,7 @@ START = tuple(
     Frame(THREADING, line, name) for line, name in enumerate(("_bootstrap", "_bootstrap_inner", "run"))
 )
 FUTEX = Frame("", None, "__futex_abstimed_wait_common", native=True)
-FACTS = Facts(trigger="failure", pid=42, nodeid="test_a.py::test_a", phase="call", rootdir=ROOT)
+FACTS = Facts(trigger="failure", pid=42, nodeid="test_a.py::test_a", phase="call", folders=Folders(ROOT))
 
 
 def frame_of_test(line: int = 3, **more: object) -> Frame:
@@ -172,7 +173,7 @@ def test_order() -> None:
     ]
     names = [thread.name for thread in order_threads(FACTS, threads)]
     assert names == ["MainThread", "gil", "lock", "runs", "machinery", "pool 0"]
-    named = Facts(trigger="crash", pid=1, native_id=3, rootdir=ROOT)
+    named = Facts(trigger="crash", pid=1, native_id=3, folders=Folders(ROOT))
     assert order_threads(named, threads)[0].name == "runs"
     assert "runs, native id 3, crashed, " in make_answer(named, threads)[1]
 
@@ -186,7 +187,7 @@ def test_order() -> None:
     ],
 )
 def test_the_thread_that_made_the_capture_runs(trigger: Trigger, innermost: tuple[Frame, ...]) -> None:
-    facts = Facts(trigger=trigger, pid=42, rootdir=ROOT)
+    facts = Facts(trigger=trigger, pid=42, folders=Folders(ROOT))
     for is_current, remark in ((True, False), (False, True)):
         thread = PythonThread("t", 1, 1, innermost, is_current=is_current, activity="waiting for the GIL")
         text = "\n".join([*make_answer(facts, [thread]), format_full(facts, [thread])])
@@ -321,7 +322,7 @@ THREAD = st.builds(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(THREAD, max_size=6), st.integers(2, 60), TEXT)
 def test_any_threads(threads: list[PythonThread], limit: int, text: str) -> None:
-    facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_source=text, rootdir=ROOT)
+    facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_source=text, folders=Folders(ROOT))
     lines = make_answer(facts, threads, limit)
     assert len(lines) <= limit
     brief = make_answer(facts, threads, evidence=lines, is_brief=True)

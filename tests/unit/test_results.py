@@ -10,6 +10,7 @@ import pytest
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.results import Results, describe_outcome
 from pytest_gencore.run.outcome import Outcome
+from pytest_gencore.texts import NOWHERE, Folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def make_report(path: Path) -> Any:
 
 
 def summarize(tmp_path: Path, *outcomes: Outcome) -> list[str]:
-    results = Results(tmp_path)
+    results = Results(Folders(invocation_dir=str(tmp_path)))
     results.settle(outcomes)
     return results.make_lines()
 
@@ -73,7 +74,7 @@ def test_nothing_reaches_the_terminal_raw(tmp_path: Path, facts: dict[str, Any])
 
 
 def test_names_and_notes_are_escaped(tmp_path: Path) -> None:
-    results = Results(tmp_path)
+    results = Results(Folders(invocation_dir=str(tmp_path)))
     results.settle([make_outcome(tmp_path / ESCAPE / "a.tar.gz")])
     results.add_note(f"note {ESCAPE}")
     results.add_unavailable(ESCAPE)
@@ -86,14 +87,14 @@ def test_sections_of_reports_are_escaped(tmp_path: Path) -> None:
     assert attach.describe_failure(ESCAPE) == f"no core archive: {SHOWN}"
     assert attach.describe_archive(f"/{ESCAPE}") == f"core archive: /{SHOWN}"
     failed = make_outcome(tmp_path / "a", state="failed", reason=ESCAPE)
-    assert describe_outcome(failed) == f"no core archive: {SHOWN}"
+    assert describe_outcome(failed, NOWHERE) == f"no core archive: {SHOWN}"
 
 
 def test_what_is_put_in_place_of_an_archive_is_none(tmp_path: Path) -> None:
     secret, path = tmp_path / "secret", tmp_path / "a.tar.gz"
     secret.write_text("key")
     path.symlink_to(secret)
-    results = Results(tmp_path)
+    results = Results(Folders(invocation_dir=str(tmp_path)))
     results.add_report(make_report(path))
 
     results.settle([])
@@ -102,7 +103,7 @@ def test_what_is_put_in_place_of_an_archive_is_none(tmp_path: Path) -> None:
 
 
 def test_why_nothing_is_known(tmp_path: Path) -> None:
-    results = Results(tmp_path)
+    results = Results(Folders(invocation_dir=str(tmp_path)))
     results.add_report(make_report(tmp_path / "a.tar.gz"))
 
     results.settle([], problem="it belongs to user 5")

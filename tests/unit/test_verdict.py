@@ -10,6 +10,7 @@ from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.diagnosis.report import make_lines, to_json
 from pytest_gencore.collector.diagnosis.verdict import Verdict, find_verdict
 from pytest_gencore.collector.diagnosis.words import Words
+from pytest_gencore.texts import NOWHERE, Folders
 
 Fact = dict[str, Any]
 
@@ -34,7 +35,7 @@ def named(number: int, name: str) -> Fact:
 
 def judge(*facts: Fact, is_hang: bool = True, busy: float | None = None) -> Verdict | None:
     graph = build_graph(parse_facts("\n".join(map(json.dumps, facts)).encode()))
-    words = Words(graph, "/project")
+    words = Words(graph, Folders("/project"))
     verdict = find_verdict(graph, words, is_hang=is_hang, busy=busy)
     json.dumps(to_json(graph, words, verdict, make_lines(graph, words, 20)))
     return verdict
@@ -128,7 +129,7 @@ def test_names_cannot_forge_lines() -> None:
     assert text is not None
     assert text.isprintable()
     graph = build_graph(parse_facts("\n".join(map(json.dumps, (main, evil, hold(10, 2)))).encode()))
-    assert all(line.isprintable() for line in make_lines(graph, Words(graph, ""), 20))
+    assert all(line.isprintable() for line in make_lines(graph, Words(graph, NOWHERE), 20))
 
 
 def test_busy_needs_the_kernel() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
+    from pytest_gencore.texts import Folders
 
 _PROBE_MILLISECONDS: Final = 1500
 _CPU_SECONDS: Final = 0.5
@@ -45,7 +46,7 @@ class Diagnosis:
         self,
         facts: Facts,
         system: SystemFacts,
-        rootdir: str,
+        folders: Folders,
         *,
         is_hang: bool,
         busy: float | None = None,
@@ -60,10 +61,10 @@ class Diagnosis:
         self._is_hang = is_hang
         self._was_looked_for = bool(facts.threads)
         self._graph = build_graph(facts, system)
-        self._words = Words(self._graph, rootdir)
+        self._words = Words(self._graph, folders)
         self.answers = answers or {}
         """What children have said, by process."""
-        self._forked = read_forked(self.answers, rootdir, self._words)
+        self._forked = read_forked(self.answers, folders, self._words)
         self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
         self.names = {
             thread.native_id: thread.name
@@ -134,10 +135,10 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
         over = _CPU_SECONDS_OF_A_CANCEL if request.trigger == "cancel" else _CPU_SECONDS
         system = replace(system, children=with_cpu(system.children, over))
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
-    rootdir = handover.context.run.session.rootdir
+    folders = handover.context.run.session.folders
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None
     facts = parse_facts(data, tids)
     is_over = request.place.startswith(AFTER_SESSION)
     return Diagnosis(
-        facts, system, rootdir, is_hang=kind.is_hang, busy=busy, answers=answers, is_over=is_over
+        facts, system, folders, is_hang=kind.is_hang, busy=busy, answers=answers, is_over=is_over
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.diagnosis.answers import Answer
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph
+    from pytest_gencore.texts import Folders
 
 _ADVICE: Final = "the classical deadlock after fork (use spawn or forkserver, or fork before threads start)"
 _NOT_IN_CHILD: Final = "which no `with` of the child holds"
@@ -22,9 +23,9 @@ _NOT_IN_CHILD: Final = "which no `with` of the child holds"
 class ForkedWords(Words):
     """Says what the nodes and edges of the graph of one child are."""
 
-    def __init__(self, graph: Graph, rootdir: str, parent: Words) -> None:
+    def __init__(self, graph: Graph, folders: Folders, parent: Words) -> None:
         """``parent``: of the captured process."""
-        super().__init__(graph, rootdir)
+        super().__init__(graph, folders)
         self._parent = parent
         self.forked = parent.forked
         self.idle = parent.idle
@@ -64,7 +65,7 @@ class ForkedChild(NamedTuple):
     words: Words
 
 
-def read_forked(answers: Mapping[int, Answer], rootdir: str, parent: Words) -> list[ForkedChild]:
+def read_forked(answers: Mapping[int, Answer], folders: Folders, parent: Words) -> list[ForkedChild]:
     """Return the children that have answered, and let the words of the captured process tell them.
 
     ``answers``: by process, children before theirs.
@@ -74,7 +75,7 @@ def read_forked(answers: Mapping[int, Answer], rootdir: str, parent: Words) -> l
         facts = parse_facts(answer.facts)
         if facts.own is not None:
             graph = build_graph(facts)
-            words = ForkedWords(graph, rootdir, parent)
+            words = ForkedWords(graph, folders, parent)
             parent.forked[pid] = tell_waits(graph, words)
             if facts.own.place is not None and "/multiprocessing/" in facts.own.place.file:
                 parent.idle.add(pid)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Place, Wait
     from pytest_gencore.collector.diagnosis.graph import Edge, Graph, Node
     from pytest_gencore.collector.diagnosis.system.children import Child
+    from pytest_gencore.texts import Folders
 
 _NAME_LENGTH: Final = 60
 _NAMES_SHOWN: Final = 5
@@ -30,11 +31,11 @@ _NOT_KNOWN: Final = "whose holder is not known"
 class Words:
     """Says what the nodes and edges of one graph are."""
 
-    def __init__(self, graph: Graph, rootdir: str) -> None:
-        """``rootdir``: pytest's; files below it are named relative to it."""
+    def __init__(self, graph: Graph, folders: Folders) -> None:
+        """``folders``: those of the session, which say how files are named."""
         self.graph = graph
         self.facts: Facts = graph.facts
-        self._rootdir = f"{rootdir.rstrip('/')}/" if rootdir else ""
+        self._folders = folders
         self._system = graph.system
         self.forked: dict[int, str] = {}
         """What children by fork wait for, as they say themselves, by process."""
@@ -47,8 +48,7 @@ class Words:
         """Return ``test_pay.py:8``; empty if it is not known."""
         if place is None:
             return ""
-        file = place.file
-        file = file.removeprefix(self._rootdir) if self._rootdir else file
+        file = self._folders.shorten(place.file)
         if file.startswith("/"):
             file = _INSTALLED.sub("", file)
         return printable(file if place.line is None else f"{file}:{place.line}")

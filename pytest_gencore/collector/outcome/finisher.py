@@ -89,8 +89,9 @@ class Finisher:
                 makes_page=wants_page(self._handover),
             )
         self._is_published = True
-        line = f"core archive: {self._result}"
-        self._tell(f"{line}  ({format_size(artifact.size)})", f"gencore: {line}", self._result)
+        shown = self._handover.context.run.session.folders.shorten(str(self._result))
+        line = f"core archive: {shown}  ({format_size(artifact.size)})"
+        self._tell(line, f"gencore: core archive: {self._result}", self._result)
         if wants_page(self._handover):
             self._state.end_page(make_page(self._handover, self._result))
 

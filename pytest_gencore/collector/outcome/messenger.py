@@ -51,7 +51,8 @@ class Messenger:
         self._is_child = handover.context.request.child_of != 0
         self._has_controller = handover.context.request.worker_id is not None
         self._closed_mark: Path = handover.run_folder / CLOSED.named()
-        self._target: Path = handover.directory / f"{handover.name}.tar.gz"
+        target = handover.directory / f"{handover.name}.tar.gz"
+        self._target = handover.context.run.session.folders.shorten(str(target))
         self._seen_mark: Path = handover.run_folder / SEEN.named(handover.name)
         self._has_archive = True
         grace = handover.context.request.grace_seconds

@@ -34,6 +34,7 @@ class Workers:
 
     def __init__(self, handover: Handover, workers: tuple[Worker, ...]) -> None:
         self._directory = handover.directory
+        self._folders = handover.context.run.session.folders
         self._folder = handover.run_folder
         self._workers = sorted(workers, key=lambda worker: (len(worker.name), worker.name))
         self._told: set[int] = set()
@@ -115,7 +116,8 @@ class Workers:
         """Yield what came of their archives."""
         for _, state, alive in self._states.values():
             if state.state == "done":
-                yield f"core archive: {self._directory / state.result}  ({format_size(state.size)})"
+                archive = self._folders.shorten(str(self._directory / state.result))
+                yield f"core archive: {archive}  ({format_size(state.size)})"
             elif state.state == "failed":
                 yield f"no core archive of worker {state.worker_id}: {state.reason}"
             elif alive:

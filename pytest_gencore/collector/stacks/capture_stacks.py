@@ -67,12 +67,12 @@ class Stacks:
         self._has_pystack = False
         threads, self.unread = read_python_threads(handover, snapshot)
         self.diagnosis = read_diagnosis(handover, snapshot)
-        self._children = ChildStacks(self.diagnosis.answers, self.facts.rootdir)
+        self._children = ChildStacks(self.diagnosis.answers, self.facts.folders)
         if TRIGGERS[handover.context.request.trigger].is_only_told:  # by a thread of ours
             threads = [thread for thread in threads if thread.native_id != handover.tid]
         names = self.diagnosis.names
         threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
-        self.threads = add_source_lines(threads, self.facts.rootdir)
+        self.threads = add_source_lines(threads, self.facts.folders.rootdir)
 
     def add_pystack(self, source: CoreSource) -> bool:
         """Let pystack add locals and native frames; tell whether it has. Takes seconds, at most some ten."""
@@ -94,7 +94,7 @@ class Stacks:
         richer = parse_pystack(output.text)
         if not richer:
             return False
-        self.threads = merge_threads(self.threads, add_source_lines(richer, self.facts.rootdir))
+        self.threads = merge_threads(self.threads, add_source_lines(richer, self.facts.folders.rootdir))
         self._has_pystack = True
         self.unread = 0
         return True
@@ -135,7 +135,7 @@ class Stacks:
         threads = self._with_failure(self.threads)
         return gather_sources(
             threads,
-            self.facts.rootdir,
+            self.facts.folders.rootdir,
             limits,
             also=[*find_traceback_files(text), *self.diagnosis.task_files, *also],
         )
@@ -168,7 +168,7 @@ class Stacks:
         own = next((thread for thread in self._with_failure(threads) if thread.is_current), None)
         failed = own.frames if own is not None and own not in threads else ()
         return make_stacks_file(
-            self.facts.rootdir, threads, failed, self._children.threads, unread=self.unread
+            self.facts.folders.rootdir, threads, failed, self._children.threads, unread=self.unread
         )
 
     def _with_failure(self, threads: list[PythonThread]) -> list[PythonThread]:
@@ -181,7 +181,7 @@ class Stacks:
             return threads
         return add_source_lines(
             [replace(thread, frames=frames) if thread.is_current else thread for thread in threads],
-            self.facts.rootdir,
+            self.facts.folders.rootdir,
         )
 
 

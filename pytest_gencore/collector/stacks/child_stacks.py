@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.diagnosis.answers import Answer
     from pytest_gencore.collector.stacks.model import Frame, PythonThread
+    from pytest_gencore.texts import Folders
 
 _LINES: Final = 8
 _NAMED: Final = 6
@@ -21,13 +22,13 @@ _NAMED: Final = 6
 class ChildStacks:
     """Those of all children that have answered."""
 
-    def __init__(self, answers: Mapping[int, Answer], rootdir: str) -> None:
-        self._rootdir = rootdir
+    def __init__(self, answers: Mapping[int, Answer], folders: Folders) -> None:
+        self._folders = folders
         self.threads: dict[int, list[PythonThread]] = {}
         """By process."""
         self._groups: dict[tuple[Frame, ...], list[str]] = {}
         for pid, answer in answers.items():
-            threads = add_source_lines(parse_faulthandler(answer.stacks), rootdir)
+            threads = add_source_lines(parse_faulthandler(answer.stacks), folders.rootdir)
             self.threads[pid] = threads
             for thread in threads:
                 if thread.frames:
@@ -38,7 +39,7 @@ class ChildStacks:
         lines = []
         for frames, names in self._groups.items():
             lines += ["", _title(names[:_NAMED], len(names) - _NAMED)]
-            lines += render_frames(frames, select_frames(frames, self._rootdir, _LINES), self._rootdir)
+            lines += render_frames(frames, select_frames(frames, self._folders, _LINES), self._folders)
         return lines
 
     def full_lines(self) -> list[str]:

@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.installed import is_foreign
-from pytest_gencore.texts import printable
+from pytest_gencore.texts import NOWHERE, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pytest_gencore.collector.stacks.model import Frame, PythonThread
+    from pytest_gencore.texts import Folders
 
 LOCAL_LENGTH: Final = 100
 """Characters that are shown of a local's ``repr``."""
@@ -43,14 +44,16 @@ def machinery_of(frame: Frame) -> str:
     return "pytest" if found in ("py.test", "runpy") else found.replace("_", "-")
 
 
-def is_project(frame: Frame, rootdir: str) -> bool:
-    """Whether a frame is of the project or its tests: below ``rootdir``, or at least not installed."""
+def is_project(frame: Frame, folders: Folders) -> bool:
+    """Whether a frame is of the project or its tests: below the root directory, or at least not installed."""
     if frame.native or machinery_of(frame) or is_foreign(frame.file):
         return False
-    return not rootdir or not frame.file.startswith("/") or _is_below(frame.file, rootdir)
+    return not folders.rootdir or not frame.file.startswith("/") or folders.has(frame.file)
 
 
-def select_frames(frames: Sequence[Frame], rootdir: str, lines: int, *, with_native: bool = True) -> set[int]:
+def select_frames(
+    frames: Sequence[Frame], folders: Folders, lines: int, *, with_native: bool = True
+) -> set[int]:
     """Return the indexes of the frames to show in at most so many lines, if one frame fits in them.
 
     First come the innermost frame of the project, the innermost frame, the innermost native ones and the
@@ -58,18 +61,18 @@ def select_frames(frames: Sequence[Frame], rootdir: str, lines: int, *, with_nat
     ``with_native`` native frames are shown only where there are no others.
     """
     chosen: set[int] = set()
-    for index in dict.fromkeys(_by_importance(frames, rootdir, with_native=with_native)):
+    for index in dict.fromkeys(_by_importance(frames, folders, with_native=with_native)):
         candidate = chosen | {index}
-        if not chosen or len(render_frames(frames, candidate, rootdir)) <= lines:
+        if not chosen or len(render_frames(frames, candidate, folders)) <= lines:
             chosen = candidate
     return chosen
 
 
-def _by_importance(frames: Sequence[Frame], rootdir: str, *, with_native: bool) -> list[int]:
+def _by_importance(frames: Sequence[Frame], folders: Folders, *, with_native: bool) -> list[int]:
     python = [index for index, frame in enumerate(frames) if not frame.native]
     own = [index for index in python if not machinery_of(frames[index])]
     known = frozenset(own)
-    project = [index for index in own if is_project(frames[index], rootdir)]
+    project = [index for index in own if is_project(frames[index], folders)]
     # the frame that the machinery called last: the test's, not that of a script that started pytest
     calls = pairwise([-1, *python])
     first = [after for before, after in calls if after in known and before not in known][-1:]
@@ -88,7 +91,7 @@ def _by_importance(frames: Sequence[Frame], rootdir: str, *, with_native: bool) 
 def render_frames(
     frames: Sequence[Frame],
     shown: Collection[int],
-    rootdir: str = "",
+    folders: Folders = NOWHERE,
     locals_shown: Mapping[int, int] | None = None,
 ) -> list[str]:
     """Return the lines of the shown frames, innermost last; a line stands for each run of the others.
@@ -102,12 +105,12 @@ def render_frames(
             lines.append(_describe_gap(frames[start:index]))
         start = index + 1
         if index < len(frames):
-            lines += render_frame(frames[index], rootdir)
+            lines += render_frame(frames[index], folders)
             lines += render_locals(frames[index], (locals_shown or {}).get(index, 0))
     return lines
 
 
-def render_frame(frame: Frame, rootdir: str = "") -> list[str]:
+def render_frame(frame: Frame, folders: Folders = NOWHERE) -> list[str]:
     """Return one or two lines: where it is, and the source."""
     if frame.native:
         place = f"{frame.file}:{frame.line}" if frame.file and frame.line else frame.file
@@ -116,7 +119,7 @@ def render_frame(frame: Frame, rootdir: str = "") -> list[str]:
             f"    [native] {printable(' '.join(filter(None, (frame.function, place))))}{printable(library)}"
         ]
     number = "?" if frame.line is None else frame.line
-    file = printable(shorten_file(frame.file, rootdir))
+    file = printable(folders.shorten(frame.file))
     line = f'  File "{file}", line {number}, in {printable(frame.function)}'
     return [line, f"    {printable(frame.source)}"] if frame.source else [line]
 
@@ -156,12 +159,3 @@ def _describe_gap(frames: Sequence[Frame]) -> str:
         return f"{count} left out"
     *first, last = sorted(names)
     return f"{count} of {', '.join(first)} and {last}" if first else f"{count} of {last}"
-
-
-def shorten_file(file: str, rootdir: str) -> str:
-    """Return a path relative to ``rootdir``, if it is below."""
-    return file[len(rootdir.rstrip("/")) + 1 :] if _is_below(file, rootdir) else file
-
-
-def _is_below(file: str, rootdir: str) -> bool:
-    return bool(rootdir) and file.startswith(f"{rootdir.rstrip('/')}/")

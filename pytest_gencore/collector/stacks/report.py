@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.stacks.model import Frame, PythonThread
     from pytest_gencore.collector.stacks.trigger_text import Facts
+    from pytest_gencore.texts import Folders
 
 HINT: Final = "pip install 'pytest-gencore[stacks]' adds native frames and locals to the stacks"
 LINES_LIMIT: Final = 60
@@ -129,7 +130,7 @@ def _describe_group(facts: Facts, group: Sequence[PythonThread], lines: int) -> 
     return [
         describe_thread(group, _remarks(facts, group[0])),
         *_find_missing(group[0]),
-        *_render(group[0], facts.rootdir, lines),
+        *_render(group[0], facts.folders, lines),
     ]
 
 
@@ -192,7 +193,7 @@ def _rank(facts: Facts, thread: PythonThread) -> int:
         return 1
     if not is_idle and (find_activity(thread) or _looks_blocked(thread)):
         return 2
-    if not any(is_project(frame, facts.rootdir) for frame in thread.frames):
+    if not any(is_project(frame, facts.folders) for frame in thread.frames):
         return 5
     return 4 if is_idle else 3
 
@@ -241,22 +242,22 @@ def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
     return list(groups.values())
 
 
-def _render(thread: PythonThread, rootdir: str, lines: int) -> list[str]:
+def _render(thread: PythonThread, folders: Folders, lines: int) -> list[str]:
     if not thread.frames:
         return [_describe_no_frame(thread)]
     if lines == _CULPRIT_LINES:
-        return _render_culprit(thread.frames, rootdir)
-    chosen = select_frames(thread.frames, rootdir, lines, with_native=find_activity(thread) is None)
-    return render_frames(thread.frames, chosen, rootdir)
+        return _render_culprit(thread.frames, folders)
+    chosen = select_frames(thread.frames, folders, lines, with_native=find_activity(thread) is None)
+    return render_frames(thread.frames, chosen, folders)
 
 
-def _render_culprit(frames: Sequence[Frame], rootdir: str) -> list[str]:
+def _render_culprit(frames: Sequence[Frame], folders: Folders) -> list[str]:
     """Show locals of the project's innermost frame and of the innermost Python frame."""
-    chosen = select_frames(frames, rootdir, _CULPRIT_LINES)
+    chosen = select_frames(frames, folders, _CULPRIT_LINES)
     python = [index for index in sorted(chosen) if not frames[index].native]
-    project = [index for index in python if is_project(frames[index], rootdir)]
+    project = [index for index in python if is_project(frames[index], folders)]
     locals_shown = {**dict.fromkeys(project[-1:], _OUTER_LOCALS), **dict.fromkeys(python[-1:], _INNER_LOCALS)}
-    return render_frames(frames, chosen, rootdir, locals_shown)
+    return render_frames(frames, chosen, folders, locals_shown)
 
 
 def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:

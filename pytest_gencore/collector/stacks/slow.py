@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.describe import describe_capture
 from pytest_gencore.collector.stacks.capture_stacks import read_python_threads
-from pytest_gencore.collector.stacks.lines import is_project, shorten_file
+from pytest_gencore.collector.stacks.lines import is_project
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.request.model import SLOW_PART
 from pytest_gencore.texts import printable
@@ -28,8 +28,8 @@ def describe_slow(handover: Handover, snapshot: Snapshot) -> str:
     line = f"{describe_trigger(facts)}: more than {taken} (timeout of {request.deadline_source})"
     threads = read_python_threads(handover, snapshot).threads
     frames = next((thread.frames for thread in threads if thread.native_id == handover.tid), ())
-    project = [frame for frame in frames if is_project(frame, facts.rootdir)]
+    project = [frame for frame in frames if is_project(frame, facts.folders)]
     if project and handover.context.run.session.has_clear_text:
         frame = project[-1]
-        line += f", in {frame.function} ({shorten_file(frame.file, facts.rootdir)}:{frame.line})"
+        line += f", in {frame.function} ({facts.folders.shorten(frame.file)}:{frame.line})"
     return printable(line, _LINE_LENGTH)

@@ -17,6 +17,7 @@ from pytest_gencore.collector.stacks.lines import is_project
 from pytest_gencore.collector.stacks.model import find_activity
 from pytest_gencore.collector.stacks.report import FULL_LOCAL_LENGTH
 from pytest_gencore.collector.stacks.sources import absolute_path
+from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +61,7 @@ class _Room:
     """The bytes that are left."""
 
     def __init__(self, rootdir: str, limit: int) -> None:
-        self._rootdir = rootdir
+        self._folders = Folders(rootdir)
         self._left = limit
         self.is_full = False
 
@@ -98,14 +99,14 @@ class _Room:
         return tuple(reversed(found)), False
 
     def _frame(self, frame: model.Frame) -> Frame:
-        path = None if frame.native else absolute_path(frame.file, self._rootdir)
+        path = None if frame.native else absolute_path(frame.file, self._folders.rootdir)
         return Frame(
             file=(path or frame.file)[:_FILE_LENGTH],
             line=frame.line if frame.line is not None and frame.line > 0 else None,
             function=frame.function[:_TEXT_LENGTH],
             native=frame.native,
             library=frame.library or None,
-            project=is_project(frame, self._rootdir),
+            project=is_project(frame, self._folders),
             source=frame.source[:_TEXT_LENGTH] or None,
             locals=tuple(Local(name=name, value=_cut(value)) for name, value in frame.locals),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_gencore.request.model import AFTER_SESSION
+from pytest_gencore.texts import NOWHERE, Folders
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration
 
@@ -101,8 +102,8 @@ class Facts:
     """The thread that crashed or runs the test; None if it is the one that made the capture."""
     said: tuple[str, ...] = ()
     """What the process itself said last, as lines for people."""
-    rootdir: str = ""
-    """pytest's; absolute. Paths below it are shown relative to it; empty if not known."""
+    folders: Folders = NOWHERE
+    """Of the session."""
 
 
 def describe_trigger(facts: Facts) -> str:
