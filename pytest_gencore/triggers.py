@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Trigger = Literal["failure", "timeout", "crash", "request", "cancel", "child", "slow", "memory"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerKind:
+class TriggerKind(NamedTuple):
     """One of them."""
 
     summary: str

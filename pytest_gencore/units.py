@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 _NUMBER: Final = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-_SIZE = re.compile(rf"{_NUMBER} *([A-Za-z]*)")
+_SIZE = rf"{_NUMBER} *([A-Za-z]*)"
 _SIZE_UNITS: Final = {
     "": 1,
     "b": 1,
@@ -16,7 +16,7 @@ _SIZE_UNITS: Final = {
 }
 _SHOWN_SIZES: Final = ("KiB", "MiB", "GiB", "TiB")
 _DECIMAL_SIZES: Final = ("kB", "MB", "GB", "TB")
-_DURATION = re.compile(rf"{_NUMBER} *([A-Za-z]*) *")
+_DURATION = rf"{_NUMBER} *([A-Za-z]*) *"
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECONDS_SHOWN: Final = 120
 """Longer durations are shown in minutes, hours or days."""
@@ -28,7 +28,7 @@ def parse_size(text: str) -> int:
     kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB, Ki, Mi, Gi, Ti, K, M, G, T are powers of 1024, as
     Kubernetes and Docker have them. Case does not matter.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     factor = _SIZE_UNITS.get(match[2].lower()) if match else None
     if match is None or factor is None:
         raise ValueError("expected a size such as 4GiB, 500MB or 1000000")
@@ -38,9 +38,9 @@ def parse_size(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Return the seconds of ``90``, ``90s``, ``5m``, ``1.5h``, ``1h30m``, ``2w``; raises ValueError."""
     text = text.strip()
-    parts = _DURATION.findall(text)
+    parts = re.findall(_DURATION, text)
     is_plain = len(parts) == 1 and not parts[0][1]
-    if not parts or _DURATION.sub("", text) or not (is_plain or all(_is_unit(unit) for _, unit in parts)):
+    if not parts or re.sub(_DURATION, "", text) or not (is_plain or all(_is_unit(unit) for _, unit in parts)):
         raise ValueError("expected a time such as 90, 90s, 5m or 1.5h")
     seconds = sum(float(number) * _DURATION_UNITS[unit.lower() or "s"] for number, unit in parts)
     if math.isinf(seconds):

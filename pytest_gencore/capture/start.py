@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -50,14 +51,18 @@ def collector_command(*, seals: bool = False) -> list[str]:
     if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
+    return [sys.executable, "-I", "-S", "-c", _START, *_find_paths("isal", *(("pyrage",) if seals else ()))]
+
+
+@functools.lru_cache
+def _find_paths(*modules: str) -> list[str]:
+    """Return the folders from which our package and modules are imported, of those that are installed."""
     paths = [str(Path(__file__).resolve().parents[2])]
-    for module in ("isal", "pyrage")[: 1 + seals]:
+    for module in modules:
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.origin is not None:
-            folder = str(Path(spec.origin).resolve().parents[1])
-            if folder not in paths:
-                paths.append(folder)
-    return [sys.executable, "-I", "-S", "-c", _START, *paths]
+            paths.append(str(Path(spec.origin).resolve().parents[1]))
+    return list(dict.fromkeys(paths))
 
 
 def describe_run(
@@ -74,7 +79,7 @@ def describe_run(
         directory=directory,
         run_folder=run_folder_name(run_id),
         max_bytes=max_bytes,
-        executable=str(Path(sys.executable).resolve()),
+        executable=os.path.realpath(sys.executable),
         python_implementation=platform.python_implementation(),
         python_version=platform.python_version(),
         machine=uname.machine,

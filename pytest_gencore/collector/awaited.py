@@ -30,7 +30,8 @@ def await_failure(handover: Handover, process: CapturedProcess, check: Callable[
     if text is None:
         return handover
     context = handover.context
-    return replace(handover, context=replace(context, request=replace(context.request, failure_text=text)))
+    request = context.request._replace(failure_text=text)
+    return replace(handover, context=context._replace(request=request))
 
 
 def await_text(folder: Path, name: str, process: CapturedProcess, check: Callable[[], None]) -> str | None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posix
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +32,7 @@ _CACHE_V1: Final = ("total_active_file", "total_inactive_file")
 """Of ``memory.stat``: what the kernel gives back before it kills; files in memory (shmem) are not in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """How much of one limit is used."""
 
     used: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,9 +31,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """Capture crashes while conftest.py files are imported."""
     if not is_armed_early(early_config):
         return (yield)
-    from pytest_gencore.plugin.early import watch_imports
+    from pytest_gencore.plugin.imports import fast_imports
 
-    with watch_imports(early_config):
+    with contextlib.ExitStack() as stack:
+        with fast_imports():
+            from pytest_gencore.plugin.early import watch_imports
+
+            stack.enter_context(watch_imports(early_config))
         return (yield)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,11 +47,10 @@ class Capturer:
 
         ``outlives_session``: the process has nothing else to do after it, and is watched until it is gone.
         """
-        self._runs_tests = role == "tests"
+        self._role = role
         self._children: WatchedChildren | None = None
         self._memory: MemoryWatch | None = None
         self._outlives_session = outlives_session
-        self._is_controller = role == "controller"
         self._place = place
         self.settings = settings
         self.get_run_id = get_run_id
@@ -80,17 +78,17 @@ class Capturer:
         if self.is_armed:
             return
         try:
-            if self._is_local and not self._is_controller:
-                from pytest_gencore.plugin import reserve
+            if self._is_local and self._role == "tests":
+                from pytest_gencore.plugin.reserve import Reserve
 
-                self._reserve = reserve.Reserve()
-                self._register(self._reserve, reserve.NAME)
+                self._reserve = Reserve()
             self.engine = self._make_engine()
         except Exception as error:  # noqa: BLE001 - the run goes on without captures, whatever is missing
             self.unavailable = describe_error(error)
         else:
             self._register_plugins(self.engine)
-            if self._outlives_session:  # it runs after those that are registered later
+            if self._outlives_session:  # these run after those that are registered later
+                atexit.register(self.engine.native.disarm_probe)  # it keeps modules from their end
                 atexit.register(self.engine.native.set_last_test, places.INTERPRETER_END)
 
     def arm_moment(self) -> None:
@@ -112,8 +110,7 @@ class Capturer:
         """Take handlers and timers back, and give up what they needed."""
         while self._plugins:
             self._config.pluginmanager.unregister(self._plugins.pop())
-        if self._reserve is not None:
-            self._reserve.release()
+        self.release_reserve()
         if self.moment is not None:
             self.moment.close()
             self.moment = None
@@ -131,6 +128,11 @@ class Capturer:
         if self._stderr_fd >= 0:
             os.close(self._stderr_fd)
             self._stderr_fd = -1
+
+    def release_reserve(self) -> None:
+        """Give up what was kept for the end of the session."""
+        if self._reserve is not None:
+            self._reserve.release()
 
     def ignore_cancels(self) -> None:
         """Leave signals to pytest from here on."""
@@ -196,7 +198,7 @@ class Capturer:
         )
 
     def _make_memory_request(self, words: str) -> CaptureRequest:
-        settings = dataclasses.replace(self.settings, threads="all", children="watch")  # there is no core
+        settings = self.settings._replace(threads="all", children="watch")  # there is no core
         return self.make_request("memory", settings, None, memory=words)
 
     def _describe_session(self) -> Any:
@@ -213,7 +215,7 @@ class Capturer:
         target = find_ci(self._config, self.settings)
         return SessionContext(
             is_local=self._is_local,
-            is_controller=self._is_controller,
+            is_controller=self._role == "controller",
             folders=find_folders(self._config),
             junit_path=None if junit_path is None else str(junit_path),
             junit_base=junit_base,
@@ -226,7 +228,11 @@ class Capturer:
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:
-        from pytest_gencore.plugin import journal, watch  # both now: later a test may have patched "open"
+        from pytest_gencore.plugin import (  # now: later a test may have patched "open"
+            debuggers,
+            journal,
+            watch,
+        )
 
         self.watch = watch.Watch(
             self._config,
@@ -237,8 +243,9 @@ class Capturer:
             local=self._is_local,
             place=self._place,
         )
-        self._register(self.watch, watch.NAME)
-        if self._runs_tests and self.watch.is_owner:
+        is_early = self._role == "imports"  # of all its hooks one can be called, and each takes time
+        self._register(debuggers.Entered(self.watch.pytest_enter_pdb) if is_early else self.watch, watch.NAME)
+        if self._role == "tests" and self.watch.is_owner:
             self._watch_beside_tests(engine, self.watch)
         if self._is_local and self._config.getoption("xmlpath", None):
             self._register(journal.Journal(self._config, engine), journal.NAME)

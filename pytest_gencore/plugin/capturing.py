@@ -55,6 +55,10 @@ class Capturing:
         if self.is_wanted and self.is_moment_wanted:
             self.capturer.arm_moment()
 
+    def pytest_sessionfinish(self) -> None:
+        """Let the end have its descriptors, before anybody waits for captures."""
+        self.capturer.release_reserve()
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import py_compile
 import shutil
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.capture import spawned
@@ -15,8 +16,6 @@ from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.started import StartedTests
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_gencore.capture import CaptureEngine
     from pytest_gencore.plugin.prepared import PreparedCaptures
     from pytest_gencore.plugin.settings import Settings
@@ -83,8 +82,11 @@ class WatchedChildren:
         folder.mkdir(0o700)
         self._switch = folder
         start = folder / f"{spawned.NAME}.py"
-        shutil.copyfile(spawned.__file__, start)
-        py_compile.compile(str(start))  # else each child does it, if it may not write here
+        shutil.copy2(spawned.__file__, start)  # with its time, which the compiled one knows
+        compiled = Path(cache_from_source(start))
+        with contextlib.suppress(OSError):  # else each child compiles it, if it may not write here
+            compiled.parent.mkdir(0o700)
+            shutil.copyfile(cache_from_source(spawned.__file__), compiled)
         (folder / spawned.DATA).write_bytes(marshal.dumps(data, _MARSHAL_VERSION))
         others = f"{os.pathsep}{self._before}" if self._before else ""  # an empty entry would be one, too
         os.environ[_VARIABLE] = f"{folder}{others}"

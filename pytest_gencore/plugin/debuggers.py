@@ -6,6 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 DEBUGGER_MODULES = ("bdb", "debugpy", "ipdb", "pdb", "pudb", "pydev")
@@ -18,7 +20,7 @@ _monitoring: Any = getattr(sys, "monitoring", None)
 def is_traced() -> bool:
     """Return whether a debugger for compiled code runs this process."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - plain
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - plain
             return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in file)
     except OSError:
         return False
@@ -38,3 +40,10 @@ def is_debugging() -> bool:
         return False
     module = getattr(trace, "__module__", None) or getattr(type(trace), "__module__", "")
     return str(module).startswith(DEBUGGER_MODULES)
+
+
+class Entered:
+    """A plugin that says when pytest starts a debugger."""
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self.pytest_enter_pdb = say

@@ -72,7 +72,14 @@ def start(config: pytest.Config) -> None:
 def wake(config: pytest.Config) -> Roles:
     """Return the roles of this process; register them if that was not done yet."""
     roles = config.stash.get(ROLES_KEY, None)
-    if roles is None:
+    return make_roles(config) if roles is None else roles
+
+
+def make_roles(config: pytest.Config) -> Roles:
+    """Register the roles of this process in place of what waited for a reason."""
+    from pytest_gencore.plugin.imports import fast_imports
+
+    with fast_imports():
         from pytest_gencore.plugin.roles import Roles, fill_roles
         from pytest_gencore.plugin.settings import resolve_settings
 
@@ -80,7 +87,7 @@ def wake(config: pytest.Config) -> Roles:
             config.pluginmanager.unregister(name=NAME)
         roles = config.stash[ROLES_KEY] = Roles(config, resolve_settings(config))
         fill_roles(roles)  # now: whoever interrupts it finds what is to be closed
-    return roles
+        return roles
 
 
 def stop(config: pytest.Config) -> None:

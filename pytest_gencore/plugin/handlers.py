@@ -72,6 +72,7 @@ class CrashHandlers:
         self.uninstall()
         self._native.forget_handlers()
         self._native.release_forked()
+        self._native.disarm_probe()
         for number in self._trace_signals:
             faulthandler.unregister(number)
         CrashHandlers._owner = None

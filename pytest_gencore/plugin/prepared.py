@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,7 +59,7 @@ class PreparedCaptures:
         deadline: dict[str, Any] = {"deadline_seconds": seconds, "deadline_source": source}
         made = self._make(key, "timeout", settings, await_seconds=AWAIT_SECONDS if ends else 0, **deadline)
         if self._tells_slow and source != "gencore-session" and seconds >= _SHORTEST_SECONDS:
-            only_it = dataclasses.replace(settings, threads="calling")  # the others need not stand still
+            only_it = settings._replace(threads="calling")  # the others need not stand still
             slow = self._make(("slow", *key), "slow", only_it, await_seconds=0, **deadline)
             made = self._made[key] = made._replace(slow=slow.standby)
         return made

@@ -8,7 +8,6 @@ import os
 import resource
 from typing import Final
 
-NAME: Final = "gencore-reserve"
 _COUNT: Final = 5
 """As many as waiting for captures and completing the junit file need at a time."""
 _FIRST: Final = 32
@@ -29,7 +28,7 @@ def duplicate(descriptor: int) -> int:
 
 
 class Reserve:
-    """A plugin: holds descriptors until the session ends."""
+    """Holds descriptors until the session ends."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
@@ -45,10 +44,6 @@ class Reserve:
                     self._held.append(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _FIRST))
             finally:
                 os.close(file)
-
-    def pytest_sessionfinish(self) -> None:
-        """Release them before anybody waits for captures."""
-        self.release()
 
     def release(self) -> None:
         """Close them; not what has their numbers after a test closed everything."""

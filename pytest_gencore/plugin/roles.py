@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +139,7 @@ def fill_controller(roles: Roles) -> None:
     get_run_id = make_run_id_getter()
     roles.capturer = capturer = Capturer(
         config,
-        dataclasses.replace(settings, session_timeout=find_controller_seconds(settings.session_timeout)),
+        settings._replace(session_timeout=find_controller_seconds(settings.session_timeout)),
         get_run_id=get_run_id,
         worker_id=None,
         once_a_worker=False,
@@ -193,8 +192,8 @@ def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:
     if ours is None:
         return
     config = roles.config
-    settings = roles.settings = dataclasses.replace(
-        roles.settings, dir=Path(ours["directory"]), recipient=tuple(ours["recipients"])
+    settings = roles.settings = roles.settings._replace(
+        dir=Path(ours["directory"]), recipient=tuple(ours["recipients"])
     )
     roles.capturer = capturer = Capturer(
         config,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -68,8 +66,7 @@ _DEFAULTS: Mapping[str, object] = {
 """Where the table has what help texts show."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings of a run, checked."""
 
     on_fail: bool
@@ -133,8 +130,7 @@ class Settings:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marker:
+class Marker(NamedTuple):
     """The gencore markers of a test, merged; None is what no marker says."""
 
     enabled: bool = True
@@ -146,7 +142,7 @@ class Marker:
     raises: ExceptionTypes | None = None
 
 
-MARKER_FIELDS = tuple(field.name for field in dataclasses.fields(Marker))
+MARKER_FIELDS = Marker._fields
 
 
 def resolve_settings(config: pytest.Config) -> Settings:
@@ -281,10 +277,10 @@ def apply_marker(settings: Settings, marker: Marker | None) -> Settings:
     if marker is None:
         return settings
     if not marker.enabled:
-        return dataclasses.replace(settings, on_fail=False, timeout=None)
+        return settings._replace(on_fail=False, timeout=None)
     changes: dict[str, Any] = {"on_fail": True}
     for name in ("timeout", "method", "type", "threads", "moment", "raises"):
         value = getattr(marker, name)
         if value is not None:
             changes[name] = value
-    return dataclasses.replace(settings, **changes)
+    return settings._replace(**changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import re
 import sys
 import threading
 import types
@@ -35,7 +34,6 @@ LOCK = type(_thread.allocate_lock())
 RLOCK = _thread.RLock
 
 _FRAMES_LIMIT = 30
-_RLOCK_TEXT = re.compile(r"owner=(\d+) count=(\d+)")
 _FIRST_IS_DESCRIPTOR = frozenset(
     (
         "read",
@@ -87,11 +85,16 @@ def _is_entering(stack: Sequence[FrameType]) -> bool:
     return frame.f_code.co_name not in ("wait", "_wait_for_tstate_lock")
 
 
+def _read_number(text: str, name: str) -> int:
+    number = text.partition(name)[2].partition(" ")[0]
+    return int(number) if number.isdecimal() else 0
+
+
 def lock_facts(lock: Any) -> dict[str, Any]:
     """Return what a lock of the module ``_thread`` says of itself."""
     if type(lock) is RLOCK:
-        found = _RLOCK_TEXT.search(RLOCK.__repr__(lock))
-        owner, count = (int(found[1]), int(found[2])) if found else (0, 0)
+        text = RLOCK.__repr__(lock)
+        owner, count = _read_number(text, " owner="), _read_number(text, " count=")
         return {"type": "RLock", "locked": bool(owner), "owner": owner, "count": count}
     return {"type": "Lock", "locked": LOCK.locked(lock)}
 

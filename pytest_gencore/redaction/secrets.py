@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 import urllib.parse
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 LEAST_BYTES: Final = 8
 """Shorter values are not looked for: they occur by chance, and in ordinary words."""
@@ -40,7 +41,8 @@ PLAIN_NAMES: Final = (
 )
 """Names of variables that say where a secret is, or how long it holds, and win over the ones before."""
 _ALWAYS: Final = ("*webhook_url*",)
-_URL_PASSWORD: Final = re.compile(r"://[^\s/@:]*:([^\s/@]+)@")
+_SPECIAL: Final = frozenset("*?[")
+_AFTER_USER: Final = r"://[^\s/@:]*:([^\s/@]+)@"
 
 
 class Secrets(NamedTuple):
@@ -52,7 +54,7 @@ class Secrets(NamedTuple):
     """Names of variables whose values are not looked for."""
 
 
-def is_secret(name: str, value: str, more: Sequence[str] = (), kept: Sequence[str] = ()) -> bool:
+def is_secret(name: str, value: str, more: tuple[str, ...] = (), kept: tuple[str, ...] = ()) -> bool:
     """Tell whether a variable has a secret value; ``more`` and ``kept`` are globs of names.
 
     Credentials are often files, as Google's: their path is none.
@@ -61,7 +63,8 @@ def is_secret(name: str, value: str, more: Sequence[str] = (), kept: Sequence[st
     return is_secret_name(name, more, kept) and not is_path
 
 
-def is_secret_name(name: str, more: Sequence[str] = (), kept: Sequence[str] = ()) -> bool:
+@functools.lru_cache(maxsize=4096)
+def is_secret_name(name: str, more: tuple[str, ...] = (), kept: tuple[str, ...] = ()) -> bool:
     """Tell whether the name of a variable is one of those with secret values."""
     lower = name.lower()
     if _matches(lower, kept):
@@ -75,8 +78,8 @@ def find_secrets(
     variables: Iterable[tuple[str, str]],
     given: Mapping[str, Iterable[str]],
     *,
-    more: Sequence[str] = (),
-    kept: Sequence[str] = (),
+    more: tuple[str, ...] = (),
+    kept: tuple[str, ...] = (),
 ) -> Secrets:
     """Return the secret values of variables, which may occur more than once, and those that are ``given``.
 
@@ -89,7 +92,7 @@ def find_secrets(
             continue
         if is_secret(name, value, more, kept):
             found.setdefault(name, set()).add(value)
-        for password in _URL_PASSWORD.findall(value):
+        for password in re.findall(_AFTER_USER, value):
             found.setdefault(name, set()).update((password, urllib.parse.unquote(password)))
     too_short = []
     for name, values in found.items():
@@ -105,5 +108,32 @@ def encode(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def _matches(name: str, globs: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, glob.lower()) for glob in globs)
+class _Globs:
+    """Globs of names, sorted by what it takes to match them: a regular expression takes long to be made."""
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self._inside: list[str] = []
+        self._others: list[str] = []
+        ends: list[str] = []
+        for glob in map(str.lower, globs):
+            text = glob.strip("*")
+            if glob in {f"*{text}*", f"*{text}"} and _SPECIAL.isdisjoint(text):
+                (self._inside if glob.endswith("*") else ends).append(text)
+            else:
+                self._others.append(glob)
+        self._ends = tuple(ends)
+
+    def match(self, name: str) -> bool:
+        """Tell whether one of them does, of a name in lower case."""
+        return (
+            any(map(name.__contains__, self._inside))
+            or name.endswith(self._ends)
+            or any(fnmatch.fnmatchcase(name, glob) for glob in self._others)
+        )
+
+
+_compile = functools.lru_cache(_Globs)
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return _compile(globs).match(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -37,8 +36,7 @@ class ThreadStack(NamedTuple):
     """File, line and qualified name, innermost first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionContext:
+class SessionContext(NamedTuple):
     """The pytest session around the captures, for captures outside of one the defaults."""
 
     is_local: bool = False
@@ -64,8 +62,7 @@ class SessionContext:
     """The beginning of the command line that makes a page for the browser; empty: none is made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redaction:
+class Redaction(NamedTuple):
     """Which environment variables have secret values, besides those whose names say so."""
 
     more: tuple[str, ...] = ()
@@ -78,8 +75,7 @@ BY_NAMES: Final = Redaction()
 """What is overwritten where nothing else is said."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protection:
+class Protection(NamedTuple):
     """What keeps secrets from those who should not read them."""
 
     redaction: Redaction | None = BY_NAMES
@@ -101,8 +97,7 @@ NO_SECRETS: Final = GivenSecrets()
 USUAL_PROTECTION: Final = Protection()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
+class RunContext(NamedTuple):
     """What is the same for every capture of a run."""
 
     directory: Path
@@ -129,8 +124,7 @@ class RunContext:
     """Likewise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureContext:
+class CaptureContext(NamedTuple):
     """Everything about one capture that is known before its snapshot is taken."""
 
     run: RunContext
@@ -173,9 +167,9 @@ class ContextWriter:
         stacks: list[ThreadStack],
     ) -> bytes:
         fields = {"by_handler": by_handler, "exits": exits, "stacks": stacks, "secrets": secrets}
-        parts = (f'"run": {self._run}', f'"request": {_encode(_describe_request(request))}')
+        parts = (f'"run": {self._run}', f'"request": {_encode(request._asdict())}')
         own = _encode(fields)[1:-1]
-        return f'{{{", ".join((*parts, own))}, "at": '.encode("ascii")
+        return f'{{{", ".join((*parts, own))}, "at": '.encode()
 
 
 def encode_place(nodeid: str | None, place: str = "") -> str:
@@ -218,21 +212,11 @@ def decode_context(text: bytes) -> CaptureContext:
     )
 
 
-_REQUEST_FIELDS: Final = tuple(CaptureRequest.__slots__)
-_RUN_FIELDS: Final = tuple(RunContext.__slots__)
-_SESSION_FIELDS: Final = tuple(SessionContext.__slots__)
-
-
-def _describe_request(request: CaptureRequest) -> dict[str, object]:
-    return {name: getattr(request, name) for name in _REQUEST_FIELDS}
-
-
 def _describe_run(run: RunContext) -> dict[str, object]:
-    fields: dict[str, object] = {name: getattr(run, name) for name in _RUN_FIELDS}
-    fields["directory"] = os.fsencode(run.directory).decode(
-        "latin-1"
-    )  # whatever the locale of either side is
-    fields["session"] = {name: getattr(run.session, name) for name in _SESSION_FIELDS}
-    if run.redaction is not None:
-        fields["redaction"] = {"more": run.redaction.more, "kept": run.redaction.kept}
-    return fields
+    redaction = run.redaction
+    return {
+        **run._asdict(),
+        "directory": os.fsencode(run.directory).decode("latin-1"),  # whatever the locale of either side is
+        "session": run.session._asdict(),
+        "redaction": None if redaction is None else redaction._asdict(),
+    }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_gencore.contents import DumpType, Libraries, limit_filter
 
@@ -37,8 +36,7 @@ CORE_FILTER_DEFAULT = 0xFF
 """``coredump_filter`` bits of core(5): everything that can be dumped except DAX."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureRequest:
+class CaptureRequest(NamedTuple):
     """One capture, asked for."""
 
     trigger: Trigger
@@ -116,8 +114,7 @@ class CaptureRequest:
         return self.core_filter if self.product == "core" else limit_filter(self.type, self.core_filter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(NamedTuple):
     """A capture under way: the snapshot exists, a collector is at work on its archive."""
 
     archive: Path

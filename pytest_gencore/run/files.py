@@ -7,14 +7,13 @@ made in csrc/runfiles.c, under the same names.
 from __future__ import annotations
 
 import contextlib
-import re
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PLACEHOLDER = re.compile(r"NAME|HASH|\bN\b")
+_PLACEHOLDERS: Final = ("NAME", "HASH", "N")
 SHARED_GLOB: Final = "libraries_*.tar.gz"
 """Archives of libraries in an artifact directory."""
 PARTIAL_SUFFIX: Final = ".partial"
@@ -34,7 +33,8 @@ class RunFile(NamedTuple):
 
     def named(self, part: str | int = "") -> str:
         """Return the name of one, with what stands for the placeholder."""
-        return _PLACEHOLDER.sub(str(part), self.pattern)
+        before, found, after = self._split()
+        return f"{before}{part}{after}" if found else before
 
     @property
     def glob(self) -> str:
@@ -48,8 +48,14 @@ class RunFile(NamedTuple):
 
     def matches(self, name: str) -> bool:
         """Whether a file of this name is one of these."""
-        before, found, after = _PLACEHOLDER.sub("*", self.pattern).partition("*")
+        before, found, after = self._split()
         return name.startswith(before) and name.endswith(after) if found else name == before
+
+    def _split(self) -> tuple[str, str, str]:
+        for word in _PLACEHOLDERS:
+            if word in self.pattern:
+                return self.pattern.partition(word)
+        return self.pattern, "", ""
 
 
 _COLLECTOR, _LAUNCHER, _WAITING = "collector", "launcher", "waiting process"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import subprocess
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ def make_cores(program: Path, folder: Path, core_filter: int) -> Cores:
         run = describe_run(
             directory, run_id, max_bytes=0, session=SessionContext(), protection=Protection(redaction=None)
         )
-        writer = ContextWriter(dataclasses.replace(run, executable=str(program)))
+        writer = ContextWriter(run._replace(executable=str(program)))
         texts.append(folder / method)
         texts[-1].write_bytes(
             writer.prepare(request, exits=False, secrets=NO_SECRETS) + b'null, "claim": null}'

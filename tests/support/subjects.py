@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import importlib.util
 import io
 import json
@@ -166,7 +165,7 @@ class Captures:
 
 def as_facts(outcome: Outcome) -> dict[str, Any]:
     """Turn an outcome into what JSON can hold."""
-    return {**dataclasses.asdict(outcome), "archive": os.fspath(outcome.archive)}
+    return {**outcome._asdict(), "archive": os.fspath(outcome.archive)}
 
 
 def report(**facts: Any) -> None:

@@ -93,9 +93,9 @@ def test_plain_names(name: str) -> None:
 
 
 def test_names_of_the_user() -> None:
-    assert is_secret_name("Door_PIN", more=["*_pin"])
-    assert not is_secret_name("GITHUB_TOKEN", kept=["GITHUB_*"])
-    assert not is_secret_name("DOOR_PIN", more=["*_PIN"], kept=["DOOR*"])
+    assert is_secret_name("Door_PIN", more=("*_pin",))
+    assert not is_secret_name("GITHUB_TOKEN", kept=("GITHUB_*",))
+    assert not is_secret_name("DOOR_PIN", more=("*_PIN",), kept=("DOOR*",))
 
 
 def test_values() -> None:
@@ -113,7 +113,7 @@ def test_values() -> None:
             ("PRIVATE_KEY", pem),
         ],
         {"hook": ["from-the-hook"]},
-        kept=["KEPT_*"],
+        kept=("KEPT_*",),
     )
 
     assert found.values == {

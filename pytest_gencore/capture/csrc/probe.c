@@ -323,6 +323,23 @@ native_arm_probe(PyObject *module, PyObject *args)
     return PyBool_FromLong(1);
 }
 
+PyDoc_STRVAR(disarm_probe_doc,
+             "disarm_probe()\n--\n\n"
+             "Call nothing any more in copies of later snapshots, and let go of the function.");
+
+static PyObject *
+native_disarm_probe(PyObject *module, PyObject *args)
+{
+    PyObject *function = probe.function;
+
+    (void)module;
+    (void)args;
+    gencore_set_probe(NULL);
+    probe.function = NULL;
+    Py_XDECREF(function);
+    return native_none();
+}
+
 PyDoc_STRVAR(peek_doc, "peek(address, size, /)\n--\n\n"
                        "Return bytes of memory, None where there is none: at most 64 KiB. In a "
                        "copy of a snapshot, or in a test.");
@@ -376,6 +393,7 @@ native_object_at(PyObject *module, PyObject *args)
 
 PyMethodDef native_probe_methods[] = {
     {"arm_probe", native_arm_probe, METH_VARARGS, arm_probe_doc},
+    {"disarm_probe", native_disarm_probe, METH_NOARGS, disarm_probe_doc},
     {"peek", native_peek, METH_VARARGS, peek_doc},
     {"object_at", native_object_at, METH_VARARGS, object_at_doc},
     {NULL, NULL, 0, NULL},

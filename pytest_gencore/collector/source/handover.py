@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.errors import ArchiveError
@@ -205,7 +205,7 @@ def _with_own_program(context: CaptureContext, snapshot_pid: int) -> CaptureCont
         executable = os.readlink(f"/proc/{snapshot_pid}/exe")  # noqa: PTH115 - a text
     except OSError:
         return context
-    return replace(context, run=replace(context.run, executable=executable))
+    return context._replace(run=context.run._replace(executable=executable))
 
 
 def _parse_thread(data: bytes, offset: int, registers: struct.Struct) -> ThreadRecord:
