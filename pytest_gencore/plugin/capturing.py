@@ -116,7 +116,7 @@ class Capturing:
             item.stash[TRIED_KEY] = True
             attach.attach_failure(report, attach.describe_error(error))
         if attach.is_ours(report):
-            allure_report.attach_sections(item.config, report)
+            allure_report.attach_sections(item.config, report, has_page=self._has_page)
             self._record(report)
 
     def _is_asked_for(self, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> bool:

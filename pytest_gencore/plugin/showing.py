@@ -251,7 +251,8 @@ class Showing:
     def _complete_allure(self) -> None:
         from pytest_gencore.plugin.allure_report import complete_attachments
 
-        problem = complete_attachments(self._config, self.results.corrections)
+        archives = (entry.path for entry in self.results.finished)
+        problem = complete_attachments(self._config, self.results.corrections, archives)
         if problem:
             self.results.add_note(problem)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sample_runs import SAMPLE
 
+from pytest_gencore.run.files import page_beside
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -60,6 +62,21 @@ def test_reason_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, 
     ((text,),) = read_texts(pytester.path / "allure").values()
     assert text.startswith("no core archive: the archives of this run would be larger than 1.0 MB: ")
     assert ", in test_x\n" in text, "the stacks are kept"
+
+
+@pytest.mark.slow(rows=1)
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_page_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
+    pytester.makepyfile(test_a="def test_x(): assert 0")
+
+    run_gencore("--gencore-on-fail", "--gencore-type=text", "-ogencore_html=true", *WITH_ALLURE, *workers)
+
+    (archive,) = (pytester.path / "gencore-artifacts").glob("*.tar.gz")
+    (page,) = (pytester.path / "allure").glob("*-attachment.html")
+    assert page.read_bytes() == page_beside(archive).read_bytes()
+    (result,) = (pytester.path / "allure").glob("*-result.json")
+    attached = [(entry["name"], entry["type"]) for entry in json.loads(result.read_text())["attachments"]]
+    assert attached == [("gencore", "text/plain"), ("gencore page", "text/html")]
 
 
 @pytest.mark.slow
