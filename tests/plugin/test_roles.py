@@ -65,10 +65,10 @@ NAMES = """
     ("arguments", "expected"),
     [
         ([], {"main": "dormant"}),
-        (["--gencore-on-fail"], {"main": "capturing reserve roles showing watch"}),
+        (["--gencore-on-fail"], {"main": "capturing roles showing watch"}),
         (
             ["--gencore-on-fail", "--junitxml=j.xml"],
-            {"main": "capturing journal reserve roles showing watch"},
+            {"main": "capturing journal roles showing watch"},
         ),
         (["--gencore-method=copy"], {"main": "dormant"}),
         (["-n1"], {"main": "controller roles showing", "gw0": "dormant"}),
@@ -94,7 +94,7 @@ def test_a_marker_wakes_the_roles(pytester: pytest.Pytester, run_gencore: RunGen
     )
     pytester.makeconftest(NAMES)
     run_gencore(fake="").assert_outcomes(passed=2)
-    assert read_names(pytester.path) == {"main": "capturing reserve roles showing watch"}
+    assert read_names(pytester.path) == {"main": "capturing roles showing watch"}
 
 
 def read_names(folder: Path) -> dict[str, str]:

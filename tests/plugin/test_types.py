@@ -165,7 +165,8 @@ def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part:
     assert (manifest["type"], manifest["core"]["coredump_filter"]) == (dump_type, core_filter)
     assert manifest["core"]["data_size"] < part * size
     assert threads_in(stacks["small"]) == threads_in(stacks["full"])
-    assert locals_in(stacks["small"]) == locals_in(stacks["full"])
+    asked = stacks["small"].replace(f'"{dump_type}"', '"full"')  # a variable of ours is the request
+    assert locals_in(asked) == locals_in(stacks["full"])
     assert threads_of_gdb(gdb["small"]) == threads_of_gdb(gdb["full"])
     assert "PyEval" in gdb["small"]
 
