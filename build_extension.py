@@ -1,17 +1,30 @@
-"""Where the extension must compile: pyproject.toml can say that it may fail, but not where."""
+"""What pyproject.toml cannot say of the extension: where it must compile, and what a build without a GIL needs."""
 
 from __future__ import annotations
 
 import platform
 import sys
+import sysconfig
 
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 MACHINES = ("x86_64", "aarch64")
+HAS_STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
+"""Free-threaded CPython has no abi3 (its Python.h refuses ``Py_LIMITED_API``): each version has its own wheel."""
 
 
 class BuildExtension(build_ext):
     """Fail on a system that captures are made for; elsewhere install what reads archives."""
+
+    def finalize_options(self) -> None:
+        """Leave the stable ABI where there is none."""
+        super().finalize_options()
+        for extension in () if HAS_STABLE_ABI else self.extensions:
+            extension.py_limited_api = False
+            extension.define_macros = [
+                macro for macro in extension.define_macros if macro[0] != "Py_LIMITED_API"
+            ]
 
     def build_extensions(self) -> None:
         """Compile."""
@@ -19,3 +32,13 @@ class BuildExtension(build_ext):
         for extension in self.extensions:
             extension.optional = not is_needed
         super().build_extensions()
+
+
+class BuildWheel(bdist_wheel):
+    """Name the wheel after the ABI that it has."""
+
+    def finalize_options(self) -> None:
+        """Forget ``py-limited-api`` of pyproject.toml where there is none."""
+        if not HAS_STABLE_ABI:
+            self.py_limited_api = False
+        super().finalize_options()

@@ -24,8 +24,7 @@ _NEWEST = (3, 15)
 def arm() -> bool:
     """Let later captures look for what everything waits for; tell whether that can be done here."""
     is_known = sys.implementation.name == "cpython" and sys.version_info[:2] <= _NEWEST
-    is_free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    if not is_known or is_free_threaded or not find_layout():
+    if not is_known or not find_layout():
         return False
     return _native.arm_probe(run, round(sys.getswitchinterval() * 1e6), sys.version_info[1])
 

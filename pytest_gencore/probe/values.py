@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _WORD = struct.Struct("Q")
-_HEAD = struct.Struct("QQ")
-_INTERNAL_FRAME = 24
+_IS_FREE_THREADED = object.__basicsize__ > 16
+_HEAD = struct.Struct("12xIQQ" if _IS_FREE_THREADED else "QQ")
+"""What an object begins with, Include/object.h: one count of references, or two, and the type."""
+_INTERNAL_FRAME = _HEAD.size + 8
 """Offset of ``f_frame`` in a frame object, 3.11 and later: Include/internal/pycore_frame.h."""
 _VALUE_STACK = 64
 """Offset of ``f_valuestack``, 3.10: Include/cpython/frameobject.h."""
@@ -76,7 +78,7 @@ def find_layout() -> bool:
     """Find where frames of this interpreter have their values; tell whether it is as known."""
     sentinel = _Sentinel()
     head = peek(id(sentinel), _HEAD.size)
-    if head is None or _HEAD.unpack(head)[1] != id(_Sentinel):
+    if head is None or _HEAD.unpack(head)[-1] != id(_Sentinel):
         return False  # a build whose objects begin with something else
     return _find_locals(sentinel)
 
@@ -108,8 +110,8 @@ def _object(word: int) -> tuple[Any, bool]:
         return None, False
     address = word & ~_TAGS
     head = peek(address, _HEAD.size) if address else None
-    count, kind = _HEAD.unpack(head) if head is not None else (0, 0)
-    if count == 0 or not _is_class(kind):  # nothing, or an object that is gone already
+    *counts, kind = _HEAD.unpack(head) if head is not None else (0, 0)
+    if not any(counts) or not _is_class(kind):  # nothing, or an object that is gone already
         return None, False
     return object_at(address), True
 
@@ -123,11 +125,11 @@ def _is_class(address: int) -> bool:
 
 def _find_class(address: int) -> bool:
     head = peek(address, _HEAD.size)
-    kind = _HEAD.unpack(head)[1] if head is not None else 0
+    kind = _HEAD.unpack(head)[-1] if head is not None else 0
     if kind == id(type):
         return True
     head = peek(kind, _HEAD.size) if kind else None
-    return head is not None and _HEAD.unpack(head)[1] == id(type) and issubclass(object_at(kind), type)  # type: ignore[arg-type]
+    return head is not None and _HEAD.unpack(head)[-1] == id(type) and issubclass(object_at(kind), type)  # type: ignore[arg-type]
 
 
 def values_of(frame: FrameType, count: int) -> list[tuple[Any, bool]]:

@@ -21,6 +21,7 @@ PROGRAMS = NATIVE / "programs"
 GLUE = {
     "cancel_triggers.c",
     "child_triggers.c",
+    "free_threads.c",
     "module.c",
     "probe.c",
     "probe_heap.c",

@@ -63,6 +63,11 @@ void gencore_find_allocator(void);
  */
 void gencore_use_own_heap(void);
 
+#ifdef Py_GIL_DISABLED
+/* In a copy of the snapshot: make all threads but that of this state look detached. */
+void gencore_detach_threads(void *own);
+#endif
+
 /* Find the list of young objects, while the process is sane. The caller holds the GIL. */
 void gencore_find_young_objects(void);
 

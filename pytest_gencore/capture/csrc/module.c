@@ -323,8 +323,14 @@ native_exec(PyObject *module)
     return PyModule_AddFunctions(module, native_trigger_methods);
 }
 
+/* The stable ABI of 3.10 has no other slots. Without a GIL nothing here needs it: captures exclude
+ * each other, and all else is set by the thread that runs the tests. */
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, (void *)native_exec},
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
     {0, NULL},
 };
 

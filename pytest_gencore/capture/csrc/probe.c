@@ -48,7 +48,7 @@ struct interpreters {
 
 static struct {
     PyObject *function;
-    struct gil *gil;
+    struct gil *gil; /* NULL in a build without one, unless it was switched on */
     struct interpreters *interpreters; /* NULL: not found */
     int minor;                         /* of CPython 3 */
     int32_t *drop_request;             /* 3.12 only */
@@ -255,13 +255,18 @@ run(void)
         *probe.main_thread = 0; /* a signal may have come: its handler is the test's code */
     }
     gencore_use_own_heap();
-    if (probe.gil->locked == 1) { /* somebody was in the middle of Python's work */
+    if (probe.gil && probe.gil->locked == 1) { /* somebody was in the middle of Python's work */
         gencore_mend_young_objects();
     }
     if (probe.interpreters) {
         free_list_of_threads(probe.interpreters);
     }
-    reset_gil(probe.gil, state);
+    if (probe.gil) {
+        reset_gil(probe.gil, state);
+    }
+#ifdef Py_GIL_DISABLED
+    gencore_detach_threads(state);
+#endif
     (void)PyGILState_Ensure();
     (void)PyGC_Disable();
     Py_SetRecursionLimit(DEEP_RECURSION);
@@ -287,7 +292,7 @@ PyDoc_STRVAR(
     "Let copies of later snapshots call a Python function without arguments.\n\n"
     "interval: sys.getswitchinterval() in microseconds. minor: of the version of CPython 3. "
     "Returns\n"
-    "whether it can be done: the state of the GIL was found.");
+    "whether it can be done: the state of the GIL was found, or there is none.");
 
 static PyObject *
 native_arm_probe(PyObject *module, PyObject *args)
@@ -311,11 +316,13 @@ native_arm_probe(PyObject *module, PyObject *args)
     if (probe.gil && minor == 12) {
         probe.drop_request = find_drop_request(runtime, size, probe.gil);
     }
+#ifndef Py_GIL_DISABLED
     if (!probe.gil || (minor == 12 && !probe.drop_request)) {
         return PyBool_FromLong(0);
     }
-    gencore_find_allocator();
     gencore_find_young_objects();
+#endif
+    gencore_find_allocator();
     Py_INCREF(function);
     Py_XDECREF(probe.function);
     probe.function = function;

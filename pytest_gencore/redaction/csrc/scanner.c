@@ -276,6 +276,9 @@ static PyMethodDef methods[] = {
 };
 
 static PyModuleDef_Slot slots[] = {
+#ifdef Py_GIL_DISABLED /* the stable ABI of 3.10 has no such slot */
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 
