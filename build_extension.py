@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say of the extension: where it must compile, and what a build without a GIL needs."""
+"""What pyproject.toml cannot say of the extension: where it must compile, and what has no stable ABI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 
 MACHINES = ("x86_64", "aarch64")
 HAS_STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
-"""Free-threaded CPython has no abi3 (its Python.h refuses ``Py_LIMITED_API``): each version has its own wheel."""
+"""Free-threaded CPython has no abi3 (Python.h refuses ``Py_LIMITED_API``): a wheel for each version."""
 
 
 class BuildExtension(build_ext):

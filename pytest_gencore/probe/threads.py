@@ -69,6 +69,8 @@ class Threads:
             place=place_of(stack[0]) if stack else None,
             project=None if project is None else place_of(project),
             wait=wait,
+            # Perhaps one of another interpreter: of those nobody else knows the stack.
+            frames=[place_of(frame) for frame in stack] if thread is None else [],
         )
 
     def tell_holds(self) -> None:

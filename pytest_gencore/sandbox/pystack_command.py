@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 SOURCES_SCRIPT: Final = os.path.abspath(sources.__file__)  # noqa: PTH100 - a str for a command
 _BEGINNING: Final = 4096
-_ENV: Final = re.compile(r"#! *\S*/env (?:-S )?(python[\d.]*)((?: -\S+)*)$")
-_PYTHON: Final = re.compile(r"#! *(\S*/python[\d.]*)((?: -\S+)*)$")
-_SHELL: Final = re.compile(r"""'''exec' (["']?)(/.*/python[\d.]*)\1((?: -\S+)*) "\$0" "\$@"$""")
+_ENV: Final = re.compile(r"#! *\S*/env (?:-S )?(python[\d.]*t?)((?: -\S+)*)$")
+_PYTHON: Final = re.compile(r"#! *(\S*/python[\d.]*t?)((?: -\S+)*)$")
+_SHELL: Final = re.compile(r"""'''exec' (["']?)(/.*/python[\d.]*t?)\1((?: -\S+)*) "\$0" "\$@"$""")
 """What installers write where the path of Python is long or has a blank, behind ``#!/bin/sh``."""
 _BESIDE: Final = re.compile(
-    r"""'''exec' "\$\(dirname -- "\$\(realpath -- "\$0"\)"\)"/(["']?)(python[\d.]*)\1 "\$0" "\$@"$"""
+    r"""'''exec' "\$\(dirname -- "\$\(realpath -- "\$0"\)"\)"/(["']?)(python[\d.]*t?)\1 "\$0" "\$@"$"""
 )
 """What they write if the environment may be moved."""
 

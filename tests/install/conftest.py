@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from interpreters import find_interpreter
-from other_root import INSTALLED, NAMESPACES, PACKAGES, RELEASES, OtherRoot, download
+from other_root import INSTALLED, PACKAGES, RELEASES, OtherRoot, download, make_root
 from wheels import build_wheel, copy_sources, run
 
 if TYPE_CHECKING:
@@ -48,14 +48,11 @@ def other_root(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("other") / "root"
     here = platform.freedesktop_os_release().get("VERSION_CODENAME")
     release = next(name for name in RELEASES if name != here)
-    bootstrap = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(folder)]
     try:
-        # What debootstrap mounts and starts, and leaves if it fails, ends with its namespaces.
-        run(*NAMESPACES, "--mount-proc", *bootstrap, timeout=1500)
-        root = OtherRoot(folder)
+        root = make_root(folder, release, PACKAGES)
         packages = tmp_path_factory.mktemp("packages")
         show = "import sys; print('%d.%d' % sys.version_info[:2])"
-        download(wheel, packages, root.run("python3", "-c", show).strip())
+        download(packages, root.run("python3", "-c", show).strip(), f"{wheel}[cli,stacks]")
         shutil.copytree(packages, folder / "tmp" / "packages")
         root.run("python3", "-m", "venv", INSTALLED)
         options = ["--quiet", "--no-index", "--find-links", "/tmp/packages"]

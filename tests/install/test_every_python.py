@@ -57,9 +57,9 @@ ENDS = {
         ("test_serve", "run_forever"),
         verdict=r"asyncio: serve waits for task 'consumer' \(test_tasks\.py:10\), "
         r"which waits for queue\.get\(\) of an empty queue \('orders'\)",
-        native=r"#0 .*epoll_wait",
+        native=r"#[0-3] .*epoll_wait",
     ),
-    "crash": End("test_crash.py", (), "crash", ("test_name", "read_name"), native=r"#0 .*strlen"),
+    "crash": End("test_crash.py", (), "crash", ("test_name", "read_name"), native=r"#[01] .*strlen"),
     "xdist": End(
         "test_deadlock.py",
         ("-n1", *HANGS),
@@ -67,7 +67,7 @@ ENDS = {
         ("test_pay_while_refunding", "pay"),
         ("refund",),
         verdict=r"deadlock: MainThread waits for lock 'ledger' held by refund .*",
-        native=r"#[0-3] .*(?:futex|sem_\w*wait)",
+        native=r"#[0-4] .*(?:futex|sem_\w*wait)",
     ),
 }
 
@@ -172,3 +172,75 @@ class TestEveryPython:
         for function in set(end.others):
             having = [tid for tid, text in threads.items() if has_in_order(text, (function,))]
             assert len(having) == end.others.count(function), threads
+
+
+ANOTHER_INTERPRETER = """
+    import os, threading
+    import pytest
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+    INNER = '''if True:
+        import _thread, os
+        def in_the_other():
+            os.write({told}, b"r")
+            os.read({never}, 1)
+        _thread.start_new_thread(in_the_other, ())
+    '''
+    @pytest.fixture
+    def started():
+        (ready, told), (never, end) = os.pipe(), os.pipe()
+        try:
+            other = interpreters.create("legacy")
+        except TypeError:  # up to 3.12
+            other = interpreters.create(isolated=False)
+        interpreters.run_string(other, INNER.format(told=told, never=never))
+        os.read(ready, 1)
+        yield
+        os.close(end)
+    def test_fails(started):
+        assert False
+    def test_hangs(started):
+        threading.Event().wait()
+"""
+
+
+@pytest.mark.slow
+def test_threads_of_another_interpreter(project: Project) -> None:
+    """faulthandler, and so the stacks of a hang, knows those of its own interpreter only."""
+    project.write(test_a=ANOTHER_INTERPRETER)
+
+    project.run(*OPENED, *HANGS)
+
+    archives = project.archives()
+    assert sorted(archives) == ["test_a.py::test_fails call", "test_a.py::test_hangs call"]
+    for archive in archives.values():
+        text = read_member(archive, "stacks.txt").decode()
+        assert count_threads(text, "in_the_other") == 1, text
+
+
+NO_GIL = """
+    import sys, threading
+    def test_fails():
+        assert sys._is_gil_enabled()
+    def test_hangs():
+        threading.Event().wait()
+    def test_afterwards():
+        assert not sys._is_gil_enabled()
+"""
+
+
+@pytest.mark.skipif(HAS_GIL, reason="of a build without a GIL")
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
+def test_gil_is_never_switched_on(project: Project, workers: list[str]) -> None:
+    """CPython does so, with a warning, when an extension is imported that does not say that it needs none."""
+    project.write(test_a=NO_GIL)
+
+    ended = project.run(*OPENED, *workers, "--gencore-timeout=2", "--timeout=4")
+
+    assert ended.counts() == {"failed": 2, "passed": 1}
+    assert "assert False\n" in ended.out
+    assert "GIL) has been enabled" not in ended.err + ended.out
+    assert "holding the GIL" not in ended.err + ended.out
+    assert sorted(project.archives()) == ["test_a.py::test_fails call", "test_a.py::test_hangs call"]

@@ -1,4 +1,7 @@
-"""The CPythons of this machine, one of each version that the project supports."""
+"""The CPythons of this machine, one of each version that the project supports.
+
+As a program: ``interpreters.py 3.MINOR`` prints the path of one, or fails.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MINORS = (10, 11, 12, 13, 14)
+MINORS = (10, 11, 12, 13, 14, 15)
 
 
 @functools.cache
@@ -28,3 +31,8 @@ def _is_usable(python: str, minor: int) -> bool:
     code = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
     command = [python, "-I", "-S", "-c", code]
     return subprocess.run(command, check=False, capture_output=True, timeout=30).returncode == 0
+
+
+if __name__ == "__main__":
+    found = find_interpreter(int(sys.argv[1].removeprefix("3.")))
+    sys.exit(1 if found is None else print(found))

@@ -47,9 +47,14 @@ def copy_sources(folder: Path) -> None:
             shutil.copy(ROOT / name, folder)
 
 
-def build_wheel(source: Path, folder: Path) -> Path:
-    """Build with the setuptools of the running environment; nothing is downloaded."""
+def build_wheel_with(python: str | Path, source: str | Path, folder: str | Path = "") -> list[str]:
+    """Return the command that builds a wheel with the setuptools of an environment; nothing is downloaded."""
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
-    run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, source)
+    return [str(python), "-m", "pip", "wheel", *options, "--wheel-dir", str(folder or source), str(source)]
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build with the running environment."""
+    run(*build_wheel_with(sys.executable, source, folder))
     (path,) = folder.iterdir()
     return path

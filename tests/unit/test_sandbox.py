@@ -262,6 +262,7 @@ def test_sources_of_this_machine(folder: Path) -> None:
     ("lines", "python"),
     [
         ("#!/usr/bin/python3\n", ["/usr/bin/python3"]),
+        ("#!/v/bin/python3.13t\n", ["/v/bin/python3.13t"]),
         ("#! /v/bin/python3.11 -sP\n", ["/v/bin/python3.11", "-sP"]),
         ("#!/bin/sh\n'''exec' \"/my venv/bin/python\" \"$0\" \"$@\"\n' '''\n", ["/my venv/bin/python"]),
         ("#!/bin/sh\n'''exec' /v/bin/python3 \"$0\" \"$@\"\n' '''\n", ["/v/bin/python3"]),

@@ -11,10 +11,19 @@ from pytest_gencore.collector.stacks.model import (
     PythonThread,
     find_activity,
     find_hub,
+    find_missed,
     merge_threads,
     threads_of,
 )
 from pytest_gencore.request.context import ThreadStack
+
+
+def test_threads_that_only_the_probe_has_seen() -> None:
+    places = [("b.py", 2, "b"), ("a.py", 1, "a")]
+    known = PythonThread("MainThread", 7, 5, ())
+    assert find_missed([known], {7: places, 8: places}) == [
+        PythonThread(None, 8, None, (Frame("a.py", 1, "a"), Frame("b.py", 2, "b")))
+    ]
 
 
 def test_threads_of_a_request() -> None:

@@ -27,7 +27,7 @@ from pytest_gencore.triggers import TRIGGERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_gencore.collector.diagnosis.facts import Facts
+    from pytest_gencore.collector.diagnosis.facts import Facts, Place
     from pytest_gencore.collector.diagnosis.system.facts import SystemFacts
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
@@ -72,6 +72,12 @@ class Diagnosis:
             if thread.native_id is not None and thread.name
         }
         """The names that ``threading`` knows, by native id."""
+
+    @property
+    def stacks(self) -> dict[int, tuple[Place, ...]]:
+        """The frames of threads that ``threading`` does not know, innermost first, by native id."""
+        threads = self._graph.facts.threads.values()
+        return {thread.native_id: thread.frames for thread in threads if thread.native_id and thread.frames}
 
     @property
     def task_files(self) -> list[str]:

@@ -67,6 +67,8 @@ class Thread:
     project: Place | None
     """Where the innermost frame of the project is."""
     wait: Wait | None
+    frames: tuple[Place, ...] = ()
+    """Innermost first; only of a thread that ``threading`` does not know."""
 
 
 @dataclass(frozen=True, slots=True)

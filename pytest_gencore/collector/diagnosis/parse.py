@@ -68,6 +68,7 @@ def _take_thread(facts: Facts, fact: dict[str, Any]) -> None:
         place=_place(fact.get("place")),
         project=_place(fact.get("project")),
         wait=_wait(fact.get("wait")),
+        frames=_frames(fact, 100),
     )
 
 
@@ -141,8 +142,6 @@ _TAKERS: Final[dict[str, Callable[[Facts, dict[str, Any]], None]]] = {
 
 
 def _task(fact: dict[str, Any]) -> Task:
-    frames = fact.get("frames")
-    places = [_place(frame) for frame in frames[:50]] if isinstance(frames, list) else []
     return Task(
         id=_number(fact["id"]),
         name=_text(fact.get("name")),
@@ -151,9 +150,15 @@ def _task(fact: dict[str, Any]) -> Task:
         is_current=fact.get("is_current") is True,
         is_main=fact.get("is_main") is True,
         coroutine=_text(fact.get("coroutine")),
-        frames=tuple(place for place in places if place is not None),
+        frames=_frames(fact, 50),
         wait=_wait(fact.get("wait")),
     )
+
+
+def _frames(fact: dict[str, Any], limit: int) -> tuple[Place, ...]:
+    frames = fact.get("frames")
+    places = [_place(frame) for frame in frames[:limit]] if isinstance(frames, list) else []
+    return tuple(place for place in places if place is not None)
 
 
 def _loop(fact: dict[str, Any]) -> Loop:

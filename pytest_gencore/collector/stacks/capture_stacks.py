@@ -15,6 +15,7 @@ from pytest_gencore.collector.stacks.last_words import read_last_words
 from pytest_gencore.collector.stacks.model import (
     Frame,
     PythonThread,
+    find_missed,
     merge_threads,
     threads_of,
 )
@@ -70,6 +71,9 @@ class Stacks:
         self._children = ChildStacks(self.diagnosis.answers, self.facts.folders)
         if TRIGGERS[handover.context.request.trigger].is_only_told:  # by a thread of ours
             threads = [thread for thread in threads if thread.native_id != handover.tid]
+        missed = find_missed(threads, self.diagnosis.stacks)
+        self.unread = max(self.unread - len(missed), 0)
+        threads = [*threads, *missed]
         names = self.diagnosis.names
         threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
         self.threads = add_source_lines(threads, self.facts.folders.rootdir)

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_gencore.request.context import ThreadStack
 
@@ -89,6 +89,21 @@ def threads_of(stacks: Sequence[ThreadStack]) -> list[PythonThread]:
             is_current=number == 0,
         )
         for number, stack in enumerate(stacks)
+    ]
+
+
+def find_missed(
+    threads: Sequence[PythonThread], stacks: Mapping[int, Sequence[tuple[str, int | None, str]]]
+) -> list[PythonThread]:
+    """Return those of ``stacks``, by native id and innermost frame first, that are not among the threads.
+
+    faulthandler shows the threads of one interpreter.
+    """
+    seen = {thread.native_id for thread in threads}
+    return [
+        PythonThread(None, tid, None, tuple(Frame(*place) for place in reversed(places)))
+        for tid, places in stacks.items()
+        if tid not in seen
     ]
 
 
