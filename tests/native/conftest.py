@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from native_builds import NATIVE, PROGRAMS, SANITIZERS, SIGNAL_SAFE_SOURCES, compile_once, shared_folder
+from native_builds import (
+    NATIVE,
+    PROGRAMS,
+    SANITIZERS,
+    SIGNAL_SAFE_SOURCES,
+    compile_once,
+    kernel_headers,
+    shared_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +45,13 @@ def sanitized_driver(builds: Path) -> Path:
 @pytest.fixture(scope="session")
 def aarch64_driver(builds: Path) -> Path:
     return compile_once(builds / "driver_aarch64", DRIVER, compiler="aarch64-linux-gnu-gcc")
+
+
+@pytest.fixture(scope="session")
+def musl_driver(builds: Path) -> Path:
+    """musl has no headers of the kernel; they are taken from this machine, after all others."""
+    flags = [*kernel_headers(builds), "-Wno-sign-conversion"]  # of its macro FD_SET, in the driver
+    return compile_once(builds / "driver_musl", DRIVER, flags, compiler="musl-gcc")
 
 
 @pytest.fixture(scope="session")

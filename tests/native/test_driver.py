@@ -6,13 +6,15 @@ import errno
 import os
 import signal
 import subprocess
+import sysconfig
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from capabilities import needs
-from oracles import lines_with
+from native_builds import CSRC, GLUE, kernel_headers
+from oracles import lines_with, run_tool
 
 from pytest_gencore.protocol import Stage
 
@@ -222,3 +224,41 @@ def test_the_aarch64_part_runs_under_qemu(
         guests = {words[0] for words in lines_with(text, "tid")}
         slots = {words[0]: words[1:] for words in lines_with(text, "slot")}
         assert {tid: slots.get(tid) for tid in guests} == {key: [STOPPED, "1"] for key in guests}
+
+
+@needs("musl-gcc")
+@pytest.mark.slow(rows=1)
+@pytest.mark.parametrize(
+    ("mode", "count", "told"),
+    [
+        ("threads", 8, "memory here is the marker\n"),
+        ("registers", 1, "handler ok\n"),
+        ("pair", 20, "done "),
+        ("nested", 30, "done "),
+        ("masked", 1, "finished\n"),
+        ("alarm", 10, "finished\n"),
+        ("contracts", 1, "finished\n"),
+        ("churn", 50, "finished\n"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
+)
+def test_the_engine_runs_with_musl(
+    musl_driver: Path, fake_collector: Path, tmp_path: Path, mode: str, count: int, told: str
+) -> None:
+    directory = tmp_path / "out"
+    directory.mkdir(mode=0o700)
+    text = run_driver((musl_driver,), mode, fake_collector, directory, count)
+    assert told in text
+    if mode == "threads":
+        assert sorted(words[0] for words in lines_with(text, "thread")) == sorted(
+            words[0] for words in lines_with(text, "tid")
+        )
+
+
+@needs("musl-gcc")
+@pytest.mark.slow
+def test_what_knows_python_compiles_with_musl(builds: Path, tmp_path: Path) -> None:
+    headers = sysconfig.get_paths()["include"]
+    options = [*kernel_headers(builds), "-D_GNU_SOURCE=1", "-DPy_LIMITED_API=0x030a0000", f"-I{headers}"]
+    files = [CSRC / name for name in sorted(GLUE)]
+    run_tool("musl-gcc", "-std=gnu11", "-fPIC", "-Wall", "-Werror", *options, "-c", *files, cwd=tmp_path)

@@ -30,6 +30,7 @@ PROGRAMS = {
     "eu-stack": "eu-stack",
     "readelf": "readelf",
     "gcc": "gcc",
+    "musl-gcc": "musl-gcc",
     "aarch64": "aarch64-linux-gnu-gcc",
     "qemu": "qemu-aarch64",
     "age": "age",
@@ -80,7 +81,19 @@ PROBES: dict[str, Callable[[], bool]] = {
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
     "memory_cgroup": lambda: os.geteuid() == 0 and find_hierarchy() is not None,
 }
-REQUIRED = ("gdb", "eu-stack", "readelf", "pystack", "root", "gcc", "aarch64", "age", "jq", "chromium")
+REQUIRED = (
+    "gdb",
+    "eu-stack",
+    "readelf",
+    "pystack",
+    "root",
+    "gcc",
+    "musl-gcc",
+    "aarch64",
+    "age",
+    "jq",
+    "chromium",
+)
 """What CI must have."""
 
 

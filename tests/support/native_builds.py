@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -61,6 +62,20 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "builds"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def kernel_headers(builds: Path) -> list[str]:
+    """Return options for a compiler whose C library comes without the kernel's headers."""
+    folder = builds / "kernel-headers"
+    folder.mkdir(exist_ok=True)
+    for path in (
+        *Path("/usr/include").glob("asm*"),
+        *Path("/usr/include").glob("*-linux-gnu/asm"),
+        Path("/usr/include/linux"),
+    ):
+        with contextlib.suppress(FileExistsError):
+            folder.joinpath(path.name).symlink_to(path)
+    return ["-idirafter", str(folder)]
 
 
 def compile_once(

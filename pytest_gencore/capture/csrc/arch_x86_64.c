@@ -18,8 +18,15 @@ enum {
 /* clang-format on */
 
 #define FXSAVE_SIZE 512
-#define SOFTWARE_OFFSET 464        /* struct _fpx_sw_bytes, asm/sigcontext.h */
+#define SOFTWARE_OFFSET 464
 #define EXTENDED_MAGIC 0x46505853u /* FP_XSTATE_MAGIC1 */
+
+/* struct _fpx_sw_bytes, asm/sigcontext.h; of C libraries only glibc has it. */
+struct software_bytes {
+    uint32_t magic1, extended_size;
+    uint64_t xstate_bv;
+    uint32_t xstate_size, padding[7];
+};
 
 /* clang-format off */
 __asm__(
@@ -169,7 +176,7 @@ void
 gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t size)
 {
     uint8_t *bytes = area;
-    struct _fpx_sw_bytes software;
+    struct software_bytes software;
     uint32_t low, high;
 
     save_segment_bases(thread);
@@ -185,7 +192,7 @@ gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t 
     }
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(low), "d"(high) : "memory");
-    software = (struct _fpx_sw_bytes){
+    software = (struct software_bytes){
         .magic1 = EXTENDED_MAGIC,
         .extended_size = (uint32_t)size + 4,
         .xstate_bv = ((uint64_t)high << 32) | low,
@@ -236,7 +243,7 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
     thread->fp_size = 0;
     if (floating_point) {
         const void *area = floating_point + SOFTWARE_OFFSET;
-        const struct _fpx_sw_bytes *software = area;
+        const struct software_bytes *software = area;
 
         thread->fp_size = software->magic1 == EXTENDED_MAGIC ? software->xstate_size : FXSAVE_SIZE;
     }

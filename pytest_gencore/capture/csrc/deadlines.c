@@ -16,6 +16,9 @@
 #ifndef SIGEV_THREAD_ID
 #define SIGEV_THREAD_ID 4
 #endif
+#ifndef sigev_notify_thread_id /* timer_create(2); glibc has it from 2.38 on under this name */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
 
 #define FIRST_NUDGE_NS 50000000
 
@@ -218,7 +221,7 @@ make_timer(struct deadline *deadline, unsigned int which)
         return 0;
     }
     delete_timer(deadline);
-    event._sigev_un._tid = thread;
+    event.sigev_notify_thread_id = thread;
     error = raw3(SYS_timer_create, CLOCK_MONOTONIC, &event, &deadline->timer);
     if (error == 0) {
         deadline->has_timer = 1;

@@ -11,8 +11,8 @@
 #include "glue.h"
 
 #ifdef Py_GIL_DISABLED
-#define DETACHED 0    /* _Py_THREAD_DETACHED, Include/internal/pycore_pystate.h */
-#define SUSPENDED 2   /* _Py_THREAD_SUSPENDED */
+#define DETACHED 0     /* _Py_THREAD_DETACHED, Include/internal/pycore_pystate.h */
+#define SUSPENDED 2    /* _Py_THREAD_SUSPENDED */
 #define PLEASE_STOP 32 /* _PY_EVAL_PLEASE_STOP_BIT, Include/internal/pycore_ceval.h */
 
 void

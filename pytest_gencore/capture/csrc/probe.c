@@ -48,7 +48,7 @@ struct interpreters {
 
 static struct {
     PyObject *function;
-    struct gil *gil; /* NULL in a build without one, unless it was switched on */
+    struct gil *gil;                   /* NULL in a build without one, unless it was switched on */
     struct interpreters *interpreters; /* NULL: not found */
     int minor;                         /* of CPython 3 */
     int32_t *drop_request;             /* 3.12 only */
@@ -63,10 +63,15 @@ say(const char *text)
     (void)safe_write_all(STDERR_FD, text, strlen(text));
 }
 
-/* The bytes of _PyRuntime; NULL if it is not exported. */
+/* The bytes of _PyRuntime; NULL if it is not exported, or the C library does not tell how large it
+ * is, as musl does not: then nothing is diagnosed. */
 static char *
 find_runtime(size_t *size)
 {
+#ifndef RTLD_DL_SYMENT
+    (void)size;
+    return NULL;
+#else
     char *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
     const ElfW(Sym) *symbol = NULL;
     Dl_info info;
@@ -76,6 +81,7 @@ find_runtime(size_t *size)
     }
     *size = symbol->st_size;
     return runtime;
+#endif
 }
 
 /* The caller holds the GIL. NULL if nothing, or more than one thing, looks like it. */
