@@ -180,6 +180,7 @@ RECORD: Final = Layout(
     ("probe_function", "Q"),
     ("forked_signal", "q"),
     ("ident_offset", "q"),
+    ("signed_bits", "Q"),
     ("cpu_ns", "q"),
     ("wall_ns", "q"),
     ("place_ns", "q"),

@@ -10,7 +10,14 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from pytest_gencore.corefile.constants import NOTE_CORE, NOTE_LINUX, NT_ARM_TLS, NT_FPREGSET
+from pytest_gencore.corefile.constants import (
+    NOTE_CORE,
+    NOTE_LINUX,
+    NT_ARM_PAC_MASK,
+    NT_ARM_SVE,
+    NT_ARM_TLS,
+    NT_FPREGSET,
+)
 from pytest_gencore.corefile.notes import Note
 
 EM_AARCH64: Final = 183
@@ -25,29 +32,88 @@ _FPSIMD_MAGIC: Final = 0x46508001
 _FPSIMD_SIZE: Final = 528
 _VECTORS_OFFSET: Final = 16
 """Behind the record's head, ``fpsr`` and ``fpcr``; 32 registers of 16 bytes."""
+_STATUS_OFFSET: Final = 512
+"""Of ``fpsr`` and ``fpcr``, and 8 bytes that are 0, in ``struct user_fpsimd_state``."""
+_EXTRA_MAGIC: Final = 0x45585401
+_SVE_MAGIC: Final = 0x53564501
+_SVE_HEAD = struct.Struct("<IIHHxxxx")
+"""Of ``struct sve_context``: magic, size, bytes of a vector, flags; the registers follow."""
+_STREAMING: Final = 1
+"""``SVE_SIG_FLAG_SM``"""
+_VECTOR_SIZE: Final = 16
+"""What a vector's length is a multiple of, and its registers, and the records."""
+_SVE_NOTE = struct.Struct("<IIHHHH")
+"""``struct user_sve_header``: size, largest size, bytes of a vector, of the longest one, flags, 0."""
+_MASKS = struct.Struct("<QQ")
+"""``struct user_pac_mask`` of <asm/ptrace.h>: of addresses of data, and of code."""
 
 
-def thread_notes(area: bytes, thread_pointer: int) -> list[Note]:
-    """Return the floating point registers of a signal frame, if it has them, and the thread pointer."""
-    return [*floating_point_notes(area), tls_note(thread_pointer)]
+def thread_notes(area: bytes, thread_pointer: int, signed_bits: int) -> list[Note]:
+    """Return what the records of a signal frame tell, the thread pointer, and which bits are a signature."""
+    records = _find_records(area)
+    fpsimd = _fpsimd_state(records)
+    scalable = _scalable_state(records, fpsimd)
+    return [
+        *([Note(NOTE_CORE, NT_FPREGSET, fpsimd)] if fpsimd else []),
+        tls_note(thread_pointer),
+        *([Note(NOTE_LINUX, NT_ARM_SVE, scalable)] if scalable else []),
+        *([Note(NOTE_LINUX, NT_ARM_PAC_MASK, _MASKS.pack(signed_bits, signed_bits))] if signed_bits else []),
+    ]
 
 
-def floating_point_notes(area: bytes) -> list[Note]:
-    """Turn the records of a signal frame into NT_FPREGSET, a ``struct user_fpsimd_state`` of <asm/ptrace.h>.
+def _find_records(area: bytes) -> dict[int, bytes]:
+    """Return the records of a signal frame by their magic, each with its head.
 
-    Scalable vectors (SVE) are not kept: NT_FPREGSET holds their lower 128 bits.
+    The list ends with a zero; if it has a record ``extra_context``, more of them follow at the next multiple
+    of 16.
     """
+    records: dict[int, bytes] = {}
     offset = 0
+    has_more = False
     while offset + _RECORD.size <= len(area):
         magic, size = _RECORD.unpack_from(area, offset)
+        if magic == size == 0 and has_more:
+            has_more = False
+            offset += _VECTOR_SIZE
+            continue
         if size < _RECORD.size or offset + size > len(area):
-            return []
-        if magic == _FPSIMD_MAGIC and size >= _FPSIMD_SIZE:
-            record = area[offset : offset + _FPSIMD_SIZE]
-            state = record[_VECTORS_OFFSET:] + record[_RECORD.size : _VECTORS_OFFSET] + bytes(8)
-            return [Note(NOTE_CORE, NT_FPREGSET, state)]
+            break
+        has_more = has_more or magic == _EXTRA_MAGIC
+        records[magic] = area[offset : offset + size]
         offset += size
-    return []
+    return records
+
+
+def _fpsimd_state(records: dict[int, bytes]) -> bytes:
+    """Return ``struct user_fpsimd_state`` of <asm/ptrace.h>: 128 bits of each vector, and the status."""
+    record = records.get(_FPSIMD_MAGIC, b"")
+    if len(record) < _FPSIMD_SIZE:
+        return b""
+    return record[_VECTORS_OFFSET:_FPSIMD_SIZE] + record[_RECORD.size : _VECTORS_OFFSET] + bytes(8)
+
+
+def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> bytes:
+    """Return ``struct user_sve_header`` of <asm/ptrace.h> and what follows it; nothing if there is no SVE.
+
+    That is the scalable registers if they were in use; else, as after every system call, only their lower 128
+    bits, which NT_FPREGSET has as well. The longest vector that the processor has is not known: the header
+    has that of the thread. Vectors of the streaming mode (SME) are left out.
+    """
+    record = records.get(_SVE_MAGIC, b"")
+    if len(record) < _SVE_HEAD.size or not fpsimd:
+        return b""
+    _, size, length, flags = _SVE_HEAD.unpack_from(record)
+    if flags & _STREAMING or not length or length % _VECTOR_SIZE:
+        return b""
+    in_use = 32 * length + 17 * (length // 8)  # vectors; predicates, a bit for each byte: <asm/sve_context.h>
+    padded = in_use + -in_use % _VECTOR_SIZE
+    if size < _SVE_HEAD.size + in_use:
+        kind, contents = 0, fpsimd
+    else:
+        registers = record[_SVE_HEAD.size :][:in_use]
+        kind, contents = 1, registers.ljust(padded, b"\0") + fpsimd[_STATUS_OFFSET:]
+    largest = _SVE_NOTE.size + padded + _VECTOR_SIZE
+    return _SVE_NOTE.pack(_SVE_NOTE.size + len(contents), largest, length, length, kind, 0) + contents
 
 
 def tls_note(thread_pointer: int) -> Note:

@@ -22,11 +22,11 @@ class Machine(NamedTuple):
     """The general registers in the order of ``pr_reg``, that is of ``struct user_regs_struct``."""
     program_counter: str
     stack_pointer: str
-    thread_notes: Callable[[bytes, int], list[Note]]
+    thread_notes: Callable[[bytes, int, int], list[Note]]
     """Make the notes of a thread besides NT_PRSTATUS.
 
-    Of the floating point area of its signal frame, empty if there is none, and its thread pointer. An area
-    that makes no sense gives no notes.
+    Of the floating point area of its signal frame, empty if there is none, its thread pointer, and the bits
+    of an address of code that may be signed. An area that makes no sense gives no notes.
     """
     call_target: Callable[[bytes, int], int | None]
     """Return what the direct call calls that ends the code and returns to the address; None if none does."""

@@ -41,7 +41,7 @@ _XMM_OFFSET: Final = 160
 _MXCSR_OFFSET: Final = 24
 
 
-def thread_notes(area: bytes, _thread_pointer: int) -> list[Note]:
+def thread_notes(area: bytes, _thread_pointer: int, _signed_bits: int) -> list[Note]:
     """Return the floating point registers of a signal frame; the thread pointer is in NT_PRSTATUS."""
     return floating_point_notes(area)
 

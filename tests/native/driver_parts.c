@@ -183,6 +183,30 @@ check_own_registers(void)
     printf("own ok\n");
 }
 
+/* What signing changes of an address: many times, with other values to sign it with. */
+static uint64_t
+bits_that_signing_sets(void)
+{
+    uint64_t set = 0;
+#if defined(__aarch64__)
+    for (uint64_t i = 0; i < 256; i++) {
+        register uint64_t modifier __asm__("x16") = i;
+        register uint64_t address __asm__("x17") = 0;
+
+        __asm__("hint #8" : "+r"(address) : "r"(modifier)); /* PACIA1716 */
+        set |= address;
+    }
+#endif
+    return set;
+}
+
+static void
+check_signed_bits(void)
+{
+    expect(gencore_signed_bits() == bits_that_signing_sets(), "the bits of a signature are known");
+    printf("signed %#llx\n", (unsigned long long)gencore_signed_bits());
+}
+
 static void
 check_clone(void)
 {
@@ -201,6 +225,7 @@ run_registers(int count)
     (void)count;
     check_handler_registers();
     check_own_registers();
+    check_signed_bits();
     check_clone();
 }
 

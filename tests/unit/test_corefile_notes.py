@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gencore.corefile import aarch64
-from pytest_gencore.corefile.constants import NT_ARM_TLS, NT_FPREGSET, NT_X86_XSTATE
+from pytest_gencore.corefile.constants import (
+    NT_ARM_PAC_MASK,
+    NT_ARM_SVE,
+    NT_ARM_TLS,
+    NT_FPREGSET,
+    NT_X86_XSTATE,
+)
 from pytest_gencore.corefile.machines import AARCH64, MACHINES, X86_64, Machine, machine_by_elf, machine_for
 from pytest_gencore.corefile.mapped_files import MappedFile, build_nt_file, parse_nt_file
 from pytest_gencore.corefile.notes import CoreFormatError, Note, build_notes, parse_notes
@@ -189,7 +194,7 @@ def signal_frame(present: int, features: int = 0b111, size: int = 832) -> bytes:
 
 def test_x86_frame_becomes_what_the_kernel_puts_into_a_core() -> None:
     area = signal_frame(0b111)
-    fpregset, xstate = X86_64.thread_notes(area, 0)
+    fpregset, xstate = X86_64.thread_notes(area, 0, 0)
     assert (fpregset.name, fpregset.type) == ("CORE", NT_FPREGSET)
     assert fpregset.desc == area[:416] + bytes(96)
     assert (xstate.name, xstate.type) == ("LINUX", NT_X86_XSTATE)
@@ -199,13 +204,13 @@ def test_x86_frame_becomes_what_the_kernel_puts_into_a_core() -> None:
 
 
 def test_x86_components_that_are_not_present_are_in_their_initial_state() -> None:
-    fpregset, xstate = X86_64.thread_notes(signal_frame(0), 0)
+    fpregset, xstate = X86_64.thread_notes(signal_frame(0), 0, 0)
     assert struct.unpack_from("<H", fpregset.desc) == (0x37F,)
     assert struct.unpack_from("<I", fpregset.desc, 24) == (0x1F80,)
     assert not any(fpregset.desc[32:])
     assert xstate.desc[576:] == bytes(256)
 
-    sse_only, _ = X86_64.thread_notes(signal_frame(0b010), 0)
+    sse_only, _ = X86_64.thread_notes(signal_frame(0b010), 0, 0)
     assert struct.unpack_from("<H", sse_only.desc) == (0x37F,)
     assert sse_only.desc[160:416] == signal_frame(0)[160:416]
 
@@ -219,31 +224,110 @@ def test_x86_frame_without_xsave_gives_fxsave_only(damage: str) -> None:
         area[480:484] = b"\xff" * 4
     else:
         del area[700:]
-    (note,) = X86_64.thread_notes(bytes(area), 0)
+    (note,) = X86_64.thread_notes(bytes(area), 0, 0)
     assert (note.type, len(note.desc)) == (NT_FPREGSET, 512)
 
 
 def test_x86_area_that_is_too_short_gives_nothing() -> None:
-    assert X86_64.thread_notes(bytes(511), 0) == []
+    assert X86_64.thread_notes(bytes(511), 0, 0) == []
 
 
 def fpsimd_record() -> bytes:
     return struct.pack("<IIII", 0x46508001, 528, 0x11, 0x22) + bytes(range(256)) * 2
 
 
+STATE = bytes(range(256)) * 2 + struct.pack("<II", 0x11, 0x22) + bytes(8)
+"""``struct user_fpsimd_state`` of that record."""
+TLS_NOTE = Note("LINUX", NT_ARM_TLS, struct.pack("<Q", 0x1234))
+
+
 @pytest.mark.parametrize("before", [b"", struct.pack("<II", 0x45535201, 16) + bytes(8)])
 def test_aarch64_frame(before: bytes) -> None:
-    (note,) = aarch64.floating_point_notes(before + fpsimd_record() + bytes(8))
-    assert (note.name, note.type) == ("CORE", NT_FPREGSET)
-    assert note.desc == bytes(range(256)) * 2 + struct.pack("<II", 0x11, 0x22) + bytes(8)
-    assert len(note.desc) == 528
+    notes = AARCH64.thread_notes(before + fpsimd_record() + bytes(8), 0x1234, 0)
+
+    assert notes == [Note("CORE", NT_FPREGSET, STATE), TLS_NOTE]
+    assert len(STATE) == 528
 
 
 @pytest.mark.parametrize("area", [b"", bytes(8), struct.pack("<II", 1, 2**31), fpsimd_record()[:-1]])
-def test_aarch64_area_without_the_record_gives_nothing(area: bytes) -> None:
-    assert aarch64.floating_point_notes(area) == []
+def test_aarch64_area_without_the_record_gives_the_thread_pointer(area: bytes) -> None:
+    assert AARCH64.thread_notes(area, 0x1234, 0) == [TLS_NOTE]
 
 
-def test_aarch64_thread_pointer() -> None:
-    assert AARCH64.thread_notes(b"", 0x1234) == [aarch64.tls_note(0x1234)]
-    assert aarch64.tls_note(0x1234) == Note("LINUX", NT_ARM_TLS, struct.pack("<Q", 0x1234))
+def sve_record(length: int, registers: bytes = b"", flags: int = 0) -> bytes:
+    """``struct sve_context``, with the registers if they are live; padded as the kernel pads it."""
+    size = 16 + len(registers) + -len(registers) % 16
+    head = struct.pack("<IIHHxxxx", 0x53564501, size, length, flags)
+    return (head + registers).ljust(size, b"\0")
+
+
+def live_registers(length: int) -> bytes:
+    return bytes(index % 249 for index in range(32 * length + 17 * length // 8))
+
+
+@pytest.mark.parametrize("length", [16, 32, 48, 256])
+def test_aarch64_scalable_vectors(length: int) -> None:
+    """32 vectors, 16 predicates and FFR as in the frame; fpsr and fpcr at the next multiple of 16."""
+    registers = live_registers(length)
+    area = fpsimd_record() + sve_record(length, registers) + bytes(16)
+
+    fpregset, tls, sve = AARCH64.thread_notes(area, 0x1234, 0)
+
+    assert (fpregset.desc, tls, sve.name, sve.type) == (STATE, TLS_NOTE, "LINUX", NT_ARM_SVE)
+    size, largest, *rest = struct.unpack_from("<IIHHHH", sve.desc)
+    assert (size, largest, *rest) == (len(sve.desc), len(sve.desc), length, length, 1, 0)
+    assert len(sve.desc) % 16 == 0
+    assert sve.desc[16 : 16 + len(registers)] == registers
+    assert sve.desc[-16:] == struct.pack("<II", 0x11, 0x22) + bytes(8)
+    assert not any(sve.desc[16 + len(registers) : -16])
+
+
+def test_aarch64_vectors_that_are_not_live() -> None:
+    """A system call has cleared them but for the lower 128 bits: SVE_PT_REGS_FPSIMD."""
+    *_, sve = AARCH64.thread_notes(fpsimd_record() + sve_record(32), 0, 0)
+
+    assert sve.desc == struct.pack("<IIHHHH", 544, 16 + 1024 + 80 + 16, 32, 32, 0, 0) + STATE
+
+
+def test_aarch64_records_that_go_on_elsewhere() -> None:
+    """As the kernel lays them out: extra_context, a zero record of 16 bytes, and what it points to."""
+    extra = struct.pack("<IIQI", 0x45585401, 32, 0, 0) + bytes(12)
+    live = sve_record(256, live_registers(256))
+
+    *_, sve = AARCH64.thread_notes(fpsimd_record() + extra + bytes(16) + live + bytes(16), 0, 0)
+
+    assert sve == AARCH64.thread_notes(fpsimd_record() + live, 0, 0)[-1]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        sve_record(32, live_registers(32), flags=1),  # streaming mode
+        sve_record(0),
+        sve_record(17),
+        sve_record(32, live_registers(32))[:-17],
+        struct.pack("<II", 0x53564501, 12) + bytes(4),
+        bytes(16) + sve_record(32),
+    ],
+)
+def test_aarch64_record_that_is_no_scalable_state(damaged: bytes) -> None:
+    notes = AARCH64.thread_notes(fpsimd_record() + damaged + bytes(16), 0x1234, 0)
+
+    assert notes == [Note("CORE", NT_FPREGSET, STATE), TLS_NOTE]
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=40), st.builds(sve_record, st.integers(0, 2**16 - 1))), max_size=5)
+)
+def test_aarch64_garbage_gives_notes_or_none(parts: list[bytes]) -> None:
+    types = [note.type for note in AARCH64.thread_notes(b"".join(parts), 0, 0)]
+    assert types in ([NT_ARM_TLS], [NT_FPREGSET, NT_ARM_TLS], [NT_FPREGSET, NT_ARM_TLS, NT_ARM_SVE])
+
+
+def test_aarch64_signed_bits() -> None:
+    mask = (1 << 55) - (1 << 48)
+
+    assert AARCH64.thread_notes(b"", 0x1234, mask) == [
+        TLS_NOTE,
+        Note("LINUX", NT_ARM_PAC_MASK, struct.pack("<QQ", mask, mask)),
+    ]

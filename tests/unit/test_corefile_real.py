@@ -136,7 +136,7 @@ def test_kernel_floating_point_notes_agree_with_a_signal_frame(kernel_core: Path
         software = struct.pack(
             "<IIQI", 0x46505853, len(xstate) + 4, *struct.unpack_from("<Q", xstate, 464), len(xstate)
         )
-        fpregset, again = X86_64.thread_notes(xstate[:464] + software.ljust(48, b"\0") + xstate[512:], 0)
+        fpregset, again = X86_64.thread_notes(xstate[:464] + software.ljust(48, b"\0") + xstate[512:], 0, 0)
         assert fpregset.desc == by_type[NT_FPREGSET]
         assert again.desc == xstate
         compared += 1

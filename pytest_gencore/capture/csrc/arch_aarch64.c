@@ -5,6 +5,7 @@
 
 #include <asm/sigcontext.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <ucontext.h>
 
 #include "raw.h"
@@ -101,18 +102,51 @@ gencore_thread_pointer(void)
     return pointer;
 }
 
+/*
+ * How many bits depends on the size of the address space, which nothing else tells a process: the
+ * processor is asked to remove a signature that has all of them set. Bit 55 says whose address it
+ * is, those above it are the tag: Arm ARM, "Strip" and "CalculateBottomPACBit".
+ */
+uint64_t
+gencore_signed_bits(void)
+{
+    const uint64_t all = (UINT64_C(1) << 55) - 1;
+    register uint64_t address __asm__("x30") = all;
+
+    __asm__ volatile("hint #7" : "+r"(address)); /* XPACLRI; nothing without the extension */
+    return all ^ address;
+}
+
+/* What gencore_save_floating_point writes, as a signal frame has it: struct _aarch64_ctx. */
+struct records {
+    struct fpsimd_context fpsimd;
+    struct sve_context sve;
+    struct _aarch64_ctx end;
+    uint64_t padding;
+};
+
 uint64_t
 gencore_floating_point_size(void)
 {
-    return sizeof(struct fpsimd_context);
+    return sizeof(struct records);
 }
 
 void
 gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t size)
 {
-    struct fpsimd_context *context = area;
+    struct records *records = area;
+    struct fpsimd_context *context = &records->fpsimd;
     uint64_t status, control;
+    long length = raw1(SYS_prctl, PR_SVE_GET_VL);
 
+    /* A call, as that of this function, leaves 128 bits of a scalable vector: no more is live. */
+    records->sve = (struct sve_context){.vl = 0};
+    records->end = (struct _aarch64_ctx){.magic = 0};
+    if (length > 0) {
+        records->sve.head.magic = SVE_MAGIC;
+        records->sve.head.size = sizeof(records->sve);
+        records->sve.vl = (uint16_t)(length & PR_SVE_VL_LEN_MASK);
+    }
     thread->tls = gencore_thread_pointer();
     context->head.magic = FPSIMD_MAGIC;
     context->head.size = sizeof(*context);
@@ -134,13 +168,37 @@ gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t 
     thread->fp_size = size;
 }
 
+/*
+ * A list of records, each with magic and size, ended by a zero one: asm/sigcontext.h. If there are
+ * too many for their place, one of them says where the others are: right behind the zero one.
+ */
+static uint64_t
+size_of_records(const uint8_t *records, uint64_t room)
+{
+    uint64_t size = 0;
+
+    while (size + sizeof(struct _aarch64_ctx) <= room) {
+        const struct _aarch64_ctx *head = (const struct _aarch64_ctx *)(records + size);
+
+        if (head->size == 0) {
+            break;
+        }
+        if (head->magic == EXTRA_MAGIC) {
+            const struct extra_context *extra = (const struct extra_context *)head;
+
+            return extra->datap + extra->size - (uint64_t)(uintptr_t)records;
+        }
+        size += head->size;
+    }
+    return size;
+}
+
 void
 gencore_registers_from_context(struct gencore_thread *thread, void *context)
 {
     const ucontext_t *frame = context;
     const struct sigcontext *machine = (const struct sigcontext *)&frame->uc_mcontext;
-    const uint8_t *record = machine->__reserved;
-    const uint8_t *end = machine->__reserved + sizeof(machine->__reserved);
+    const uint8_t *records = machine->__reserved;
 
     for (unsigned int i = 0; i < 31; i++) {
         thread->regs[i] = machine->regs[i];
@@ -151,22 +209,8 @@ gencore_registers_from_context(struct gencore_thread *thread, void *context)
     thread->tls = gencore_thread_pointer();
     thread->sigmask = *(const gencore_sigset *)&frame->uc_sigmask;
 
-    /* A list of records, each with magic and size, ended by a zero one: asm/sigcontext.h. */
-    thread->fp_address = 0;
-    thread->fp_size = 0;
-    while (record + sizeof(struct _aarch64_ctx) <= end) {
-        const struct _aarch64_ctx *head = (const struct _aarch64_ctx *)record;
-
-        if (head->size == 0) {
-            break;
-        }
-        if (head->magic == FPSIMD_MAGIC) {
-            thread->fp_address = (uint64_t)(uintptr_t)record;
-            thread->fp_size = head->size;
-            break;
-        }
-        record += head->size;
-    }
+    thread->fp_address = (uint64_t)(uintptr_t)records;
+    thread->fp_size = size_of_records(records, sizeof(machine->__reserved));
 }
 
 uint64_t

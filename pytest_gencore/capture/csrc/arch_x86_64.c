@@ -143,6 +143,12 @@ gencore_thread_pointer(void)
     return base;
 }
 
+uint64_t
+gencore_signed_bits(void)
+{
+    return 0;
+}
+
 static void
 cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {

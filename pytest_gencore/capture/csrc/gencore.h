@@ -381,6 +381,9 @@ void gencore_save_floating_point(struct gencore_thread *thread, void *area, uint
 /* The calling thread's thread pointer, as it stands in struct gencore_thread. */
 uint64_t gencore_thread_pointer(void);
 
+/* Bits of a code address in which the processor keeps a signature, if it signs any; else 0. */
+uint64_t gencore_signed_bits(void);
+
 /* Registers at the interrupted instruction, from the handler's third argument. */
 void gencore_registers_from_context(struct gencore_thread *thread, void *context);
 

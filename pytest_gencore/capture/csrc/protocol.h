@@ -114,6 +114,7 @@ struct gencore_record {
     uint64_t probe_function; /* see GENCORE_COMMAND_PROBE; 0: none */
     int64_t forked_signal;   /* with it a child tells where it stands; 0: it cannot */
     int64_t ident_offset;    /* pthread_self(3) of a thread minus its thread pointer */
+    uint64_t signed_bits;    /* of addresses of code: where their signature is; 0: none */
     int64_t cpu_ns;          /* that the capturing thread has used since its deadline was set */
     int64_t wall_ns;         /* and how long ago that was; 0: not known */
     int64_t place_ns;        /* since it was said which test runs */

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.snapshot import Snapshot
     from pytest_gencore.corefile.machines import Machine
 
-_FLOATING_POINT_LIMIT = 64 * 1024
-"""Bytes; the largest known (AMX) is 11 KiB, and the size comes from a process that may be broken."""
+_FLOATING_POINT_LIMIT = 128 * 1024
+"""Bytes; the largest known (SME) is 75 KiB, and the size comes from a process that may be broken."""
 
 
 def build_core_notes(
@@ -48,7 +48,10 @@ def build_core_notes(
     Registers come from the hand-over, floating point registers from the frames in the snapshot's memory.
     """
     signal = handover.signal.number if handover.signal else 0
-    first, *others = (_thread_notes(machine, facts, thread, snapshot, signal) for thread in handover.threads)
+    first, *others = (
+        _thread_notes(machine, facts, thread, snapshot, signal, handover.signed_bits)
+        for thread in handover.threads
+    )
     notes = [
         first[0],
         *_process_notes(handover, facts, auxv, mappings, snapshot.status.page_size),
@@ -92,13 +95,18 @@ def _note_path(mapping: Mapping) -> bytes:
 
 
 def _thread_notes(
-    machine: Machine, facts: ProcessFacts, thread: ThreadRecord, snapshot: Snapshot, signal: int
+    machine: Machine,
+    facts: ProcessFacts,
+    thread: ThreadRecord,
+    snapshot: Snapshot,
+    signal: int,
+    signed_bits: int,
 ) -> list[Note]:
     """Return a thread's notes; as the kernel's, all threads have the signal (``fill_note_info``)."""
     area = b""
     if thread.fp_address and thread.fp_size <= _FLOATING_POINT_LIMIT:
         area = snapshot.read(thread.fp_address, thread.fp_size)
-    extra = machine.thread_notes(area, thread.tls)
+    extra = machine.thread_notes(area, thread.tls, signed_bits)
     status = PrStatus(
         tid=thread.tid,
         ppid=facts.ppid,

@@ -90,6 +90,8 @@ class Handover:
     """With it a child tells where it stands; 0: it cannot."""
     ident_offset: int
     """``threading.get_ident()`` of a thread minus its ``tls``."""
+    signed_bits: int
+    """Bits of an address of code in which the processor keeps a signature; 0: it signs none."""
     cpu_ns: int
     """What the capturing thread has used of a processor since its deadline was set."""
     wall_ns: int
