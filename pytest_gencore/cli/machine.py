@@ -20,6 +20,7 @@ from pytest_gencore.cli.tools import NAMES, find_path, find_tool
 from pytest_gencore.corefile.machines import MACHINES, machine_for
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
+from pytest_gencore.machine.process import why_no_descriptors
 from pytest_gencore.run.pinned import describe_exposure, why_not_private
 from pytest_gencore.units import format_size
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "problem"]
 
-_KERNEL_NEEDED: Final = (5, 3)
 _ARCHIVE_SIZE: Final = 256 << 20
 _PROCESS_SIZE: Final = 256 << 20
 """What a test process, and its archive, may well take."""
@@ -80,9 +80,9 @@ def _kernel() -> Finding:
     if machine_for(platform.machine()) is None:
         known = " or ".join(machine.name for machine in MACHINES)
         return Finding("kernel", value, "problem", f"captures need {known}")
-    numbers = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
-    if numbers < _KERNEL_NEEDED:
-        return Finding("kernel", value, "problem", "captures need Linux 5.3 or newer")
+    reason = why_no_descriptors()
+    if reason:
+        return Finding("kernel", f"{value}: {reason}", "problem", "captures need Linux 5.3 or newer")
     return Finding("kernel", value)
 
 
@@ -99,7 +99,8 @@ def _proc() -> Finding:
     if unreadable:
         path = Path("/proc/self", unreadable[0])
         if not path.exists():
-            return Finding("proc", f"{path} is missing", "problem", "mount /proc")
+            advice = "mount /proc" if not Path("/proc/self").exists() else "the kernel does not have it"
+            return Finding("proc", f"{path} is missing", "problem", advice)
         return Finding("proc", f"{path} cannot be read", "problem")
     return Finding("proc", "mounted")
 
@@ -136,7 +137,7 @@ def _restrictions() -> Iterator[Finding]:
 def _container() -> Finding:
     name = containers.find_container()
     if name == "gVisor":
-        advice = "captures were never tried there: --selftest tells whether they work"
+        advice = "captures were refused there, by a release of July 2024: --selftest tells whether they work"
         return Finding("container", name, "note", advice)
     if os.getpid() == 1:
         return Finding(

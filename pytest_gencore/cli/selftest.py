@@ -75,7 +75,7 @@ def run_selftest(directory: Path) -> SelfTest:
     try:
         with _scratch(directory) as folder:
             archive = _capture(folder)
-            _open(archive, result)
+            _open(archive, folder, result)
     except (GencoreError, _SelfTestError) as error:
         result.reason = str(error)
     except OSError as error:
@@ -124,7 +124,7 @@ def _capture(folder: Path) -> Path:
     return Path(answer["archive"])
 
 
-def _open(path: Path, result: SelfTest) -> None:
+def _open(path: Path, scratch: Path, result: SelfTest) -> None:
     archive = read_archive(path)
     manifest = archive.manifest
     result.method, result.method_reason = manifest.method, manifest.method_reason
@@ -135,19 +135,18 @@ def _open(path: Path, result: SelfTest) -> None:
         message = f"{len(manifest.threads)} threads were captured, {len(unreached)} without registers"
         raise _SelfTestError(message)
     result.opened_with.append("reader")
-    with tempfile.TemporaryDirectory(prefix="gencore-") as temporary:
-        try:
-            folder = archive.unpack(Path(temporary))
-        except GencoreError as error:
-            result.warnings.append(f"not opened with debuggers: {error}")
-            return
-        result.warnings += find_mismatches(archive, folder)
-        for name, check in (("gdb", _open_with_gdb), ("pystack", _open_with_pystack)):
-            reason = check(archive, folder)
-            if reason == "":
-                result.opened_with.append(name)
-            elif reason is not None:
-                result.warnings.append(f"{name}: {reason}")
+    try:
+        folder = archive.unpack(scratch)  # captures need no other place that can be written
+    except GencoreError as error:
+        result.warnings.append(f"not opened with debuggers: {error}")
+        return
+    result.warnings += find_mismatches(archive, folder)
+    for name, check in (("gdb", _open_with_gdb), ("pystack", _open_with_pystack)):
+        reason = check(archive, folder)
+        if reason == "":
+            result.opened_with.append(name)
+        elif reason is not None:
+            result.warnings.append(f"{name}: {reason}")
 
 
 def _open_with_gdb(archive: Archive, folder: Path) -> str | None:

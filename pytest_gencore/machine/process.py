@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 from pathlib import Path
@@ -28,6 +29,22 @@ def is_alive(pid: int, birth: int) -> bool:
         return start_ticks(pid) == birth and not has_ended(descriptor)
     finally:
         os.close(descriptor)
+
+
+def why_no_descriptors() -> str:
+    """Return why processes have no descriptors here, which all that waits for one needs; empty if they have.
+
+    pidfd_open(2) came with Linux 5.3. Old seccomp profiles refuse it, gVisor had none in July 2024, and a
+    Python may have been built without it.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except AttributeError:
+        return "this Python was built without os.pidfd_open"
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return f"the kernel or a seccomp filter has no pidfd_open: {error.strerror}"
+    return ""
 
 
 def has_ended(descriptor: int, timeout: float = 0) -> bool:

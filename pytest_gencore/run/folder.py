@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pytest_gencore.errors import UnavailableError
-from pytest_gencore.machine.process import is_alive, start_ticks
+from pytest_gencore.machine.process import is_alive, start_ticks, why_no_descriptors
 from pytest_gencore.run.files import (
     CHILDREN,
     CLAIM,
@@ -48,13 +48,16 @@ def new_run_id() -> str:
     It has the id of the process and when it began, in clock ticks since boot: setting the clock changes
     neither.
 
-    Raises UnavailableError if ``/proc`` does not show this process.
+    Raises UnavailableError if ``/proc`` does not show this process, or if no process can be waited for.
     """
     try:
         birth = start_ticks(os.getpid())
     except (OSError, ValueError, IndexError) as error:
         message = f"this process cannot be seen in /proc: {error}"
         raise UnavailableError(message, help_text="mount /proc") from error
+    reason = why_no_descriptors()
+    if reason:
+        raise UnavailableError(reason, help_text="captures need Linux 5.3 or newer")
     return f"{os.getpid()}-{birth}-{os.urandom(6).hex()}"
 
 

@@ -48,6 +48,7 @@ _CALLS = {
     "close_range": (436, 436),
     "vmsplice": (278, 75),
     "pipe2": (293, 59),
+    "pidfd_open": (434, 434),
 }
 """Numbers of system calls: x86_64, aarch64."""
 

@@ -190,7 +190,6 @@ describe_caller(struct gencore_capture *capture)
         .probe_function = (uint64_t)(uintptr_t)gencore_probe(),
         .forked_signal = gencore_forked_signal(),
         .ident_offset = engine.ident_offset,
-        .signed_bits = gencore_signed_bits(),
         .phase = place.phase,
         .attempt = place.attempt,
         .cpu_ns = capture->request->usage.cpu_ns,

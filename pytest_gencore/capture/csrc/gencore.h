@@ -365,10 +365,8 @@ void gencore_close_from(unsigned int first);
 long gencore_clone(unsigned long flags, void *stack_top, int (*function)(void *), void *argument,
                    int32_t *tid);
 
-/*
- * Save the caller's registers as they are right after this call: a frame that must outlive the
- * snapshot. Registers that a call may change are 0.
- */
+/* Save the caller's registers as they are right after this call: a frame that must outlive the
+ * snapshot. Registers that a call may change are 0. */
 void gencore_save_registers(uint64_t regs[GENCORE_REGISTERS]);
 
 /* Bytes that gencore_save_floating_point needs, found once; calls no libc either. */

@@ -159,6 +159,7 @@ take_snapshot(struct gencore_capture *capture, struct gencore_snapshot *snapshot
     capture->result.snapshot_pid = (int32_t)pid;
     capture->record.snapshot_pid = (int32_t)pid;
     capture->record.stop_signal = error < 0 ? 0 : threads->signal;
+    capture->record.signed_bits = gencore_signed_bits();
     capture->record.stop_ns = stopped - started;
     capture->record.snapshot_ns = cloned - stopped;
     capture->record.pause_ns = safe_now(CLOCK_MONOTONIC) - started;
