@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Final, NamedTuple
 
 _MISREAD: Final = frozenset(':"\\`')
@@ -38,6 +39,11 @@ def shorten_path(path: str | os.PathLike[str], base: str | os.PathLike[str]) -> 
     """Return a path relative to a folder if it is below that, else as it is."""
     relative = os.path.relpath(path, base)
     return os.fspath(path) if relative.startswith(os.pardir) else relative
+
+
+def command_to_debug(archive: str, *, is_sealed: bool) -> str:
+    """Return the command that opens the core of an archive; ``is_sealed``: it needs a key."""
+    return f"gencore debug {'--identity FILE ' if is_sealed else ''}{shlex.quote(archive)}"
 
 
 class Folders(NamedTuple):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.run.files import ARCHIVE_SUFFIX, find_size, page_beside, text_beside
-from pytest_gencore.texts import escape_unprintable, name_subject, shorten_path
+from pytest_gencore.texts import command_to_debug, escape_unprintable, name_subject, shorten_path
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_size
 
@@ -53,8 +52,7 @@ class Capture:
         """What opens the archive in the folder to which it was downloaded; empty for a bare core."""
         if not self.name.endswith(ARCHIVE_SUFFIX):
             return ""
-        key = "--identity FILE " if self.is_sealed else ""
-        return f"gencore debug {key}{shlex.quote(self.name)}"
+        return command_to_debug(self.name, is_sealed=self.is_sealed)
 
     def find_beside(self) -> list[Path]:
         """Return the files that are there for readers beside the archive: its text, its page."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
 from pytest_gencore.run.files import find_size, page_beside
-from pytest_gencore.texts import escape_unprintable, name_subject
+from pytest_gencore.texts import command_to_debug, escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
 
@@ -245,8 +244,8 @@ class Results:
 
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
-            key = "--identity FILE " if self._is_sealed else ""
-            yield f"open one: gencore debug {key}{shlex.quote(self._shorten(self.finished[0].path))}"
+            path = self._shorten(self.finished[0].path)
+            yield f"open one: {command_to_debug(path, is_sealed=self._is_sealed)}"
             if importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 
