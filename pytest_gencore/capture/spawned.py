@@ -43,6 +43,11 @@ def adopt_trace(native: Any) -> list[int]:
     return free
 
 
+def find_abi() -> tuple[int, ...]:
+    """Return what must be alike where the extension is loaded: the version, in a build without a GIL."""
+    return sys.version_info[:2] if "t" in sys.abiflags else ()
+
+
 def _arm(folder: str) -> None:
     """Arm this process; raises whatever it likes: where it cannot be done, it is not."""
     import _imp
@@ -51,6 +56,8 @@ def _arm(folder: str) -> None:
 
     with open(f"{folder}/{DATA}", "rb") as file:  # noqa: PTH123 - pathlib is not loaded yet
         data = marshal.load(file)  # noqa: S302 - in a folder of this user's alone
+    if data["abi"] != find_abi():
+        raise ImportError(data["library"])
     name = "pytest_gencore.capture._native"
     loader = ExtensionFileLoader(name, data["library"])
     native = _imp.create_dynamic(ModuleSpec(name, loader, origin=data["library"]))

@@ -87,6 +87,7 @@ class WatchedChildren:
         with contextlib.suppress(OSError):  # else each child compiles it, if it may not write here
             compiled.parent.mkdir(0o700)
             shutil.copyfile(cache_from_source(spawned.__file__), compiled)
+        data["abi"] = spawned.find_abi()
         (folder / spawned.DATA).write_bytes(marshal.dumps(data, _MARSHAL_VERSION))
         others = f"{os.pathsep}{self._before}" if self._before else ""  # an empty entry would be one, too
         os.environ[_VARIABLE] = f"{folder}{others}"

@@ -1,6 +1,6 @@
 """The CPythons of this machine, one of each version that the project supports.
 
-As a program: ``interpreters.py 3.MINOR`` prints the path of one, or fails.
+As a program: ``interpreters.py [3.MINOR]`` prints the path of one, or of the oldest; else it fails.
 """
 
 from __future__ import annotations
@@ -34,5 +34,6 @@ def _is_usable(python: str, minor: int) -> bool:
 
 
 if __name__ == "__main__":
-    found = find_interpreter(int(sys.argv[1].removeprefix("3.")))
+    wanted = [int(name.removeprefix("3.")) for name in sys.argv[1:]] or MINORS
+    found = next(filter(None, map(find_interpreter, wanted)), None)
     sys.exit(1 if found is None else print(found))
