@@ -89,6 +89,7 @@ def parse() -> argparse.Namespace:
     )
     choice.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, metavar="WAY", help=", ".join(WAYS))
     parser.add_argument("--rounds", type=int, help="of everything (default 3; of the overhead 30)")
+    parser.add_argument("--tests", type=int, help="of the overhead (default 4,000)")
     parser.add_argument("--limit", type=float, default=3, metavar="MINUTES", help="see below (default 3)")
     parser.add_argument("--dir", type=Path, help="where archives are written (default: a temporary folder)")
     output = parser.add_argument_group("output")
@@ -121,7 +122,9 @@ def measure(report: Report, options: argparse.Namespace) -> None:
             report.growth = measure_growth(measurer, options.extent, rounds, folder)
         if "overhead" in options.parts:
             report.overhead = measure_overhead(
-                folder, 200 if is_quick else 4000, options.rounds or (2 if is_quick else 30)
+                folder,
+                options.tests or (200 if is_quick else 4000),
+                options.rounds or (2 if is_quick else 30),
             )
         if "session" in options.parts:
             report.session = measure_session(folder, 30 if is_quick else 200, rounds)

@@ -20,13 +20,12 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from measure import peak_memory
 from results import Overhead, Session
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import pytest_gencore
 
 ARRANGEMENTS = {
     "none": ["-p", "no:gencore", "-p", "nothing"],
@@ -35,6 +34,7 @@ ARRANGEMENTS = {
     "armed, timeout": ["-p", "gencore", "--gencore-on-fail", "--gencore-timeout=60"],
 }
 """Each names one plugin with ``-p``: looking for that among the installed ones costs some milliseconds."""
+_VERSIONS = ("none", "off")
 _MAX_CORES = 10
 """Default of --gencore-max-cores."""
 
@@ -45,6 +45,8 @@ def measure_overhead(folder: Path, tests: int, rounds: int) -> Overhead:
     many = _make_suite(folder / "passing", tests, "def test_{}(): pass")
     names = list(ARRANGEMENTS)
     found = Overhead(tests, {name: [] for name in names}, {name: [] for name in names})
+    found.version_s = {name: [] for name in _VERSIONS}
+    found.installed_bytes = _measure_size()
     for name in names:  # compiles tests and plugin
         _measure_cpu(one, ARRANGEMENTS[name])
         _measure_cpu(many, ARRANGEMENTS[name])
@@ -56,7 +58,25 @@ def measure_overhead(folder: Path, tests: int, rounds: int) -> Overhead:
         for position in range(len(names)):
             name = names[(number + position) % len(names)]
             found.many_s[name].append(_measure_cpu(many, ARRANGEMENTS[name]))
+        for name in _VERSIONS[:: -1 if number % 2 else 1]:
+            found.version_s[name].append(_measure_cpu(one, [*ARRANGEMENTS[name], "--version"]))
+        found.import_s.append(_measure_import())
     return found
+
+
+def _measure_import() -> float:
+    """Return the processor time of the import that the entry point makes; pytest is there already."""
+    code = "import pytest, time; start = time.process_time(); import pytest_gencore.plugin"
+    command = [sys.executable, "-c", f"{code}; print(time.process_time() - start)"]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _measure_size() -> int:
+    """Return the bytes of what is installed; an editable installation has more in its folder."""
+    folder = Path(pytest_gencore.__file__).parent
+    left_out = {"__pycache__", "csrc"}
+    files = (path for path in folder.rglob("*") if path.is_file() and not left_out & {*path.parts})
+    return sum(path.stat().st_size for path in files)
 
 
 def _measure_cpu(suite: Path, options: list[str]) -> float:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from results import FORK, KERNEL, MEMORY, MEMORY_CORE, WAYS
-from table import METRICS, baseline, quartiles, ratio, session_ratio, summary_of
+from table import METRICS, MIB, baseline, quartiles, ratio, session_ratio, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,6 +101,16 @@ def _lines_of_overhead(overhead: Overhead) -> Iterator[str]:
         for name in list(overhead.one_s)[1:]
     ]
     yield from _table(["plugin", "start", "a test"], rows)
+    if overhead.version_s:
+        off, base = (median(overhead.version_s[name]) for name in ("off", overhead.base))
+        all_off, all_base = (median(overhead.many_s[name]) for name in ("off", overhead.base))
+        yield ""
+        yield (
+            f"Installed and off, `pytest --version` takes {quartiles(overhead.version_ms())} ms more, "
+            f"{off / base:.3f} times that without the plugin; the run of all these tests "
+            f"{all_off / all_base:.3f} times. What is imported then takes {quartiles([1e3 * s for s in overhead.import_s])} ms of it. "
+            f"Installed are {overhead.installed_bytes / MIB:.2f} MiB."
+        )
 
 
 def _lines_of_session(session: Session) -> Iterator[str]:

@@ -96,6 +96,17 @@ class Overhead:
     """Of a run of one test."""
     many_s: dict[str, list[float]] = field(default_factory=dict)
     """Of a run of ``tests`` tests."""
+    version_s: dict[str, list[float]] = field(default_factory=dict)
+    """Of ``pytest --version``, without the plugin and with it."""
+    import_s: list[float] = field(default_factory=list)
+    """Of the import of what is imported when it is off."""
+    installed_bytes: int = 0
+    """Of the package without compiled bytecode."""
+
+    def version_ms(self) -> list[float]:
+        """Return how much longer ``pytest --version`` takes with the plugin, round by round."""
+        without, with_plugin = self.version_s.values()
+        return [1e3 * more for more in _differences(with_plugin, without)]
 
     @property
     def base(self) -> str:

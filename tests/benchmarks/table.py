@@ -149,7 +149,11 @@ def lines_of_overhead(overhead: Overhead) -> Iterator[str]:
     """Yield what the plugin costs more than a run without it, compared round by round."""
     rounds = len(overhead.one_s[overhead.base])
     yield f"\n== overhead on {overhead.tests} passing tests, {rounds} rounds, processor time of whole runs"
-    for title, table in (("run of one test, s", overhead.one_s), ("run of all tests, s", overhead.many_s)):
+    for title, table in (
+        ("run of one test, s", overhead.one_s),
+        ("run of all tests, s", overhead.many_s),
+        ("pytest --version, s", overhead.version_s),
+    ):
         yield f"{title:<32}{'min':>9}{'median':>9}{'max':>9}{'ratio':>9}"
         for name, values in table.items():
             row = (min(values), median(values), max(values))
@@ -158,6 +162,10 @@ def lines_of_overhead(overhead: Overhead) -> Iterator[str]:
     for name in list(overhead.one_s)[1:]:
         start, test = quartiles(overhead.start_ms(name)), quartiles(overhead.test_us(name))
         yield f"  {name}: start {start} ms, a test {test} us"
+    if overhead.version_s:
+        yield f"  off: pytest --version {quartiles(overhead.version_ms())} ms"
+        imported = quartiles([1e3 * seconds for seconds in overhead.import_s])
+        yield f"  off: import {imported} ms, installed {number(overhead.installed_bytes / MIB)} MiB"
 
 
 def quartiles(values: list[float]) -> str:

@@ -69,8 +69,11 @@ def report() -> Report:
     growth.cells[1].samples[MEMORY] = [sample(22, 1.5)]
     overhead = Overhead(
         2001,
-        {"none": [0.2, 0.21], "armed": [0.22, 0.24]},
-        {"none": [1.0, 1.0], "armed": [1.04, 1.05]},
+        {"none": [0.2, 0.21], "off": [0.2, 0.21], "armed": [0.22, 0.24]},
+        {"none": [1.0, 1.0], "off": [1.01, 1.01], "armed": [1.04, 1.05]},
+        {"none": [0.1, 0.1], "off": [0.104, 0.105]},
+        [0.003, 0.004],
+        2 * MIB,
     )
     session = Session(
         200, [1.0], [3.0], [0.5], [2.3], [10], [2], [50 * MIB], [55 * MIB], ["10 captured, 190 refused"]
