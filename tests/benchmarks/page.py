@@ -105,11 +105,12 @@ def _lines_of_overhead(overhead: Overhead) -> Iterator[str]:
         off, base = (median(overhead.version_s[name]) for name in ("off", overhead.base))
         all_off, all_base = (median(overhead.many_s[name]) for name in ("off", overhead.base))
         yield ""
+        imported = quartiles([1e3 * seconds for seconds in overhead.import_s])
         yield (
             f"Installed and off, `pytest --version` takes {quartiles(overhead.version_ms())} ms more, "
             f"{off / base:.3f} times that without the plugin; the run of all these tests "
-            f"{all_off / all_base:.3f} times. What is imported then takes {quartiles([1e3 * s for s in overhead.import_s])} ms of it. "
-            f"Installed are {overhead.installed_bytes / MIB:.2f} MiB."
+            f"{all_off / all_base:.3f} times. What is imported then takes {imported} ms of it. Installed are "
+            f"{overhead.installed_bytes / MIB:.2f} MiB."
         )
 
 
