@@ -3,10 +3,9 @@
  *
  *   module.c     Python glue: plans, captures, the test's phase
  *   triggers.c   Python glue: crash handlers and deadlines; cancel_triggers.c: cancels
- *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its memory
- *   free_threads.c   the same where there is no GIL
- *   engine.c     prepared once; one capture at a time
- *   place.c      where in its run the process is, for handlers; place.h
+ *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its
+ * memory; peek.c: what it calls; free_threads.c: where there is no GIL engine.c     prepared once;
+ * one capture at a time place.c      where in its run the process is, for handlers; place.h
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file; runfiles.h
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children

@@ -39,14 +39,15 @@ int native_standby(PyObject *capsule, const struct gencore_standby **standby);
 /* Keep a reference to an object in place of the one before. */
 void native_hold(PyObject **held, PyObject *object);
 
-/* Of triggers.c, cancel_triggers.c, child_triggers.c, worker_calls.c, thread_calls.c, probe.c and
- * raises.c; ended by an empty one each. */
+/* Of triggers.c, cancel_triggers.c, child_triggers.c, worker_calls.c, thread_calls.c, probe.c,
+ * peek.c and raises.c; ended by an empty one each. */
 extern PyMethodDef native_trigger_methods[];
 extern PyMethodDef native_cancel_methods[];
 extern PyMethodDef native_child_methods[];
 extern PyMethodDef native_worker_methods[];
 extern PyMethodDef native_thread_methods[];
 extern PyMethodDef native_probe_methods[];
+extern PyMethodDef native_peek_methods[];
 extern PyMethodDef native_raise_methods[];
 
 /* ---- probe_heap.c: only for Python in a copy of the snapshot, and for tests --------- */

@@ -311,6 +311,7 @@ native_exec(PyObject *module)
     }
     (void)gencore_set_test("null", 0); /* until somebody says which */
     if (PyModule_AddFunctions(module, native_probe_methods) < 0
+        || PyModule_AddFunctions(module, native_peek_methods) < 0
         || PyModule_AddFunctions(module, native_raise_methods) < 0) {
         return -1;
     }
