@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import Final, NamedTuple
 
@@ -26,8 +27,16 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
 
 
 def printable(text: str, limit: int = _LINE_LENGTH) -> str:
-    """Return text for one line of a log: cut, and with everything escaped that is not printable."""
-    return escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
+    """Return text for one line of a log: cut, and with everything escaped that is not printable.
+
+    Nothing in it is a command to a CI system that reads the log: GitHub takes ``::error::`` at the beginning
+    of a line, whatever blanks stand before it, and ``##[error]`` anywhere; Azure ``##vso[``, TeamCity
+    ``##teamcity[``.
+    """
+    shown = escape_unprintable(text if len(text) <= limit else f"{text[: limit - 3]}...")
+    if shown.lstrip().startswith("::"):
+        shown = shown.replace("::", r"\x3a:", 1)
+    return re.sub(r"##(?=\w*\[)", r"#\\x23", shown) if "##" in shown else shown
 
 
 def name_subject(nodeid: str | None, place: str, otherwise: str) -> str:
@@ -41,9 +50,10 @@ def shorten_path(path: str | os.PathLike[str], base: str | os.PathLike[str]) -> 
     return os.fspath(path) if relative.startswith(os.pardir) else relative
 
 
-def command_to_debug(archive: str, *, is_sealed: bool) -> str:
-    """Return the command that opens the core of an archive; ``is_sealed``: it needs a key."""
-    return f"gencore debug {'--identity FILE ' if is_sealed else ''}{shlex.quote(archive)}"
+def command_to_open(archive: str, *, has_core: bool, is_sealed: bool) -> str:
+    """Return the command that opens the core of an archive, or shows its stacks, sealed ones with a key."""
+    key = "--identity FILE " if is_sealed else ""
+    return f"gencore {'debug' if has_core else 'stacks'} {key}{shlex.quote(archive)}"
 
 
 class Folders(NamedTuple):

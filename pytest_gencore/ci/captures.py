@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_gencore.run.files import ARCHIVE_SUFFIX, find_size, page_beside, text_beside
-from pytest_gencore.texts import command_to_debug, escape_unprintable, name_subject, shorten_path
+from pytest_gencore.texts import command_to_open, escape_unprintable, name_subject, shorten_path
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_size
 
@@ -35,6 +35,7 @@ class Capture:
     size_bytes: int = 0
     reason: str = ""
     """Why there is no archive, or what is worth knowing of it."""
+    has_core: bool = True
     is_sealed: bool = False
 
     @property
@@ -52,7 +53,7 @@ class Capture:
         """What opens the archive in the folder to which it was downloaded; empty for a bare core."""
         if not self.name.endswith(ARCHIVE_SUFFIX):
             return ""
-        return command_to_debug(self.name, is_sealed=self.is_sealed)
+        return command_to_open(self.name, has_core=self.has_core, is_sealed=self.is_sealed)
 
     def find_beside(self) -> list[Path]:
         """Return the files that are there for readers beside the archive: its text, its page."""
@@ -88,6 +89,7 @@ def describe(outcome: Outcome, *, is_sealed: bool) -> Capture:
         archive=outcome.archive,
         state=outcome.state,
         size_bytes=outcome.size_bytes,
+        has_core=outcome.has_core,
         reason=outcome.reason,
         is_sealed=is_sealed,
     )

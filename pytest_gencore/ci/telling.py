@@ -15,7 +15,7 @@ from pytest_gencore.ci.memory import open_memory
 from pytest_gencore.run.pinned import create_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pytest_gencore.ci.captures import Capture
     from pytest_gencore.ci.memory import Memory
@@ -73,18 +73,21 @@ def tell(
     target: Target,
     captures: Sequence[Capture],
     *,
+    may_go: Collection[str] = (),
     environ: Mapping[str, str],
     waits: bool = True,
 ) -> Telling:
     """Tell what is news; the first error of the run becomes the problem.
 
-    ``captures`` are all that can be told of in this run, ``environ`` is that of the job. Without ``waits``
-    nothing is told while another process does.
+    ``captures`` are all that can be told of in this run, but those that ``may_go``, by name, are told by
+    others first. ``environ`` is that of the job. Without ``waits`` nothing is told while another process
+    does.
     """
     try:
         with open_memory(run.folder, waits=waits) as memory:
             if memory is None:
                 return Telling([])
+            captures = [entry for entry in captures if entry.name in memory.told or entry.name not in may_go]
             new = [capture for capture in captures if capture.name not in memory.told]
             ended = [capture for capture in captures if capture.is_final and capture.name not in memory.ended]
             if not new and not ended:
@@ -95,7 +98,8 @@ def tell(
             memory.problem = memory.problem or told.problem
             return Telling(told.lines, memory.problem)
     except OSError as error:
-        return Telling([], f"ci: {target.system} is not told of captures: {error.strerror or error}")
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return Telling([], f"ci: {target.system} is not told of captures: {what}")
 
 
 def _tell_github(_run: RunPlace, target: Target, news: News, memory: Memory) -> Telling:

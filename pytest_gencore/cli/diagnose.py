@@ -14,9 +14,10 @@ from pytest_gencore.document.words import Names, describe_frame, describe_thread
 from pytest_gencore.texts import describe_event, escape_unprintable, name_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pytest_gencore.archive.stacks_file import Frame
     from pytest_gencore.document.model import Document
 
 _FRAMES: Final = 6
@@ -67,20 +68,28 @@ def _lines(document: Document) -> Iterator[str]:
         yield "the archive is sealed: --identity FILE, the private key of a recipient, tells the rest"
     yield from document.last_output
     yield from document.evidence
+    if document.failure_frames:
+        yield ""
+        yield f"{document.trigger.exception or 'The failure'} was raised:"
+        yield from _describe_frames(document.failure_frames, test.rootdir)
     names = Names(document.threads, document.tasks)
     for thread in document.threads:
         if thread.frames:
             yield ""
             yield describe_thread(thread, names)
-            shown = short_frames(thread.frames, _FRAMES)
-            if len(shown) < len(thread.frames):
-                yield f"  ... {len(thread.frames) - len(shown)} of {len(thread.frames)} frames left out"
-            for frame in shown:
-                yield f"  {describe_frame(frame, test.rootdir)}"
-                if frame.source:
-                    yield f"    {frame.source}"
+            yield from _describe_frames(thread.frames, test.rootdir)
     unknown = sum(thread.frames is None for thread in document.threads)
     if unknown:
         yield ""
         hint = "; gencore stacks may read them from the core" if document.archive.core else ""
         yield f"threads whose frames are not known: {unknown}{hint}"
+
+
+def _describe_frames(frames: Sequence[Frame], rootdir: str) -> Iterator[str]:
+    shown = short_frames(frames, _FRAMES)
+    if len(shown) < len(frames):
+        yield f"  ... {len(frames) - len(shown)} of {len(frames)} frames left out"
+    for frame in shown:
+        yield f"  {describe_frame(frame, rootdir)}"
+        if frame.source:
+            yield f"    {frame.source}"

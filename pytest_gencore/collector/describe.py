@@ -70,6 +70,7 @@ def describe_state(handover: Handover) -> CaptureState:
         captured_pid=handover.pid,
         trigger=request.trigger,
         method=request.method,
+        has_core=request.has_core,
         nodeid=request.nodeid,
         phase=handover.phase,
         place=request.place,

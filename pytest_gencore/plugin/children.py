@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.capture import spawned
 from pytest_gencore.run.files import CHILDREN
-from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.run.folder import remove_tree, run_folder_name
 from pytest_gencore.run.started import StartedTests
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class WatchedChildren:
         self._native.set_child_standbys(None, None)
         if self._switch is not None:
             self._switch_off(str(self._switch))
-            shutil.rmtree(self._switch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(str(self._switch))
         if self._started is not None:
             self._started.close()
 

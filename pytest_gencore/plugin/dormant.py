@@ -95,6 +95,18 @@ def stop(config: pytest.Config) -> None:
     roles = config.stash.get(ROLES_KEY, None)
     if roles is not None:
         del config.stash[ROLES_KEY]
-        roles.close()
+        try:
+            roles.close()
+        except Exception as error:  # noqa: BLE001 - no exit status may depend on what tests have left
+            tell_left(config, error)
     elif config.pluginmanager.has_plugin(NAME):
         config.pluginmanager.unregister(name=NAME)
+
+
+def tell_left(config: pytest.Config, error: Exception) -> None:
+    """Say that the end of captures went wrong."""
+    from pytest_gencore.plugin.attach import describe_error
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"gencore: cannot tidy up: {describe_error(error)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
 from pytest_gencore.run.files import find_size, page_beside
-from pytest_gencore.texts import command_to_debug, escape_unprintable, name_subject
+from pytest_gencore.texts import command_to_open, escape_unprintable, name_subject
 from pytest_gencore.triggers import HANDLED
 from pytest_gencore.units import format_limit, format_size
 
@@ -51,13 +51,17 @@ class Finished:
     subject: Subject
     note: str
     """What is worth knowing about it, such as a truncated core."""
+    has_core: bool = True
 
 
 class Results:
     """Collects from reports, workers and the files on disk; makes the lines of the summary."""
 
-    def __init__(self, folders: Folders, *, is_sealed: bool = False) -> None:
-        """``folders``: those of the session; ``is_sealed``: archives are for those who have a key."""
+    def __init__(self, folders: Folders, *, is_sealed: bool = False, encoding: str = "utf-8") -> None:
+        """``folders``: those of the session; ``is_sealed``: archives are for those who have a key.
+
+        ``encoding`` is the terminal's: of a text that it cannot show pytest escapes every line end, too.
+        """
         self.finished: list[Finished] = []
         self.reports: list[pytest.TestReport] = []
         """The reports with something of ours on them."""
@@ -65,6 +69,7 @@ class Results:
         """Texts of report sections, and what is known instead at the end."""
         self._folders = folders
         self._is_sealed = is_sealed
+        self._encoding = encoding
         self._notes: list[str] = []
         self._unavailable: list[str] = []
         self._failures: dict[str, list[Subject]] = {}
@@ -120,7 +125,8 @@ class Results:
                     subject = Subject(report.nodeid, attachment["phase"])
                     self._add_named(Path(path), subject, problem or f"{MISSING}: {path}")
                 else:
-                    text = describe_outcome(known[path], self._folders)
+                    whole = describe_outcome(known[path], self._folders)
+                    text = whole.encode(self._encoding, "backslashreplace").decode(self._encoding)
                     attach.replace_section(report, path, text)
                     self.corrections[attach.describe_archive(path)] = text
 
@@ -208,7 +214,9 @@ class Results:
                 self._told_here.append(outcome.answer)
         if outcome.state == "done":
             note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
-            self.finished.append(Finished(outcome.archive, outcome.size_bytes, subject, note))
+            self.finished.append(
+                Finished(outcome.archive, outcome.size_bytes, subject, note, outcome.has_core)
+            )
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
             self._answers[outcome.archive.name] = describe_outcome(outcome, self._folders)
@@ -244,8 +252,9 @@ class Results:
 
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
-            path = self._shorten(self.finished[0].path)
-            yield f"open one: {command_to_debug(path, is_sealed=self._is_sealed)}"
+            first = self.finished[0]
+            path, has_core = self._shorten(first.path), first.has_core
+            yield f"open one: {command_to_open(path, has_core=has_core, is_sealed=self._is_sealed)}"
             if importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 

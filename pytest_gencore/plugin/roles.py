@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import posix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,23 @@ class Roles:
 
     def close(self) -> None:
         """Leave the process as it was, and show what pytest had no summary for."""
-        if self.showing is not None:
-            self.showing.close()
-        if self.listening is not None:
-            self.listening.close()
-        if self.capturer is not None:
-            self.capturer.close()
+        with contextlib.ExitStack() as steps:  # each is made, whatever becomes of those before
+            if self._has_made_directory:
+                steps.callback(remove_if_empty, self.settings.dir)
+            steps.callback(self._unregister)
+            for role in (self.capturer, self.listening, self.showing):
+                if role is not None:
+                    steps.callback(role.close)
+
+    def _unregister(self) -> None:
         while self._plugins:
             self.config.pluginmanager.unregister(self._plugins.pop())
-        if self._has_made_directory:
-            with contextlib.suppress(OSError):  # there are archives in it, or others use it
-                self.settings.dir.rmdir()
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Remove a directory, unless there are archives in it, or others use it."""
+    with contextlib.suppress(OSError):
+        posix.rmdir(directory)
 
 
 def fill_roles(roles: Roles) -> None:

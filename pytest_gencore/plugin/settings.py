@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
@@ -15,7 +16,6 @@ from pytest_gencore.plugin.options import GROUP, TABLE, Option, find_text, has_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from pytest_gencore.ci.systems import Target
     from pytest_gencore.contents import DumpType, Environment, Libraries
@@ -164,7 +164,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
             fields["recipient"] = resolve_recipients(config, fields["recipient"], base, source)
     if find_text(config, TABLE[0])[0] is None and fields["ci"] in {"auto", "bazel"}:
         fields["dir"] = os.environ.get(BAZEL_DIRECTORY) or fields["dir"]
-    fields["dir"] = directory_base / fields["dir"]
+    fields["dir"] = Path(os.path.normpath(directory_base / fields["dir"]))  # as pytest does with its own
     settings = Settings(**fields)
     check_sealing(settings)
     _ = settings.page_command

@@ -96,9 +96,13 @@ class Showing:
         """What is known so far; imported when there is something to tell."""
         if self._results is None:
             from pytest_gencore.plugin.results import Results
+            from pytest_gencore.plugin.shown import find_encoding
 
-            is_sealed = bool(self._settings.recipient)
-            self._results = Results(find_folders(self._config), is_sealed=is_sealed)
+            self._results = Results(
+                find_folders(self._config),
+                is_sealed=bool(self._settings.recipient),
+                encoding=find_encoding(self._config.pluginmanager.get_plugin("terminalreporter")),
+            )
         while self._reports:
             self._results.add_report(self._reports.pop(0))
         return self._results

@@ -32,3 +32,9 @@ def find_shown_texts(reporter: Any) -> Iterator[str]:
             yield report.longrepr
         if getattr(options, "showcapture", "all") == "all":
             yield from (content for name, content in report.sections if name == SECTION)
+
+
+def find_encoding(reporter: Any) -> str:
+    """Return that of the terminal or file to which pytest writes."""
+    writer = getattr(reporter, "_tw", None)  # private: without it, the usual one
+    return str(getattr(getattr(writer, "_file", None), "encoding", None) or "utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
+import posix  # not os, which a test may have left patched
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -132,7 +132,8 @@ def has_captures(folder: Path) -> bool:
     with pinned(folder) as pinned_folder, contextlib.suppress(OSError):
         if pinned_folder is not None:
             kept = (STARTED, CHILDREN)
-            return not all(any(kind.matches(path.name) for kind in kept) for path in pinned_folder.iterdir())
+            names = posix.listdir(pinned_folder)
+            return not all(any(kind.matches(name) for kind in kept) for name in names)
     return folder.is_symlink() or folder.exists()
 
 
@@ -176,7 +177,8 @@ def count_refusals(folder: Path) -> Refusals:
 
 def remove_traces(folder: Path, name: str) -> None:
     """Remove what one capture used in the folder."""
-    shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(str(folder / name))
     for kind in OF_A_CAPTURE:
         with contextlib.suppress(OSError):
             (folder / kind.named(name)).unlink()
@@ -196,7 +198,8 @@ def remove_unfinished(directory: Path, folder: Path, name: str, *, keep_text: bo
         (directory / partial_name(name)).unlink()
     if not keep_text:
         remove_text(directory / text_name(name))
-    shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(str(folder / name))
 
 
 def release_place(folder: Path, slot: int, claim: str | None) -> None:
@@ -227,10 +230,21 @@ def _remove_if_idle(folder: Path, place: Path) -> None:
         if all(any(mark.matches(entry.name) for mark in _MARKS) for entry in entries):
             for entry in entries:
                 if CHILDREN.matches(entry.name):
-                    shutil.rmtree(entry, ignore_errors=True)
+                    with contextlib.suppress(OSError):
+                        remove_tree(str(entry))
                 else:
                     entry.unlink(missing_ok=True)
             remove_folder(place)  # of another folder that lies there now no more than an empty one
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with all that is in it, or a file; links are not followed. Raises OSError."""
+    try:
+        posix.unlink(path)
+    except (IsADirectoryError, PermissionError):  # as Linux, as POSIX has it
+        for name in posix.listdir(path):
+            remove_tree(f"{path}/{name}")
+        posix.rmdir(path)
 
 
 def remove_folder(folder: Path) -> None:
@@ -241,8 +255,8 @@ def remove_folder(folder: Path) -> None:
     """
     deadline = time.monotonic() + _CLOSE_SECONDS
     while time.monotonic() < deadline:
-        names = [path.name for path in folder.iterdir()]
+        names = posix.listdir(folder)
         if not names or not all(name.startswith(_KEPT) for name in names):
             break
         time.sleep(_TICK_SECONDS)
-    folder.rmdir()
+    posix.rmdir(folder)

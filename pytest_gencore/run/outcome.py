@@ -45,6 +45,8 @@ class Outcome(NamedTuple):
     """Where in or outside of the test, in words; empty if test and phase say it."""
     child_of: int = 0
     """The armed process, if a child of it was captured; else 0."""
+    has_core: bool = True
+    """Whether the archive has a core, or will have."""
     has_archive: bool = True
     """Whether there is an archive, or there will be: not if nobody wants one."""
     subject: str = ""

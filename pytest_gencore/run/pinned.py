@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import posix  # not os, which a test may have left patched
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,16 +37,16 @@ def why_not_private(status: os.stat_result) -> str:
 def open_private(path: Path) -> int:
     """Return a descriptor of a folder that is this user's alone; raises PermissionError saying why not."""
     try:
-        descriptor = os.open(path, _DIRECTORY_FLAGS)
+        descriptor = posix.open(path, _DIRECTORY_FLAGS)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.ELOOP, errno.ENOTDIR):
             raise
         reason = why_not_private(path.lstat()) or error.strerror
     else:
-        reason = why_not_private(os.fstat(descriptor))
+        reason = why_not_private(posix.fstat(descriptor))
         if not reason:
             return descriptor
-        os.close(descriptor)
+        posix.close(descriptor)
     raise PermissionError(errno.EPERM, reason, str(path))
 
 
@@ -63,7 +64,7 @@ def pinned(path: Path) -> Iterator[Path | None]:
     try:
         yield Path(f"/proc/thread-self/fd/{descriptor}")
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 @functools.cache
@@ -84,22 +85,22 @@ def create_private(path: Path | str, *, access: int = os.O_WRONLY, folder: int |
     ``folder`` is a descriptor of what a relative path begins at.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, access | flags, 0o600, dir_fd=folder)
+    return posix.open(path, access | flags, 0o600, dir_fd=folder)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file, never through a link, without waiting; raises OSError."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    descriptor = posix.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(posix.fstat(descriptor).st_mode):
         return descriptor
-    os.close(descriptor)
+    posix.close(descriptor)
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def read_regular(path: Path, limit: int) -> bytes:
     """Return the contents of a regular file, of a longer one the end; raises OSError."""
     with os.fdopen(open_regular(path), "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+        file.seek(max(0, posix.fstat(file.fileno()).st_size - limit))
         return file.read(limit)
 
 

@@ -270,6 +270,7 @@ class Run:
             trigger=state.trigger,
             method=state.method,
             size_bytes=state.size,
+            has_core=state.has_core,
             bytes_done=state.bytes_done,
             bytes_total=state.bytes_total,
             queued=state.state == "queued",

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import posix  # not os, which a test may have left patched
 import re
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -60,16 +61,16 @@ class StartedTests:
             return
         with contextlib.suppress(OSError):
             if _identify(self.descriptor) == self._identity:  # a test may have closed it
-                os.close(self.descriptor)
+                posix.close(self.descriptor)
         with pinned(self._folder) as folder, contextlib.suppress(OSError):
             if folder is not None:
-                (folder / self.path.name).unlink()
+                posix.unlink(folder / self.path.name)
         with contextlib.suppress(OSError):
             remove_folder(self._folder)
 
 
 def _identify(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
+    status = posix.fstat(descriptor)
     return status.st_dev, status.st_ino
 
 

@@ -67,6 +67,8 @@ class CaptureState:
     """Name of the finished file in the artifact directory; empty until then."""
     size: int = 0
     """Bytes of the finished file."""
+    has_core: bool = True
+    """Whether it has a core, or will have."""
     reason: str = ""
     """Why it failed; of a finished one what is worth knowing."""
     makes_page: bool = False

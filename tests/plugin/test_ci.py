@@ -218,3 +218,14 @@ def test_bazel_keeps_the_archives(project: Project, options: tuple[str, ...]) ->
     folder = project.folder / "mine" if options else outputs
     assert [path.suffix for path in sorted(folder.iterdir())] == [".gz", ".txt"]
     assert not COMMAND.findall(ended.out)
+
+
+@pytest.mark.slow
+def test_page_of_a_crash(project: Project) -> None:
+    """It is made after the archive, and told after it."""
+    system = System("github", project.folder)
+    project.write(test_a=CRASHES)
+    told = system.read(project.run(*QUICK, "-ogencore_html=true", environment=system.environment))
+    ((_, _, archive),) = told.rows
+    assert "being written" not in archive
+    assert ".html" in archive

@@ -246,3 +246,18 @@ def test_damaged_memory(tmp_path: Path, early: Capture, text: str) -> None:
     (teller.folder / CI.named()).write_text(text)
     assert teller.tell(early).lines
     assert not teller.tell(early).lines
+
+
+def test_what_was_told_stays_while_others_are_told(tmp_path: Path, early: Capture) -> None:
+    """Each collector tells its own capture first; what may still be dropped is told by nobody else."""
+    teller = Teller(tmp_path, "azure")
+    other = also(early, 2)
+    path = tmp_path / f"{teller.run.id}.md"
+
+    teller.tell(early, other, may_go={other.name})
+    first = path.read_text()
+    teller.tell(early, other, may_go={early.name})
+    second = path.read_text()
+
+    assert (early.name in first, other.name in first) == (True, False)
+    assert (early.name in second, other.name in second) == (True, True)

@@ -35,15 +35,16 @@ def tell_ci(handover: Handover, *, without_own: bool, with_problem: bool) -> lis
     from pytest_gencore.run.run import Run
 
     place = RunPlace(handover.run_folder, run.run_folder, handover.directory)
-    captures = []
+    captures, may_go = [], set()
     for outcome in Run(handover.directory, run_id_of(run.run_folder)).outcomes():
         is_own = outcome.archive.name.removesuffix(".tar.gz") == handover.name
-        stays = outcome.state != "working" or outcome.trigger != "failure" or is_own
-        if is_told(outcome) and stays and not (is_own and without_own):
+        if is_told(outcome) and not (is_own and without_own):
             captures.append(describe(outcome, is_sealed=bool(run.recipients)))
+            if outcome.state == "working" and outcome.trigger == "failure" and not is_own:
+                may_go.add(outcome.archive.name)
     target = Target(*run.session.ci)
     environ = _read_environment(handover.pid) if target.is_program else {}
-    told = tell(place, target, captures, environ=environ)
+    told = tell(place, target, captures, may_go=may_go, environ=environ)
     return [*told.lines, f"gencore: {told.problem}"] if told.problem and with_problem else told.lines
 
 

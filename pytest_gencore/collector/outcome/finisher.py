@@ -94,6 +94,7 @@ class Finisher:
         self._tell(line, f"gencore: core archive: {self._result}", self._result)
         if wants_page(self._handover):
             self._state.end_page(make_page(self._handover, self._result))
+            self._tell_ci()
 
     def write_text(self, text: str) -> None:
         """Write what people and tools read without unpacking, beside the archive, if that is wanted.

@@ -149,13 +149,12 @@ class Messenger:
             self._wait_for_report()
 
     def conclude(self, *lines: str) -> None:
-        """Write what came of it, if that is needed; nothing can be written after it."""
+        """Write what came of it, if that is needed."""
         self.listen()
         self.check()
         for line in lines:
             if self._descriptor is not None and self.speaks:
                 self._write(f"gencore: {printable(line, _LINE_LENGTH)}\n")
-        self.close()
 
     def close(self) -> None:
         """Give the descriptor up: who reads from it may wait for its end."""
