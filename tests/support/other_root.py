@@ -69,7 +69,7 @@ def find_mirror() -> list[str]:
 def download(folder: Path, version: str, *requirements: str) -> None:
     """Get wheels for another Python, with all that they need: here pip knows its index and certificates."""
     machine = platform.machine()
-    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(28, 16, -1)]
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 16, -1)]
     tags = ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
     tags += [f"--platform={name}" for name in (*platforms, f"manylinux2014_{machine}", f"linux_{machine}")]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]

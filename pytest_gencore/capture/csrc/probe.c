@@ -68,7 +68,7 @@ say(const char *text)
 static char *
 find_runtime(size_t *size)
 {
-#ifndef RTLD_DL_SYMENT
+#ifndef __GLIBC__
     (void)size;
     return NULL;
 #else
