@@ -19,12 +19,12 @@ class BuildExtension(build_ext):
 
     def finalize_options(self) -> None:
         """Leave the stable ABI where there is none."""
-        super().finalize_options()
-        for extension in () if HAS_STABLE_ABI else self.extensions:
+        for extension in () if HAS_STABLE_ABI else self.distribution.ext_modules:
             extension.py_limited_api = False
             extension.define_macros = [
                 macro for macro in extension.define_macros if macro[0] != "Py_LIMITED_API"
             ]
+        super().finalize_options()
 
     def build_extensions(self) -> None:
         """Compile."""

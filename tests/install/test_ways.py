@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from gencore_archives import find_left, read_manifest
@@ -21,6 +22,7 @@ from wheels import ROOT, build_wheel, clean_environment, copy_sources, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 
 def can_build() -> bool:
@@ -224,6 +226,59 @@ def test_an_extension_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
         file.write("#error broken\n")
     with pytest.raises(AssertionError, match="error broken"):
         build_wheel(tmp_path / "broken", tmp_path / "wheel")
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("build_extension")
+
+
+def make_command(build: ModuleType) -> Any:
+    macros = [("Py_LIMITED_API", "0x030a0000"), ("_GNU_SOURCE", "1")]
+    setuptools = pytest.importorskip("setuptools")
+    extension = setuptools.Extension(
+        "package._native", ["native.c"], define_macros=macros, py_limited_api=True
+    )
+    return build.BuildExtension(setuptools.Distribution({"ext_modules": [extension]}))
+
+
+@pytest.mark.parametrize("has_gil", [True, False])
+def test_stable_abi_is_left_where_there_is_no_gil(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, has_gil: bool
+) -> None:
+    monkeypatch.setattr(build, "HAS_STABLE_ABI", has_gil)
+    command = make_command(build)
+    command.finalize_options()
+    (extension,) = command.extensions
+    assert extension.py_limited_api is has_gil
+    assert ("Py_LIMITED_API" in dict(extension.define_macros)) is has_gil
+    assert dict(extension.define_macros)["_GNU_SOURCE"] == "1"
+    wheel = build.BuildWheel(command.distribution)
+    wheel.py_limited_api = "cp310"
+    wheel.finalize_options()
+    assert wheel.py_limited_api == ("cp310" if has_gil else False)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "is_optional"),
+    [
+        ("linux", "x86_64", False),
+        ("linux", "aarch64", False),
+        ("linux", "riscv64", True),
+        ("darwin", "x86_64", True),
+    ],
+)
+def test_extension_may_fail_only_where_nothing_can_be_captured(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, is_optional: bool
+) -> None:
+    monkeypatch.setattr(build.sys, "platform", system)
+    monkeypatch.setattr(build.platform, "machine", lambda: machine)
+    monkeypatch.setattr(build.build_ext, "build_extensions", lambda _: None)
+    command = make_command(build)
+    command.extensions = command.distribution.ext_modules
+    command.build_extensions()
+    assert [extension.optional for extension in command.extensions] == [is_optional]
 
 
 @pytest.mark.slow
