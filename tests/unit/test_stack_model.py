@@ -162,3 +162,12 @@ def test_hub_of_greenlets(outermost: str, hub: str | None) -> None:
     thread = PythonThread("MainThread", 1, None, (Frame(outermost, 5, "run"), Frame("/x/loop.py", 1, "wait")))
     assert find_hub(thread) == hub
     assert find_hub(PythonThread("MainThread", 1, None, ())) is None
+
+
+@pytest.mark.parametrize("is_current", [False, True])
+def test_inner_frames_that_only_pystack_knows(is_current: bool) -> None:
+    """Of another interpreter; those of the thread that captured are the capture's."""
+    outer, inner = Frame("a.py", 1, "a"), Frame("<string>", 4, "b")
+    known = PythonThread("runs", 7, 5, (outer,), is_current=is_current)
+    (merged,) = merge_threads([known], [PythonThread(None, 7, None, (outer, inner))])
+    assert merged.frames == ((outer,) if is_current else (outer, inner))

@@ -138,7 +138,7 @@ def _python_calls(thread: PythonThread) -> list[tuple[str, int | None]]:
 
 
 def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
-    frames = _merge_frames(thread.frames, other.frames)
+    frames = _merge_frames(thread.frames, other.frames, may_end_in_us=thread.is_current)
     return replace(
         thread,
         name=thread.name or other.name,
@@ -151,8 +151,12 @@ def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
     )
 
 
-def _merge_frames(known: tuple[Frame, ...], richer: tuple[Frame, ...]) -> tuple[Frame, ...]:
-    """Return the richer frames up to the innermost known one.
+def _merge_frames(
+    known: tuple[Frame, ...], richer: tuple[Frame, ...], *, may_end_in_us: bool
+) -> tuple[Frame, ...]:
+    """Return the richer frames, of the thread that captured only up to the innermost known one.
+
+    Of a thread that runs code of another interpreter pystack has the frames of both.
 
     faulthandler leaves out the outermost ones of a deep stack; then the known ones are the end of the others.
     """
@@ -162,7 +166,8 @@ def _merge_frames(known: tuple[Frame, ...], richer: tuple[Frame, ...]) -> tuple[
     files = [richer[index].file for index in python]
     wanted = [frame.file for frame in known]
     if files[: len(known)] == wanted:
-        return richer if len(python) == len(known) else richer[: python[len(known) - 1] + 1]
+        is_whole = len(python) == len(known) or not may_end_in_us
+        return richer if is_whole else richer[: python[len(known) - 1] + 1]
     return richer if files[-len(known) :] == wanted else known  # else not the same moment or thread
 
 
