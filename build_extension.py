@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import sysconfig
 
@@ -25,6 +26,10 @@ class BuildExtension(build_ext):
                 macro for macro in extension.define_macros if macro[0] != "Py_LIMITED_API"
             ]
         super().finalize_options()
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Name a file as all versions of its wheel's tag find it: not as ``.abi3-PLATFORM.so``."""
+        return re.sub(r"(?<=\.abi3)-[^.]+(?=\.so$)", "", super().get_ext_filename(fullname))
 
     def build_extensions(self) -> None:
         """Compile."""

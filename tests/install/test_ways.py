@@ -260,6 +260,17 @@ def test_stable_abi_is_left_where_there_is_no_gil(
     assert wheel.py_limited_api == ("cp310" if has_gil else False)
 
 
+def test_file_that_the_newest_python_builds_is_found_by_the_oldest(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """setuptools puts the platform into the name where CPython 3.15 or newer builds."""
+    module = importlib.import_module("setuptools.command.build_ext")
+    monkeypatch.setattr(module, "get_abi3_suffix", lambda: ".abi3-x86_64-linux-gnu.so")
+    command = make_command(build)
+    command.finalize_options()
+    assert command.get_ext_filename("package._native") == "package/_native.abi3.so"
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "is_optional"),
     [

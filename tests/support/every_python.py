@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -116,7 +117,8 @@ class Python:
 
     @property
     def is_right(self) -> bool:
-        return not self.trouble and all(self.results.values()) and self.other in ("-", "works")
+        cells = [self.results.get(f"test_{tool}[{end}-{tool}]") for end in ENDS for tool in TOOLS]
+        return not self.trouble and all((*cells, *self.results.values())) and self.other in ("-", "works")
 
     def row(self) -> str:
         """Return its row of the table."""
@@ -161,15 +163,18 @@ def build(python: Python, work: Path) -> Path:
     return Path(shutil.copy(wheel, folder))
 
 
-def look(python: Python, wheel: Path, builder: Python) -> None:
-    """Install a wheel and run everything; whatever fails is in the table."""
+TROUBLE = (AssertionError, OSError, ValueError, subprocess.SubprocessError)
+
+
+def look(python: Python, work: Path, wheel: Path | None = None, builder: Python | None = None) -> None:
+    """Install a wheel, of its own making if there is none, and run everything; what fails is in the table."""
     print(f"== {python.program} of {python.source}", flush=True)
     started = time.monotonic()
     try:
-        python.wheel = builder.tag
-        python.install(wheel, *NEEDED)
+        python.wheel = (builder or python).tag
+        python.install(wheel or build(python, work), *NEEDED)
         python.results = python.test("-n2", "--dist=loadgroup", CELLS, HANGS)
-    except (AssertionError, OSError, ValueError) as error:
+    except TROUBLE as error:
         print(error, flush=True)
         python.trouble = f"could not be looked at ({type(error).__name__})"
     print(f"-- {time.monotonic() - started:.0f} s", flush=True)
@@ -183,7 +188,7 @@ def look_again(python: Python, wheel: Path) -> None:
         python.change_wheel(wheel)
         results = python.test(CELLS, "-k", "failure")
         python.other = "works" if results and all(results.values()) else "does not work"
-    except (AssertionError, OSError) as error:
+    except TROUBLE as error:
         print(error, flush=True)
         python.other = "does not work"
 
@@ -216,13 +221,13 @@ def main() -> None:
         assert not [*python.see("/usr/bin").glob("*gcc*")], "it must do without a compiler"
     for python in (*here, *there):
         is_old = int(python.tag.partition(".")[2]) <= OLD
-        look(python, by_newest if is_old else by_oldest, newest if is_old else oldest)
+        look(python, work, by_newest if is_old else by_oldest, newest if is_old else oldest)
         look_again(python, by_oldest if is_old else by_newest)
     others = [
         Python(program, "Debian's source, `--disable-gil`", str(work / "free")) for program in sys.argv[2:]
     ]
     for python in others:
-        look(python, build(python, work), python)
+        look(python, work)
     pythons = sorted(
         [*here, *there, *others], key=lambda python: [int(n) for n in re.findall(r"\d+", python.tag)]
     )
