@@ -188,6 +188,7 @@ ANOTHER_INTERPRETER = """
             os.read({never}, 1)
         _thread.start_new_thread(in_the_other, ())
     '''
+    kept = []
     @pytest.fixture
     def started():
         (ready, told), (never, end) = os.pipe(), os.pipe()
@@ -197,6 +198,7 @@ ANOTHER_INTERPRETER = """
             other = interpreters.create(isolated=False)
         interpreters.run_string(other, INNER.format(told=told, never=never))
         os.read(ready, 1)
+        kept.append(other)  # 3.10 ends it with its last reference
         yield
         os.close(end)
     def test_fails(started):
