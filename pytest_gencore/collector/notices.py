@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.source.procfs import read_mappings
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.procfs import Mapping
     from pytest_gencore.collector.source.snapshot import Snapshot
+
+
+_DEVICES_NAMED: Final = 3
 
 
 def find_notices(handover: Handover, snapshot: Snapshot, mappings: list[Mapping], method: str) -> list[str]:
@@ -53,16 +57,30 @@ def find_shown_notices(handover: Handover, libraries: list[Library], core: CoreS
 
 
 def _not_copied(pid: int, mappings: list[Mapping]) -> list[str]:
-    """Say what of the live process fork leaves out: MADV_WIPEONFORK and MADV_DONTFORK."""
+    """Say what of the live process is not in the core: of devices, MADV_WIPEONFORK and MADV_DONTFORK."""
     wiped = sum(mapping.size for mapping in mappings if "wf" in mapping.flags)
     notices = [f"{wiped} bytes are zeros in the core: MADV_WIPEONFORK"] if wiped else []
-    try:
+    missing: list[Mapping] = []
+    with contextlib.suppress(OSError):  # it has ended
         live = read_mappings(pid, with_sizes=False)
         known = {mapping.start for mapping in mappings}
-        if all(mapping.start in known for mapping in live):
-            return notices
-        left_out = [mapping for mapping in read_mappings(pid, with_sizes=True) if "dc" in mapping.flags]
-    except OSError:
-        return notices  # it has ended
-    size = sum(mapping.size for mapping in left_out if mapping.start not in known)
+        if not all(mapping.start in known for mapping in live):
+            missing = [
+                mapping
+                for mapping in read_mappings(pid, with_sizes=True)
+                if "dc" in mapping.flags and mapping.start not in known
+            ]
+    notices += _of_devices([*mappings, *missing])
+    size = sum(mapping.size for mapping in missing if not mapping.is_device)
     return [*notices, *([f"{size} bytes are not in the core: MADV_DONTFORK"] if size else [])]
+
+
+def _of_devices(mappings: list[Mapping]) -> list[str]:
+    """Say how much memory of devices there is, and of which: those of a GPU are many."""
+    devices = [mapping for mapping in mappings if mapping.is_device]
+    if not devices:
+        return []
+    names = list(dict.fromkeys(mapping.path.decode(errors="backslashreplace") for mapping in devices))
+    more = f" and {len(names) - _DEVICES_NAMED} more" if len(names) > _DEVICES_NAMED else ""
+    size = sum(mapping.size for mapping in devices)
+    return [f"{size} bytes of devices are not in the core: {', '.join(names[:_DEVICES_NAMED])}{more}"]

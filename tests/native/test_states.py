@@ -102,6 +102,17 @@ def test_madv_dontfork(capture: Capture) -> None:
     assert captured.notice(f"{16 * PAGE} bytes are not in the core: MADV_DONTFORK")
 
 
+@needs("root")
+def test_a_device(capture: Capture) -> None:
+    """As a GPU's driver maps it; the oracle is what the kernel says of the mapping."""
+    captured = capture("device")
+    if not {"io", "pf", "dc"} <= set(captured.facts["flags"]):
+        pytest.skip("this kernel maps no perf events, or as memory, as those before Linux 6.15")
+    assert segment_of(captured.core, captured.facts["address"]) is None
+    assert captured.notice(f"{9 * PAGE} bytes of devices are not in the core: anon_inode:[perf_event]")
+    assert not captured.notice("MADV_DONTFORK")
+
+
 def test_madv_wipeonfork(capture: Capture) -> None:
     captured = capture("wipeonfork")
     assert MARK not in read_memory(captured.core, captured.facts["address"], len(MARK))

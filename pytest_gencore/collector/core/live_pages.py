@@ -112,7 +112,9 @@ def _find_strings(memory: Memory) -> tuple[int, int]:
 
 
 def _is_private_data(mapping: Mapping) -> bool:
-    usual = mapping.readable and not mapping.is_special and not {"dd", "io", "ht"} & mapping.flags
+    usual = (
+        mapping.readable and not mapping.is_special and not mapping.is_left_out and "ht" not in mapping.flags
+    )
     return usual and has_been_written(mapping)
 
 

@@ -154,7 +154,7 @@ def _pieces(
     page_size = snapshot.status.page_size
     filesz = _file_size(mapping, core_filter, page_size)
     pages: list[int] = []
-    if filesz == 0 and not {"dd", "io"} & mapping.flags:
+    if filesz == 0 and not mapping.is_left_out:
         pages = needed[bisect.bisect_left(needed, mapping.start) : bisect.bisect_left(needed, mapping.end)]
         if may_start_elf(mapping) and snapshot.read(mapping.start, 4) == ELF_MAGIC:
             pages = pages if pages and pages[0] == mapping.start else [mapping.start, *pages]
@@ -184,7 +184,7 @@ def _file_size(mapping: Mapping, core_filter: int, page_size: int) -> int:
     """Return how many bytes of the mapping belong into the core."""
     if mapping.is_special:
         return mapping.size
-    if "dd" in mapping.flags or "io" in mapping.flags:
+    if mapping.is_left_out:
         return 0
     wanted = core_filter & _filter_bit(mapping)
     if wanted or (core_filter & _ANONYMOUS_PRIVATE and has_been_written(mapping)):

@@ -57,6 +57,16 @@ class Mapping:
         return self.path.startswith(b"/")
 
     @property
+    def is_device(self) -> bool:
+        """Whether a driver mapped something that is no memory of pages: VM_IO or VM_PFNMAP."""
+        return bool({"io", "pf"} & self.flags) and not self.is_special
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether no core has its contents: MADV_DONTDUMP, and devices, where reading may do something."""
+        return "dd" in self.flags or self.is_device
+
+    @property
     def is_special(self) -> bool:
         """Whether the kernel made it and always dumps it: vdso, vvar, vsyscall."""
         return self.path.startswith((b"[vdso", b"[vvar", b"[vsyscall", b"[sigpage", b"[vectors"))

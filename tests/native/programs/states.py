@@ -8,6 +8,7 @@ import mmap
 import os
 import shutil
 import signal
+import struct
 import sys
 import threading
 from pathlib import Path
@@ -48,6 +49,20 @@ def mark(address: int) -> int:
 def capture(**facts: Any) -> dict[str, Any]:
     archive = collect_core(DIRECTORY, method=METHOD).result(100)  # type: ignore[arg-type] # the test's
     return {"archive": str(archive), "pid": os.getpid(), **facts}
+
+
+def device() -> dict[str, Any]:
+    """Map what a driver maps: VM_IO, VM_PFNMAP, VM_DONTCOPY. Page tables of a counter that counts nothing."""
+    attributes = (ctypes.c_char * 128).from_buffer(
+        bytearray(struct.pack("<IIQ", 1, 128, 9).ljust(128, b"\0"))
+    )
+    number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]  # perf_event_open, of PERF_COUNT_SW_DUMMY
+    file = LIBC.syscall(number, attributes, 0, -1, -1, 0)
+    if file < 0:
+        return capture(address=0, flags=[])
+    address = map_memory(9 * PAGE, flags=SHARED, file=file)
+    smaps = Path("/proc/self/smaps").read_text().partition(f"\n{address:x}-")[2]
+    return capture(address=address, flags=smaps.partition("VmFlags:")[2].splitlines()[0].split())
 
 
 def reservation() -> dict[str, Any]:
@@ -189,7 +204,7 @@ def zombie_leader() -> dict[str, Any]:
 STATES: dict[str, Callable[[], dict[str, Any]]] = {
     **{
         f.__name__: f
-        for f in (reservation, sparse, shared, memfd, hugepages, deleted_library, executable_stack)
+        for f in (reservation, device, sparse, shared, memfd, hugepages, deleted_library, executable_stack)
     },
     **{
         f.__name__: f
