@@ -30,7 +30,7 @@ def run(*command: str, folder: Path) -> str:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=folder,
-            env=clean_environment(),
+            env={**clean_environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -49,7 +49,7 @@ def show(name: str, file: str, options: list[str]) -> None:
     """Print a line a thread that is in a function of the example, the outermost first."""
     examples = ROOT / "docs/examples"
     with tempfile.TemporaryDirectory() as folder:
-        fixed = ["-p", "no:cacheprovider", "--gencore-on-fail", f"--gencore-dir={folder}"]
+        fixed = ["-p", "gencore", "-p", "no:cacheprovider", "--gencore-on-fail", f"--gencore-dir={folder}"]
         output = run("pytest", *fixed, *options, file, folder=examples)
         archives = find_left(Path(folder))
         assert len(archives) == 1, output

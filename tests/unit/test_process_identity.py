@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from capabilities import needs
 
-from pytest_gencore.machine.process import start_ticks
+from pytest_gencore.machine.process import start_ticks, why_no_descriptors
 from pytest_gencore.run.folder import is_awaited, new_run_id, run_folder_name
 
 SHIFTED = 'mount --bind "$0" /proc/stat && exec "$@"'
@@ -77,3 +79,24 @@ def test_clock_of_the_machine_is_set(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errno.ENOSYS, "the kernel or a seccomp filter has no pidfd_open: Function not implemented"),
+        (errno.EPERM, "the kernel or a seccomp filter has no pidfd_open: Operation not permitted"),
+        (errno.EMFILE, ""),
+    ],
+)
+def test_why_processes_have_no_descriptors(monkeypatch: pytest.MonkeyPatch, error: int, reason: str) -> None:
+    """What only happens now and then, as a process with too many open files, is no reason."""
+
+    def refuse(_pid: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    assert why_no_descriptors() == ""
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert why_no_descriptors() == reason
+    monkeypatch.delattr(os, "pidfd_open")
+    assert why_no_descriptors() == "this Python was built without os.pidfd_open"
