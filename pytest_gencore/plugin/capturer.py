@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import posix  # not os, which a test may have left patched
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gencore.plugin import places
@@ -126,7 +127,7 @@ class Capturer:
             self.watch.close()
             self.watch = None
         if self._stderr_fd >= 0:
-            os.close(self._stderr_fd)
+            posix.close(self._stderr_fd)
             self._stderr_fd = -1
 
     def release_reserve(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,7 @@ def make_failure_text(call: pytest.CallInfo[Any], report: pytest.TestReport) -> 
     """Return the failure as pytest prints it, with locals of the test's own frames."""
     try:
         assert call.excinfo is not None
-        from _pytest._io import TerminalWriter  # private: without it, the text of the report
-
-        shown = call.excinfo.getrepr(showlocals=True, style="long", tbfilter=drop_machinery)
-        text = io.StringIO()
-        shown.toterminal(TerminalWriter(text))
-        return text.getvalue().strip("\n")  # its own str() takes the indentation of the first line as well
+        return str(call.excinfo.getrepr(showlocals=True, style="long", tbfilter=drop_machinery))
     except PASS_ON:
         raise
     except BaseException:  # noqa: BLE001 - objects of the test are asked for their repr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import posix  # not os, which a test may have left patched
 import resource
 from typing import Final
 
@@ -50,6 +51,6 @@ class Reserve:
         while self._held:
             descriptor = self._held.pop()
             with contextlib.suppress(OSError):
-                status = os.fstat(descriptor)
+                status = posix.fstat(descriptor)
                 if (status.st_dev, status.st_ino) == self._file:
-                    os.close(descriptor)
+                    posix.close(descriptor)

@@ -38,6 +38,8 @@ _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
 _PREFIX: Final = ".gencore-"
 _KEPT: Final = (".fuse_hidden", ".nfs")
 """Names under which FUSE and NFS keep a removed file until its last close."""
+_monotonic: Final = time.monotonic
+"""Kept: a test may leave it patched."""
 _CLOSE_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 0.01
 
@@ -253,8 +255,8 @@ def remove_folder(folder: Path) -> None:
     What FUSE and NFS keep is waited for, for a second: ``close`` returns before a file system of FUSE hears
     of it, so that a file that is removed right after its last close is kept, too.
     """
-    deadline = time.monotonic() + _CLOSE_SECONDS
-    while time.monotonic() < deadline:
+    deadline = _monotonic() + _CLOSE_SECONDS
+    while _monotonic() < deadline:
         names = posix.listdir(folder)
         if not names or not all(name.startswith(_KEPT) for name in names):
             break

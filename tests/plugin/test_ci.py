@@ -229,3 +229,5 @@ def test_page_of_a_crash(project: Project) -> None:
     ((_, _, archive),) = told.rows
     assert "being written" not in archive
     assert ".html" in archive
+    (page,) = (project.folder / "gencore-artifacts").glob("*.html")
+    page.unlink()
