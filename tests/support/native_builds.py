@@ -24,6 +24,7 @@ GLUE = {
     "child_triggers.c",
     "free_threads.c",
     "module.c",
+    "peek.c",
     "probe.c",
     "probe_heap.c",
     "raises.c",

@@ -69,11 +69,11 @@ class Stacks:
         threads, self.unread = read_python_threads(handover, snapshot)
         self.diagnosis = read_diagnosis(handover, snapshot)
         self._children = ChildStacks(self.diagnosis.answers, self.facts.folders)
-        if TRIGGERS[handover.context.request.trigger].is_only_told:  # by a thread of ours
-            threads = [thread for thread in threads if thread.native_id != handover.tid]
         missed = find_missed(threads, self.diagnosis.stacks)
         self.unread = max(self.unread - len(missed), 0)
         threads = [*threads, *missed]
+        if TRIGGERS[handover.context.request.trigger].is_only_told:  # by a thread of ours
+            threads = [thread for thread in threads if thread.native_id != handover.tid]
         names = self.diagnosis.names
         threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
         self.threads = add_source_lines(threads, self.facts.folders.rootdir)
