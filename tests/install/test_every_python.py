@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,16 +209,18 @@ ANOTHER_INTERPRETER = """
 """
 
 
+@needs("pystack")
 @pytest.mark.slow
 def test_threads_of_another_interpreter(project: Project) -> None:
-    """faulthandler, and so the stacks of a hang, knows those of its own interpreter only."""
+    """faulthandler knows those of its own interpreter only, and so does all of Python from 3.14 on."""
     project.write(test_a=ANOTHER_INTERPRETER)
 
-    project.run(*OPENED, *HANGS)
+    is_listed = sys.version_info < (3, 14)  # else pystack must know them, which fails at some hangs
+    project.run(*OPENED, *HANGS, pystack=not is_listed)
 
     archives = project.archives()
     assert sorted(archives) == ["test_a.py::test_fails call", "test_a.py::test_hangs call"]
-    for archive in archives.values():
+    for archive in archives.values() if is_listed else [archives["test_a.py::test_fails call"]]:
         text = read_member(archive, "stacks.txt").decode()
         assert count_threads(text, "in_the_other") == 1, text
 
