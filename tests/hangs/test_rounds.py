@@ -183,7 +183,8 @@ def test_round(tmp_path: Path, crashers: Path, number: int) -> None:
 
     assert ended.status == expected.status, played
     assert outcomes(ended) == outcomes(expected), played
-    assert normalise(ended.err, ours) == normalise(expected.err, plain), played
+    if not (played.moment == "end" and "-n2" in others):  # both die at once: their texts are in one another
+        assert normalise(ended.err, ours) == normalise(expected.err, plain), played
     check_archives(ours, ended, played)
 
 
