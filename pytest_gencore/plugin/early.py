@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin.capturer import Capturer
-from pytest_gencore.plugin.roles import make_run_id_getter
+from pytest_gencore.plugin.roles import make_run_id_getter, remove_if_empty
 from pytest_gencore.plugin.settings import Settings, resolve_settings
 from pytest_gencore.request.context import encode_place
 
@@ -54,8 +54,7 @@ def tidy_up(directory: Path, get_run_id: Callable[[], str], *, was_there: bool) 
 
             Run(directory, get_run_id()).close()
     if not was_there:
-        with contextlib.suppress(OSError):  # there are archives in it, or others use it
-            directory.rmdir()
+        remove_if_empty(directory)
 
 
 def resolve_early(config: pytest.Config) -> Settings:
