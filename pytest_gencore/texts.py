@@ -16,7 +16,7 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
 
     That includes terminal control, and marks that change the direction of text.
     """
-    if text.isprintable():
+    if text.isprintable() or text.translate(dict.fromkeys(map(ord, keep))).isprintable():
         return text
     return "".join(
         character

@@ -194,6 +194,7 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
             if unreadable and contents.method == "memory":
                 at_most = "up to " if contents.redaction.redactor else ""  # those between blocks count twice
                 late.append(f"pages that could not be read and are zeros: {at_most}{unreadable}")
+        contents.source.snapshot.begin_to_end()  # files were opened when they were gathered
         add_libraries(archive, included, late)
         shown = _keep_shared(contents)
         late += shown

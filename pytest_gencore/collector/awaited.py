@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureDropped
@@ -31,7 +30,7 @@ def await_failure(handover: Handover, process: CapturedProcess, check: Callable[
         return handover
     context = handover.context
     request = context.request._replace(failure_text=text)
-    return replace(handover, context=context._replace(request=request))
+    return handover._replace(context=context._replace(request=request))
 
 
 def await_text(folder: Path, name: str, process: CapturedProcess, check: Callable[[], None]) -> str | None:

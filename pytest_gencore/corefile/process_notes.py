@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.corefile.notes import CoreFormatError
 
@@ -24,8 +23,7 @@ _SIGINFO_SIZE = 128
 _STATES = b"RSDTZW"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuTimes:
+class CpuTimes(NamedTuple):
     """Processor times of a thread, as pairs of seconds and microseconds."""
 
     user: tuple[int, int] = (0, 0)
@@ -34,11 +32,12 @@ class CpuTimes:
     children_system: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrStatus:
+class PrStatus(NamedTuple):
     """One thread as NT_PRSTATUS describes it."""
 
     tid: int
+    registers: tuple[int, ...]
+    """In the order of ``Machine.registers``."""
     ppid: int = 0
     pgrp: int = 0
     sid: int = 0
@@ -48,21 +47,13 @@ class PrStatus:
     """Signals that wait for this thread, signal 1 in bit 0."""
     blocked: int = 0
     times: CpuTimes = CpuTimes()
-    registers: tuple[int, ...]
-    """In the order of ``Machine.registers``."""
     has_floating_point: bool = True
     """Whether an NT_FPREGSET note of this thread follows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrPsInfo:
+class PrPsInfo(NamedTuple):
     """The process as NT_PRPSINFO describes it."""
 
-    state: int = 0
-    """Index into ``RSDTZW``."""
-    nice: int = 0
-    flags: int = 0
-    """``PF_*`` of the kernel's task."""
     uid: int
     gid: int
     pid: int
@@ -73,6 +64,11 @@ class PrPsInfo:
     """Name of the executable; 15 bytes are kept."""
     psargs: bytes
     """Arguments with spaces between them; 79 bytes are kept."""
+    state: int = 0
+    """Index into ``RSDTZW``."""
+    nice: int = 0
+    flags: int = 0
+    """``PF_*`` of the kernel's task."""
 
 
 def build_prstatus(machine: Machine, status: PrStatus) -> bytes:

@@ -29,9 +29,16 @@ def read_states(folder: Path) -> Iterator[tuple[Path, CaptureState, bool]]:
 
 
 def look_at(path: Path) -> tuple[CaptureState | None, bool]:
-    """Return what a state file says, None if nothing, and whether its collector lives."""
+    """Return what a state file says, None if nothing, and whether its collector lives.
+
+    Of one that lives it has the process, also while the collector itself has written nothing yet.
+    """
     alive = is_locked(path)  # before reading: what a dead collector wrote is final
-    return read_state(path), alive
+    state = read_state(path)
+    if alive and not (state and state.pid):
+        state = state or CaptureState()
+        state.pid = find_holder(path)
+    return state, alive
 
 
 def end_collectors(folder: Path) -> None:
@@ -39,9 +46,7 @@ def end_collectors(folder: Path) -> None:
     deadline = time.monotonic() + _CANCEL_SECONDS
     for number in (signal.SIGTERM, signal.SIGKILL):
         patience = deadline if number == signal.SIGKILL else deadline - _CANCEL_SECONDS / 4
-        while working := [
-            (path, state.pid or find_holder(path)) for path, state, alive in read_states(folder) if alive
-        ]:
+        while working := [(path, state.pid) for path, state, alive in read_states(folder) if alive]:
             for path, pid in working:
                 signal_collector(path, pid, number)
             if time.monotonic() >= patience:

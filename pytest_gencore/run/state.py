@@ -34,7 +34,7 @@ class CaptureState:
     state: Phase = "working"
     """``queued``: it waits for other collectors; ``dropped``: nobody wanted the archive any more."""
     pid: int = 0
-    """The collector; 0 until it has said so."""
+    """The collector; 0 if that is not known."""
     captured_pid: int = 0
     trigger: Trigger | None = None
     method: str = "auto"

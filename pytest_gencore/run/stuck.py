@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
 from pytest_gencore.run.collectors import signal_collector
-from pytest_gencore.run.folder import find_holder, is_locked
+from pytest_gencore.run.folder import is_locked
 from pytest_gencore.run.pinned import read_regular
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class StuckCollectors:
         name = state_file.stem
         if name in self.reasons:
             return True
-        pid = state.pid or find_holder(state_file)
+        pid = state.pid
         patience = self._patience.setdefault(name, Patience())
         if not patience.has_ended((pid, activity_of(pid), state.bytes_done)):
             return False

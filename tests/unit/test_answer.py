@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -241,7 +240,7 @@ def test_brief_answer_that_fits_is_whole() -> None:
 @pytest.mark.parametrize("unread", [0, 7])
 def test_brief_answer(said: int, evidence: int, unread: int) -> None:
     """The culprit's line is in it whatever else there is, then evidence, and how much was left out."""
-    facts = replace(FACTS, said=tuple(f"said {n}" for n in range(said)))
+    facts = FACTS._replace(said=tuple(f"said {n}" for n in range(said)))
     deep = [Frame(f"{SITE}/lib/a.py", n, f"f{n}", source=f"call {n}") for n in range(20)]
     main = PythonThread(
         "MainThread", 1, 1, (*PYTEST, frame_of_test(locals=(("a", "1"),) * 9), *deep), is_current=True

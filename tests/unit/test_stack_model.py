@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pytest_gencore.collector.stacks.model import (
@@ -77,7 +75,7 @@ def test_a_thread_whose_native_id_is_unknown_stands_once(count: int) -> None:
     same = (Frame("b.py", 2, "b"), Frame("c.py", 3, "C.c"))
     known = [main, *(PythonThread(None, None, 20 + number, same) for number in range(count))]
     inner = Frame("", None, "read", native=True)
-    bare = (same[0], replace(same[1], function="c"), inner)
+    bare = (same[0], same[1]._replace(function="c"), inner)
     richer = [
         *(PythonThread("python", 30 + number, None, bare) for number in range(count)),
         PythonThread("python", 40, None, (Frame("d.py", 4, "d"),)),

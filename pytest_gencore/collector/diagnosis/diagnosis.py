@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.archive.manifest import DiagnosisFacts
@@ -139,7 +138,7 @@ def read_diagnosis(handover: Handover, snapshot: Snapshot) -> Diagnosis:
         data = snapshot.probe(handover.probe_function, _PROBE_MILLISECONDS)
     if kind.is_hang and not request.child_of:
         over = _CPU_SECONDS_OF_A_CANCEL if request.trigger == "cancel" else _CPU_SECONDS
-        system = replace(system, children=with_cpu(system.children, over))
+        system = system._replace(children=with_cpu(system.children, over))
     tids = {thread.tls + handover.ident_offset: thread.tid for thread in handover.threads if thread.tls}
     folders = handover.context.run.session.folders
     busy = handover.cpu_ns / handover.wall_ns if handover.wall_ns > 0 else None

@@ -6,7 +6,11 @@ They come from a process in any state: what is not as it should be is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Place(NamedTuple):
@@ -27,8 +31,7 @@ class Name(NamedTuple):
     """The module, the class's module or the function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """What a thread or task waits for."""
 
     kind: str
@@ -38,7 +41,7 @@ class Wait:
     """Ids of the threads, tasks and futures whose end is awaited."""
     timeout: float | None = None
     """Seconds, as they were given; None for ever, or not known."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
     """What else the probe tells of this kind."""
 
     def number(self, name: str) -> int | None:
@@ -52,8 +55,7 @@ class Wait:
         return value if isinstance(value, str) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(NamedTuple):
     """A Python thread."""
 
     id: int
@@ -71,8 +73,7 @@ class Thread:
     """Innermost first; only of a thread that ``threading`` does not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A task of asyncio or trio, or a greenlet."""
 
     id: int
@@ -92,8 +93,7 @@ class Task:
     """How many more tasks stand where this one does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(NamedTuple):
     """An event loop."""
 
     id: int

@@ -5,7 +5,7 @@ An edge is there only if it was read. What nobody is known to have, or what anyb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pytest_gencore.collector.diagnosis.facts import Wait
@@ -29,8 +29,7 @@ class Node(NamedTuple):
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """A waiter and those without whom it cannot go on."""
 
     waiter: Node
@@ -132,7 +131,7 @@ def _add_native(graph: Graph, thread: Thread, system: SystemFacts | None) -> Non
         graph.edges[node] = Edge(node, wait)
         return
     holder, is_sure = owner
-    wait = replace(wait, kind="native_lock", details={**wait.details, "is_sure": is_sure})
+    wait = wait._replace(kind="native_lock", details={**wait.details, "is_sure": is_sure})
     holders = tuple(
         Node("thread", other.id) for other in graph.facts.threads.values() if other.native_id == holder
     )

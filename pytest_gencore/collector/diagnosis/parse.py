@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Loop, Name, Place, Task, Thread, Wait
@@ -31,7 +30,7 @@ def parse_facts(data: bytes, tids: Mapping[int, int] | None = None) -> Facts:
         facts.problems += not _take(facts, line)
     for number, tid in (tids or {}).items():
         if number in facts.threads:
-            facts.threads[number] = replace(facts.threads[number], native_id=tid)
+            facts.threads[number] = facts.threads[number]._replace(native_id=tid)
     return facts
 
 
@@ -105,7 +104,7 @@ def _take_name(facts: Facts, fact: dict[str, Any]) -> None:
 def _take_same(facts: Facts, fact: dict[str, Any]) -> None:
     number, count = _number(fact["of"]), _number(fact["count"])
     if number in facts.tasks:  # it comes after the task
-        facts.tasks[number] = replace(facts.tasks[number], alike=count)
+        facts.tasks[number] = facts.tasks[number]._replace(alike=count)
 
 
 def _take_gil(facts: Facts, fact: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.errors import ArchiveError
@@ -57,8 +56,7 @@ class SignalInfo(NamedTuple):
     """``si_int``; only one that was queued has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """Everything the collector is told."""
 
     name: str
@@ -157,7 +155,7 @@ class Handover:
         return SignalInfo(number, code, address, *sender) if number else None
 
 
-_COPIED: Final = frozenset(field.name for field in fields(Handover)) & {name for name, _ in RECORD.fields}
+_COPIED: Final = frozenset(Handover._fields) & {name for name, _ in RECORD.fields}
 
 
 def parse_handover(data: bytes) -> Handover:

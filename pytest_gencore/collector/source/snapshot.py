@@ -148,10 +148,14 @@ class Snapshot:
         poll.register(self._replies, select.POLLIN)
         return int.from_bytes(self._receive(4), "little") if poll.poll(timeout * 1000) else None
 
+    def begin_to_end(self) -> None:
+        """Let the kernel take it down while we go on: nothing is asked of it any more."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
     def end(self) -> None:
         """End it, whatever it is doing; one that the kernel does not let end is left to the kernel."""
         if self._wait_status is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self.begin_to_end()
             if self._has_ended(_END_SECONDS):
                 self._reap()
         os.close(self._pidfd)

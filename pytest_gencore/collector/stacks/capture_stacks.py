@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.describe import describe_capture
@@ -57,8 +56,7 @@ class Stacks:
     def __init__(self, handover: Handover, snapshot: Snapshot) -> None:
         """Read what the request or the snapshot's own Python says; takes some milliseconds, at most 1.5 s."""
         self.words = read_last_words(handover, snapshot)
-        self.facts = replace(
-            describe_capture(handover),
+        self.facts = describe_capture(handover)._replace(
             is_stack_overflow=is_stack_overflow(handover),
             said=self.words.describe(),
         )
@@ -75,7 +73,7 @@ class Stacks:
         if TRIGGERS[handover.context.request.trigger].is_only_told:  # by a thread of ours
             threads = [thread for thread in threads if thread.native_id != handover.tid]
         names = self.diagnosis.names
-        threads = [replace(thread, name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
+        threads = [thread._replace(name=names.get(thread.native_id or 0, thread.name)) for thread in threads]
         self.threads = add_source_lines(threads, self.facts.folders.rootdir)
 
     def add_pystack(self, source: CoreSource) -> bool:
@@ -119,7 +117,7 @@ class Stacks:
         """The same without command lines, as for logs that must not show what is in the archive."""
         child = "command line not shown" if self.facts.child else ""
         cancel = self.facts.cancel.partition(" ")[0]  # the name of the signal
-        return describe_trigger(replace(self.facts, child=child, cancel=cancel))
+        return describe_trigger(self.facts._replace(child=child, cancel=cancel))
 
     def make_answer(self, *, has_archive: bool) -> list[str]:
         """Return the lines for a log; all of them if there is no archive with the rest."""
@@ -184,7 +182,7 @@ class Stacks:
         if not frames:
             return threads
         return add_source_lines(
-            [replace(thread, frames=frames) if thread.is_current else thread for thread in threads],
+            [thread._replace(frames=frames) if thread.is_current else thread for thread in threads],
             self.facts.folders.rootdir,
         )
 
@@ -207,7 +205,7 @@ def read_python_threads(handover: Handover, snapshot: Snapshot) -> ReadThreads:
     text = _trace(handover, snapshot, handover.all_threads_signal) if handover.trace_function else ""
     if not text:  # Py_FatalError takes from faulthandler what it needs, before it aborts
         return ReadThreads(
-            [replace(thread, is_read=False) for thread in _with_capturing_thread([], handover)]
+            [thread._replace(is_read=False) for thread in _with_capturing_thread([], handover)]
         )
     threads = identify_threads(text, handover)
     is_cut = _CUT in text.splitlines()
@@ -230,7 +228,7 @@ def identify_threads(text: str, handover: Handover) -> list[PythonThread]:
     native_ids = _find_native_ids(handover)
     names = {ident: name for ident, tid in native_ids.items() if (name := _name_of(tid, handover))}
     return [
-        replace(thread, native_id=handover.tid, name=thread.name or _name_of(handover.tid, handover))
+        thread._replace(native_id=handover.tid, name=thread.name or _name_of(handover.tid, handover))
         if thread.is_current
         else thread
         for thread in parse_faulthandler(text, native_ids=native_ids, names=names)
@@ -244,7 +242,7 @@ def _identify_listed_threads(handover: Handover) -> list[PythonThread]:
     for thread in threads_of(handover.context.stacks):
         native_id = handover.tid if thread.is_current else native_ids.get(thread.ident or 0, thread.native_id)
         name = thread.name or (_name_of(native_id, handover) if native_id else None)
-        identified.append(replace(thread, native_id=native_id, name=name))
+        identified.append(thread._replace(native_id=native_id, name=name))
     return identified
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.source.abort_message import SIGABRT, read_abort_message
 from pytest_gencore.protocol import OUTPUT_SIZE
@@ -29,8 +28,7 @@ _REASON = re.compile(
 """Lines with which C++, Python and Rust begin to say why they abort; more lines may follow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastWords:
+class LastWords(NamedTuple):
     """They are the process's own, and untrusted."""
 
     is_abort: bool = False

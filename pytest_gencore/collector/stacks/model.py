@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +33,7 @@ _HUBS = re.compile(r"/(gevent|eventlet)/(?:hub|hubs/\w+)\.py$")
 _COLLECTION = re.compile(r"gc_collect_\w+|_?PyGC_Collect\w*")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One call."""
 
     file: str
@@ -54,8 +52,7 @@ class Frame:
     """Name of the executable or library that a native frame belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
-class PythonThread:
+class PythonThread(NamedTuple):
     """One thread and its stack."""
 
     name: str | None
@@ -139,8 +136,7 @@ def _python_calls(thread: PythonThread) -> list[tuple[str, int | None]]:
 
 def _merge(thread: PythonThread, other: PythonThread) -> PythonThread:
     frames = _merge_frames(thread.frames, other.frames, may_end_in_us=thread.is_current)
-    return replace(
-        thread,
+    return thread._replace(
         name=thread.name or other.name,
         native_id=other.native_id,
         ident=thread.ident if thread.native_id else None,  # threads with the same calls may be mixed up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
@@ -82,7 +82,7 @@ class _HandlerReader:
     def _finish(thread: _Draft) -> PythonThread:
         is_cut = len(thread.frames) >= _HANDLER_DEPTH
         thread.frames = [*reversed(thread.frames), *reversed(thread.native)]
-        return replace(thread.finish(), is_cut=is_cut)
+        return thread.finish()._replace(is_cut=is_cut)
 
     def _start_thread(self, name: str | None, ident: int | None, is_current: bool) -> None:
         known = self._names.get(ident) if ident else None

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.sandbox.bounded import run_bounded
@@ -45,8 +44,7 @@ _ENVIRONMENT: Final = {
 _NOT_INHERITED: Final = ("DEBUGINFOD_URLS",)  # a collector makes no network connection
 
 
-@dataclass(frozen=True, slots=True)
-class PystackOutput:
+class PystackOutput(NamedTuple):
     """What pystack printed, and what was wrong."""
 
     text: str

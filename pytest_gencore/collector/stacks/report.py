@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -236,7 +235,7 @@ def _fold(threads: Sequence[PythonThread]) -> list[list[PythonThread]]:
     """Join threads with the same stack, whatever their locals; the first is never joined with others."""
     groups: dict[object, list[PythonThread]] = {}
     for number, thread in enumerate(threads):
-        stack = tuple(replace(frame, locals=()) for frame in thread.frames)
+        stack = tuple(frame._replace(locals=()) for frame in thread.frames)
         key = (number == 0, thread.holds_gil or False, find_activity(thread), stack)
         groups.setdefault(key, []).append(thread)
     return list(groups.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -40,13 +39,12 @@ OF_A_TEXT: Final = SourceLimits(total_size=64 << 10, only_project=True)
 """Beside texts that take some kilobytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """What goes into the archive, and what does not."""
 
     files: list[tuple[str, bytes]]
     """Path below the archive's top folder, which is the absolute path without its first slash; contents."""
-    notices: list[str] = field(default_factory=list)
+    notices: list[str]
     """What was left out and why, for the manifest."""
 
 
@@ -106,9 +104,9 @@ def add_source_lines(threads: Iterable[PythonThread], rootdir: str = "") -> list
         if path not in files:
             files[path] = _read_lines(path)
         is_there = 0 < frame.line <= len(files[path])
-        return replace(frame, source=files[path][frame.line - 1].strip()) if is_there else frame
+        return frame._replace(source=files[path][frame.line - 1].strip()) if is_there else frame
 
-    return [replace(thread, frames=tuple(map(complete, thread.frames))) for thread in threads]
+    return [thread._replace(frames=tuple(map(complete, thread.frames))) for thread in threads]
 
 
 def absolute_path(name: str, rootdir: str) -> str | None:

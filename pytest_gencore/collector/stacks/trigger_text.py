@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.texts import NOWHERE, Folders
@@ -63,8 +62,7 @@ _CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """What a capture is about."""
 
     trigger: Trigger

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.call_tables import BY_NUMBER, READING, WRITING
 from pytest_gencore.collector.diagnosis.system.interrupted import find_call
@@ -40,8 +39,7 @@ _SETLKW, _OFD_SETLKW = 7, 38
 _FCNTL_LOCKS: Final = {_SETLKW: "F_SETLKW", _OFD_SETLKW: "F_OFD_SETLKW"}
 
 
-@dataclass(frozen=True, slots=True)
-class SystemCall:
+class SystemCall(NamedTuple):
     """One, at the moment of the capture."""
 
     tid: int

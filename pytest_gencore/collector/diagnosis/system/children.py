@@ -6,8 +6,7 @@ import os
 import re
 import struct
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.call_tables import BY_NUMBER, READING, WRITING
 from pytest_gencore.collector.diagnosis.system.living import (
@@ -47,8 +46,7 @@ _PIPE_READ = re.compile(r"(anon_|fifo_)?pipe_read")
 _LIMIT: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class BlockedPipe:
+class BlockedPipe(NamedTuple):
     """The pipe for which a child sleeps."""
 
     link: str
@@ -66,8 +64,7 @@ class BlockedPipe:
         return self.other_end is not None and self.other_end.only_captured
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """One of them."""
 
     pid: int
@@ -179,7 +176,7 @@ def read_children(handover: Handover) -> list[Child]:
             child = _make(pid, texts, some_links_of(pid, first_argument(texts["syscall"])), handover, machine)
             if child is not None:
                 is_direct = parent_in(texts["stat"]) == handover.pid
-                children.append(replace(child, is_direct=is_direct, seen=now))
+                children.append(child._replace(is_direct=is_direct, seen=now))
     return children
 
 
@@ -249,7 +246,7 @@ def _look_again(child: Child) -> Child:
     if len(fields) < 20 or int(fields[19]) != child.began or fields[0] in (b"Z", b"X"):
         return child
     over = time.monotonic() - child.seen
-    return replace(child, cpu=max(0.0, _processor_seconds(fields) - child.used) / over, cpu_seconds=over)
+    return child._replace(cpu=max(0.0, _processor_seconds(fields) - child.used) / over, cpu_seconds=over)
 
 
 def _boot_seconds(handover: Handover) -> float:
@@ -293,4 +290,4 @@ def find_pipe(child: Child, full: set[str]) -> BlockedPipe | None:
 
 def with_pipe(child: Child, pipe: BlockedPipe | None) -> Child:
     """Return the child with the pipe for which it sleeps."""
-    return replace(child, pipe=pipe)
+    return child._replace(pipe=pipe)

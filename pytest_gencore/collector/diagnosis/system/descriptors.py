@@ -6,8 +6,7 @@ import os
 import re
 import stat
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.locks import FileLock, parse_locks
 from pytest_gencore.collector.diagnosis.system.records import Reader, known
@@ -45,8 +44,7 @@ _INODE = re.compile(r"^ino:\t(\d+)", re.MULTILINE)
 _SHOWN_WATCHED: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """One, at the moment of the capture."""
 
     number: int

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pytest_gencore.collector.diagnosis.system.calls import SystemCall, read_calls
 from pytest_gencore.collector.diagnosis.system.children import Child, find_pipe, read_children, with_pipe
@@ -31,8 +30,7 @@ _UNIX_LIMIT: Final = 256
 """Sockets of which the kernel is asked for the other end."""
 
 
-@dataclass(frozen=True, slots=True)
-class SystemFacts:
+class SystemFacts(NamedTuple):
     """What was read; what could not be read is not there."""
 
     calls: dict[int, SystemCall]
@@ -44,7 +42,7 @@ class SystemFacts:
     """How many were open; None: not known."""
     child_count: int | None
     tids: frozenset[int]
-    memory: MappedMemory = field(repr=False, compare=False)
+    memory: MappedMemory
 
     def mutex_owner(self, address: int) -> int | None:
         """Return the thread that probably holds a mutex there: by the layout of glibc's."""
@@ -167,7 +165,7 @@ class _Ends:
 
     def of_descriptors(self) -> dict[int, Descriptor]:
         return {
-            number: replace(item, other_end=self._other_end(item))
+            number: item._replace(other_end=self._other_end(item))
             for number, item in self._descriptors.items()
         }
 
@@ -196,7 +194,7 @@ class _Ends:
         for child in self._children:
             pipe = child.pipe
             if pipe is not None:
-                pipe = replace(pipe, other_end=self._end_of(pipe.link, reads=pipe.writes))
+                pipe = pipe._replace(other_end=self._end_of(pipe.link, reads=pipe.writes))
             found.append(with_pipe(child, pipe))
         return found
 
@@ -211,5 +209,5 @@ def _add_locks(handover: Handover, descriptors: dict[int, Descriptor]) -> dict[i
         device = mounts.get(item.mount or 0, item.device)
         held = dict.fromkeys((*item.locks, *locks.get((*device, item.lock_inode or item.inode), ())))
         if held:
-            descriptors[item.number] = replace(item, locks=tuple(with_holder(lock) for lock in held))
+            descriptors[item.number] = item._replace(locks=tuple(with_holder(lock) for lock in held))
     return descriptors

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.living import fields_of_stat, read_start
 from pytest_gencore.request.context import COLLECTOR_MODULE
@@ -24,8 +24,7 @@ _LINK_LIMIT: Final = 4096
 _SHOWN: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """A process that has something open."""
 
     pid: int
@@ -55,8 +54,7 @@ class Holder:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class OtherEnd:
+class OtherEnd(NamedTuple):
     """Who has the other end of a pipe or a socket."""
 
     holders: tuple[Holder, ...]
@@ -104,8 +102,7 @@ class Scan:
         return OtherEnd((*own, *found), self.is_complete)
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """Processes that matter for who could have what."""
 
     captured: int

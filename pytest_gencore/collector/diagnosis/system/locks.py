@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.holders import name_of
 from pytest_gencore.texts import escape_unprintable
@@ -20,8 +19,7 @@ FileId = tuple[int, int, int]
 """Major and minor number of the file system's device, and inode: what names a file in ``/proc/locks``."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileLock:
+class FileLock(NamedTuple):
     """One lock that somebody holds."""
 
     kind: str
@@ -84,7 +82,7 @@ def with_holder(lock: FileLock) -> FileLock:
     """Add the name of the process that took it."""
     if lock.is_own or lock.pid <= 0:
         return lock
-    return replace(lock, holder=name_of(lock.pid))
+    return lock._replace(holder=name_of(lock.pid))
 
 
 def read_mounts() -> dict[int, tuple[int, int]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.collector.diagnosis.system.records import known
 from pytest_gencore.texts import escape_unprintable
@@ -50,8 +49,7 @@ Address = tuple[str, int]
 """IP address and port."""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketFacts:
+class SocketFacts(NamedTuple):
     """A socket of the captured process, at the moment of the capture."""
 
     kind: str
