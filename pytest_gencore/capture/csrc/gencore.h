@@ -3,9 +3,9 @@
  *
  *   module.c     Python glue: plans, captures, the test's phase
  *   triggers.c   Python glue: crash handlers and deadlines; cancel_triggers.c: cancels
- *   probe.c      Python glue: a Python function in a copy of the snapshot; probe_heap.c: its
- * memory; peek.c: what it calls; free_threads.c: where there is no GIL engine.c     prepared once;
- * one capture at a time place.c      where in its run the process is, for handlers; place.h
+ *   probe.c, probe_heap.c, peek.c, free_threads.c   Python glue: Python in a copy of the snapshot
+ *   engine.c     prepared once; one capture at a time
+ *   place.c      where in its run the process is, for handlers; place.h
  *   launcher.c   two short-lived helpers that share our memory: files, snapshot, collector
  *   runfiles.c   everything that makes or removes a file; runfiles.h
  *   descriptors.c, children.c, items.c   what the captured process has open, and its children
@@ -381,7 +381,7 @@ uint64_t gencore_thread_pointer(void);
 /* Bits of a code address in which the processor keeps a signature, if it signs any; else 0. */
 uint64_t gencore_signed_bits(void);
 
-/* Registers at the interrupted instruction, from the handler's third argument. */
+/* Those at the interrupted instruction, from the handler's third argument. */
 void gencore_registers_from_context(struct gencore_thread *thread, void *context);
 
 /* Of a thread that was not reached only the instruction and the stack may be known. */
