@@ -74,6 +74,10 @@ def pool(count: int) -> list[PythonThread]:
         ),
         (Facts(trigger="timeout", pid=42), "took too long: no test, process 42"),
         (Facts(trigger="failure", pid=42, nodeid="t.py::t"), "failed: t.py::t, process 42"),
+        (
+            Facts(trigger="failure", pid=42, nodeid="t.py::t", exception="KeyError"),
+            "failed: t.py::t, process 42: KeyError",
+        ),
         (Facts(trigger="request", pid=42), "capture requested: no test, process 42"),
         (Facts(trigger="crash", pid=42), "crashed in no test, process 42"),
     ],

@@ -117,6 +117,8 @@ def describe_trigger(facts: Facts) -> str:
     signal_text = describe_signal(facts.signal_number, facts.signal_code, facts.fault_address)
     if facts.is_raising:
         return f"{facts.exception} raised in {where}"
+    if facts.trigger == "failure" and facts.exception:
+        where += f": {facts.exception}"
     summary = TRIGGERS[facts.trigger].summary
     if where.startswith(AFTER_SESSION):
         summary = summary.replace(" in {where}", ", {where}")
