@@ -14,7 +14,14 @@ from pytest_gencore.collector.outcome.ci_page import is_sent_by_collectors, tell
 from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.collector.outcome.page import make_page, wants_page
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
-from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
+from pytest_gencore.run.folder import (
+    is_awaited,
+    is_locked,
+    release_place,
+    remove_folder,
+    remove_tree,
+    sweep,
+)
 from pytest_gencore.run.pinned import create_private
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
@@ -253,6 +260,6 @@ def wait_for_others(folder: Path, name: str, seconds: float) -> None:
 
 
 def _empty(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in folder.iterdir():
+        remove_tree(str(path))
     remove_folder(folder)
