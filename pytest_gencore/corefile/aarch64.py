@@ -14,8 +14,11 @@ from pytest_gencore.corefile.constants import (
     NOTE_CORE,
     NOTE_LINUX,
     NT_ARM_PAC_MASK,
+    NT_ARM_SSVE,
     NT_ARM_SVE,
     NT_ARM_TLS,
+    NT_ARM_ZA,
+    NT_ARM_ZT,
     NT_FPREGSET,
 )
 from pytest_gencore.corefile.notes import Note
@@ -42,8 +45,18 @@ _STREAMING: Final = 1
 """``SVE_SIG_FLAG_SM``"""
 _VECTOR_SIZE: Final = 16
 """What a vector's length is a multiple of, and its registers, and the records."""
-_SVE_NOTE = struct.Struct("<IIHHHH")
-"""``struct user_sve_header``: size, largest size, bytes of a vector, of the longest one, flags, 0."""
+_TPIDR2_MAGIC: Final = 0x54504902
+_TPIDR2_SIZE: Final = 16
+"""Of ``struct tpidr2_context``: the head, and the register."""
+_ZA_MAGIC: Final = 0x54366345
+_ZA_HEAD = struct.Struct("<IIHxxxxxx")
+"""Of ``struct za_context``: magic, size, bytes of a row; the matrix follows if it is on."""
+_ZT_MAGIC: Final = 0x5A544E01
+_ZT_HEAD_SIZE: Final = 16
+_ZT_SIZE: Final = 64
+_LENGTHS = struct.Struct("<IIHHHH")
+"""``struct user_sve_header`` and ``user_za_header``: size, largest size, bytes of a vector, of the longest
+one, flags, 0."""
 _MASKS = struct.Struct("<QQ")
 """``struct user_pac_mask`` of <asm/ptrace.h>: of addresses of data, and of code."""
 
@@ -52,11 +65,11 @@ def thread_notes(area: bytes, thread_pointer: int, signed_bits: int) -> list[Not
     """Return what the records of a signal frame tell, the thread pointer, and which bits are a signature."""
     records = _find_records(area)
     fpsimd = _fpsimd_state(records)
-    scalable = _scalable_state(records, fpsimd)
     return [
         *([Note(NOTE_CORE, NT_FPREGSET, fpsimd)] if fpsimd else []),
-        tls_note(thread_pointer),
-        *([Note(NOTE_LINUX, NT_ARM_SVE, scalable)] if scalable else []),
+        Note(NOTE_LINUX, NT_ARM_TLS, struct.pack("<Q", thread_pointer) + _second_pointer(records)),
+        *_scalable_state(records, fpsimd),
+        *_matrix_state(records),
         *([Note(NOTE_LINUX, NT_ARM_PAC_MASK, _MASKS.pack(signed_bits, signed_bits))] if signed_bits else []),
     ]
 
@@ -92,19 +105,20 @@ def _fpsimd_state(records: dict[int, bytes]) -> bytes:
     return record[_VECTORS_OFFSET:_FPSIMD_SIZE] + record[_RECORD.size : _VECTORS_OFFSET] + bytes(8)
 
 
-def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> bytes:
+def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> list[Note]:
     """Return ``struct user_sve_header`` of <asm/ptrace.h> and what follows it; nothing if there is no SVE.
 
     That is the scalable registers if they were in use; else, as after every system call, only their lower 128
     bits, which NT_FPREGSET has as well. The longest vector that the processor has is not known: the header
-    has that of the thread. Vectors of the streaming mode (SME) are left out.
+    has that of the thread. A thread has one of the two notes, the other mode's registers do not exist: the
+    kernel writes a head, or zeros, for them.
     """
     record = records.get(_SVE_MAGIC, b"")
     if len(record) < _SVE_HEAD.size or not fpsimd:
-        return b""
+        return []
     _, size, length, flags = _SVE_HEAD.unpack_from(record)
-    if flags & _STREAMING or not length or length % _VECTOR_SIZE:
-        return b""
+    if not length or length % _VECTOR_SIZE:
+        return []
     in_use = 32 * length + 17 * (length // 8)  # vectors; predicates, a bit for each byte: <asm/sve_context.h>
     padded = in_use + -in_use % _VECTOR_SIZE
     if size < _SVE_HEAD.size + in_use:
@@ -112,13 +126,37 @@ def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> bytes:
     else:
         registers = record[_SVE_HEAD.size :][:in_use]
         kind, contents = 1, registers.ljust(padded, b"\0") + fpsimd[_STATUS_OFFSET:]
-    largest = _SVE_NOTE.size + padded + _VECTOR_SIZE
-    return _SVE_NOTE.pack(_SVE_NOTE.size + len(contents), largest, length, length, kind, 0) + contents
+    head = _lengths(len(contents), padded + _VECTOR_SIZE, length, kind)
+    return [Note(NOTE_LINUX, NT_ARM_SSVE if flags & _STREAMING else NT_ARM_SVE, head + contents)]
 
 
-def tls_note(thread_pointer: int) -> Note:
-    """Build the note with TPIDR_EL0, without which debuggers find no thread-local variables."""
-    return Note(NOTE_LINUX, NT_ARM_TLS, struct.pack("<Q", thread_pointer))
+def _matrix_state(records: dict[int, bytes]) -> list[Note]:
+    """Return the notes of SME: ``struct user_za_header``, and if it is on the matrix, and ZT0."""
+    record = records.get(_ZA_MAGIC, b"")
+    if len(record) < _ZA_HEAD.size:
+        return []
+    _, _, length = _ZA_HEAD.unpack_from(record)
+    if not length or length % _VECTOR_SIZE:
+        return []
+    contents = record[_ZA_HEAD.size :][: length * length]
+    if len(contents) < length * length:
+        contents = b""
+    table = records.get(_ZT_MAGIC, b"")[_ZT_HEAD_SIZE:][:_ZT_SIZE]
+    return [
+        Note(NOTE_LINUX, NT_ARM_ZA, _lengths(len(contents), length * length, length, 0) + contents),
+        *([Note(NOTE_LINUX, NT_ARM_ZT, table)] if len(table) == _ZT_SIZE else []),
+    ]
+
+
+def _lengths(size: int, largest: int, length: int, flags: int) -> bytes:
+    head = _LENGTHS.size
+    return _LENGTHS.pack(head + size, head + largest, length, length, flags, 0)
+
+
+def _second_pointer(records: dict[int, bytes]) -> bytes:
+    """Return TPIDR2_EL0, nothing without SME."""
+    record = records.get(_TPIDR2_MAGIC, b"")
+    return record[_RECORD.size :] if len(record) == _TPIDR2_SIZE else b""
 
 
 def call_target(code: bytes, address: int) -> int | None:

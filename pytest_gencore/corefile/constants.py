@@ -40,6 +40,9 @@ NT_X86_XSAVE_LAYOUT: Final = 0x205
 NT_ARM_TLS: Final = 0x401
 NT_ARM_SVE: Final = 0x405
 NT_ARM_PAC_MASK: Final = 0x406
+NT_ARM_SSVE: Final = 0x40B
+NT_ARM_ZA: Final = 0x40C
+NT_ARM_ZT: Final = 0x40D
 
 NT_GNU_BUILD_ID: Final = 3
 """In notes named ``GNU`` of executables and libraries; in notes named ``CORE`` 3 is NT_PRPSINFO."""

@@ -30,6 +30,8 @@ STATUS = {"failure": 1, "hang": 1, "crash": -11}
 """Of a run whose test ends so, with or without captures; one that hangs needs captures to end at all."""
 _SAID = re.compile(r"^gencore: (no capture is possible: .*|.*\bno core archive\b.*)$", re.MULTILINE)
 _SECONDS = 60
+_CHECK_SECONDS = 300
+"""It ends by itself; on an emulated processor that has other work it can take more than a minute."""
 
 
 def run(*command: str, folder: Path, seconds: int = _SECONDS) -> tuple[int | None, str]:
@@ -76,7 +78,15 @@ def count_threads(archive: Path) -> int:
 
 def check(folder: Path, *options: str) -> dict[str, object]:
     """Return what ``gencore check`` answers."""
-    _, output = run("pytest_gencore", "check", str(folder / "checked"), "--json", *options, folder=folder)
+    _, output = run(
+        "pytest_gencore",
+        "check",
+        str(folder / "checked"),
+        "--json",
+        *options,
+        folder=folder,
+        seconds=_CHECK_SECONDS,
+    )
     return dict(json.loads(output))
 
 

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gencore.corefile.constants import (
-    NT_ARM_PAC_MASK,
-    NT_ARM_SVE,
-    NT_ARM_TLS,
-    NT_FPREGSET,
-    NT_X86_XSTATE,
-)
+from pytest_gencore.corefile.constants import NT_FPREGSET, NT_X86_XSTATE
 from pytest_gencore.corefile.machines import AARCH64, MACHINES, X86_64, Machine, machine_by_elf, machine_for
 from pytest_gencore.corefile.mapped_files import MappedFile, build_nt_file, parse_nt_file
 from pytest_gencore.corefile.notes import CoreFormatError, Note, build_notes, parse_notes
@@ -230,104 +224,3 @@ def test_x86_frame_without_xsave_gives_fxsave_only(damage: str) -> None:
 
 def test_x86_area_that_is_too_short_gives_nothing() -> None:
     assert X86_64.thread_notes(bytes(511), 0, 0) == []
-
-
-def fpsimd_record() -> bytes:
-    return struct.pack("<IIII", 0x46508001, 528, 0x11, 0x22) + bytes(range(256)) * 2
-
-
-STATE = bytes(range(256)) * 2 + struct.pack("<II", 0x11, 0x22) + bytes(8)
-"""``struct user_fpsimd_state`` of that record."""
-TLS_NOTE = Note("LINUX", NT_ARM_TLS, struct.pack("<Q", 0x1234))
-
-
-@pytest.mark.parametrize("before", [b"", struct.pack("<II", 0x45535201, 16) + bytes(8)])
-def test_aarch64_frame(before: bytes) -> None:
-    notes = AARCH64.thread_notes(before + fpsimd_record() + bytes(8), 0x1234, 0)
-
-    assert notes == [Note("CORE", NT_FPREGSET, STATE), TLS_NOTE]
-    assert len(STATE) == 528
-
-
-@pytest.mark.parametrize("area", [b"", bytes(8), struct.pack("<II", 1, 2**31), fpsimd_record()[:-1]])
-def test_aarch64_area_without_the_record_gives_the_thread_pointer(area: bytes) -> None:
-    assert AARCH64.thread_notes(area, 0x1234, 0) == [TLS_NOTE]
-
-
-def sve_record(length: int, registers: bytes = b"", flags: int = 0) -> bytes:
-    """``struct sve_context``, with the registers if they are live; padded as the kernel pads it."""
-    size = 16 + len(registers) + -len(registers) % 16
-    head = struct.pack("<IIHHxxxx", 0x53564501, size, length, flags)
-    return (head + registers).ljust(size, b"\0")
-
-
-def live_registers(length: int) -> bytes:
-    return bytes(index % 249 for index in range(32 * length + 17 * length // 8))
-
-
-@pytest.mark.parametrize("length", [16, 32, 48, 256])
-def test_aarch64_scalable_vectors(length: int) -> None:
-    """32 vectors, 16 predicates and FFR as in the frame; fpsr and fpcr at the next multiple of 16."""
-    registers = live_registers(length)
-    area = fpsimd_record() + sve_record(length, registers) + bytes(16)
-
-    fpregset, tls, sve = AARCH64.thread_notes(area, 0x1234, 0)
-
-    assert (fpregset.desc, tls, sve.name, sve.type) == (STATE, TLS_NOTE, "LINUX", NT_ARM_SVE)
-    size, largest, *rest = struct.unpack_from("<IIHHHH", sve.desc)
-    assert (size, largest, *rest) == (len(sve.desc), len(sve.desc), length, length, 1, 0)
-    assert len(sve.desc) % 16 == 0
-    assert sve.desc[16 : 16 + len(registers)] == registers
-    assert sve.desc[-16:] == struct.pack("<II", 0x11, 0x22) + bytes(8)
-    assert not any(sve.desc[16 + len(registers) : -16])
-
-
-def test_aarch64_vectors_that_are_not_live() -> None:
-    """A system call has cleared them but for the lower 128 bits: SVE_PT_REGS_FPSIMD."""
-    *_, sve = AARCH64.thread_notes(fpsimd_record() + sve_record(32), 0, 0)
-
-    assert sve.desc == struct.pack("<IIHHHH", 544, 16 + 1024 + 80 + 16, 32, 32, 0, 0) + STATE
-
-
-def test_aarch64_records_that_go_on_elsewhere() -> None:
-    """As the kernel lays them out: extra_context, a zero record of 16 bytes, and what it points to."""
-    extra = struct.pack("<IIQI", 0x45585401, 32, 0, 0) + bytes(12)
-    live = sve_record(256, live_registers(256))
-
-    *_, sve = AARCH64.thread_notes(fpsimd_record() + extra + bytes(16) + live + bytes(16), 0, 0)
-
-    assert sve == AARCH64.thread_notes(fpsimd_record() + live, 0, 0)[-1]
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        sve_record(32, live_registers(32), flags=1),  # streaming mode
-        sve_record(0),
-        sve_record(17),
-        sve_record(32, live_registers(32))[:-17],
-        struct.pack("<II", 0x53564501, 12) + bytes(4),
-        bytes(16) + sve_record(32),
-    ],
-)
-def test_aarch64_record_that_is_no_scalable_state(damaged: bytes) -> None:
-    notes = AARCH64.thread_notes(fpsimd_record() + damaged + bytes(16), 0x1234, 0)
-
-    assert notes == [Note("CORE", NT_FPREGSET, STATE), TLS_NOTE]
-
-
-@given(
-    st.lists(st.one_of(st.binary(max_size=40), st.builds(sve_record, st.integers(0, 2**16 - 1))), max_size=5)
-)
-def test_aarch64_garbage_gives_notes_or_none(parts: list[bytes]) -> None:
-    types = [note.type for note in AARCH64.thread_notes(b"".join(parts), 0, 0)]
-    assert types in ([NT_ARM_TLS], [NT_FPREGSET, NT_ARM_TLS], [NT_FPREGSET, NT_ARM_TLS, NT_ARM_SVE])
-
-
-def test_aarch64_signed_bits() -> None:
-    mask = (1 << 55) - (1 << 48)
-
-    assert AARCH64.thread_notes(b"", 0x1234, mask) == [
-        TLS_NOTE,
-        Note("LINUX", NT_ARM_PAC_MASK, struct.pack("<QQ", mask, mask)),
-    ]

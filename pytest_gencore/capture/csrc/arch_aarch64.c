@@ -117,10 +117,32 @@ gencore_signed_bits(void)
     return all ^ address;
 }
 
-/* What gencore_save_floating_point writes, as a signal frame has it: struct _aarch64_ctx. */
+/* Linux 5.19 and 6.3; the C library's headers may be older. */
+enum {
+    GET_MATRIX_LENGTH = 64, /* PR_SME_GET_VL */
+    MATRIX_MAGIC = 0x54366345,
+    SECOND_POINTER_MAGIC = 0x54504902
+};
+
+/* struct za_context without the matrix: it is off. */
+struct matrix_context {
+    struct _aarch64_ctx head;
+    uint16_t vl;
+    uint16_t reserved[3];
+};
+
+/* struct tpidr2_context */
+struct second_pointer_context {
+    struct _aarch64_ctx head;
+    uint64_t pointer;
+};
+
+/* All that gencore_save_floating_point writes, as a signal frame has it: struct _aarch64_ctx. */
 struct records {
     struct fpsimd_context fpsimd;
     struct sve_context sve;
+    struct second_pointer_context second;
+    struct matrix_context matrix;
     struct _aarch64_ctx end;
     uint64_t padding;
 };
@@ -131,22 +153,55 @@ gencore_floating_point_size(void)
     return sizeof(struct records);
 }
 
+/* A call, as that of gencore_save_floating_point, leaves 128 bits of a vector: no more is live. */
+static uint8_t *
+add_vector_length(uint8_t *place)
+{
+    long length = raw1(SYS_prctl, PR_SVE_GET_VL);
+    struct sve_context *context = (struct sve_context *)place;
+
+    if (length <= 0) {
+        return place;
+    }
+    *context = (struct sve_context){.head = {SVE_MAGIC, sizeof(*context)}};
+    context->vl = (uint16_t)(length & PR_SVE_VL_LEN_MASK);
+    return place + sizeof(*context);
+}
+
+/*
+ * SME. A function that knows nothing of it is called with the streaming mode off, and the matrix
+ * off or, if TPIDR2 points to where a callee would save it, on: AAPCS64, "ZA states". In the second
+ * case it is left out. SVCR would tell as well, but if it is read the kernel sets up SME for the
+ * thread.
+ */
+static uint8_t *
+add_matrix_state(uint8_t *place)
+{
+    long length = raw1(SYS_prctl, GET_MATRIX_LENGTH);
+    struct second_pointer_context *second = (struct second_pointer_context *)place;
+    struct matrix_context *matrix = (struct matrix_context *)(second + 1);
+
+    if (length <= 0) {
+        return place;
+    }
+    *second = (struct second_pointer_context){.head = {SECOND_POINTER_MAGIC, sizeof(*second)}};
+    __asm__ volatile("mrs %0, S3_3_C13_C0_5" : "=r"(second->pointer)); /* TPIDR2_EL0 */
+    if (second->pointer) {
+        return (uint8_t *)matrix;
+    }
+    *matrix = (struct matrix_context){.head = {MATRIX_MAGIC, sizeof(*matrix)}};
+    matrix->vl = (uint16_t)(length & PR_SVE_VL_LEN_MASK);
+    return (uint8_t *)(matrix + 1);
+}
+
 void
 gencore_save_floating_point(struct gencore_thread *thread, void *area, uint64_t size)
 {
-    struct records *records = area;
-    struct fpsimd_context *context = &records->fpsimd;
+    struct fpsimd_context *context = area;
+    uint8_t *end = add_matrix_state(add_vector_length((uint8_t *)(context + 1)));
     uint64_t status, control;
-    long length = raw1(SYS_prctl, PR_SVE_GET_VL);
 
-    /* A call, as that of this function, leaves 128 bits of a scalable vector: no more is live. */
-    records->sve = (struct sve_context){.vl = 0};
-    records->end = (struct _aarch64_ctx){.magic = 0};
-    if (length > 0) {
-        records->sve.head.magic = SVE_MAGIC;
-        records->sve.head.size = sizeof(records->sve);
-        records->sve.vl = (uint16_t)(length & PR_SVE_VL_LEN_MASK);
-    }
+    *(struct _aarch64_ctx *)end = (struct _aarch64_ctx){.magic = 0};
     thread->tls = gencore_thread_pointer();
     context->head.magic = FPSIMD_MAGIC;
     context->head.size = sizeof(*context);

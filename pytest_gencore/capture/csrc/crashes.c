@@ -20,10 +20,11 @@
 #include "signal_safe.h"
 
 /*
- * Room for what the kernel saves (AT_MINSIGSTKSZ: 3 KiB with AVX-512, 11 KiB with AMX) and for our
- * deepest handler, which takes less than 4 KiB: complain() in engine.c has the largest buffers.
+ * Room for what the kernel saves (AT_MINSIGSTKSZ: 3 KiB with AVX-512, 11 KiB with AMX; up to 76 KiB
+ * with SME's matrix, which is not in that) and for our deepest handler, which takes less than 4
+ * KiB: complain() in engine.c has the largest buffers.
  */
-#define STACK_SIZE (64 * 1024)
+#define STACK_SIZE (128 * 1024)
 #define PAGE 65536                         /* the largest there is */
 #define OTHER_CRASH_NS (310 * NANOSECONDS) /* longer than the first one waits for its collector */
 

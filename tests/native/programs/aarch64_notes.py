@@ -1,4 +1,7 @@
-"""METHOD DIRECTORY LIBRARY: capture nine threads, one in ``spin``; then let the kernel write their core."""
+"""METHOD DIRECTORY LIBRARY FUNCTION: capture nine threads, one of which is in a function of the library.
+
+Then the kernel writes their core.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pytest_gencore import collect_core
 
 
 def main() -> None:
-    method, directory, library = sys.argv[1:]
+    method, directory, library, function = sys.argv[1:]
     cells = (ctypes.c_int * 2)()
     gate, arrived, spinning = threading.Event(), threading.Semaphore(0), []
 
@@ -24,7 +27,7 @@ def main() -> None:
 
     def spin() -> None:
         spinning.append(threading.get_native_id())
-        ctypes.CDLL(library).spin(cells)
+        ctypes.CDLL(library)[function](cells)
 
     for target in (*[wait] * 7, spin):
         threading.Thread(target=target, daemon=True).start()
