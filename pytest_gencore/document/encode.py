@@ -120,7 +120,7 @@ def _cut_notice(stacks: StacksFile | None) -> list[str]:
 def _archive(archive: Archive, *, is_closed: bool) -> ArchiveFacts:
     manifest = archive.manifest
     return ArchiveFacts(
-        path=str(archive.path),
+        path=str(archive.place),
         size=archive.size,
         name=manifest.name,
         type=manifest.type,

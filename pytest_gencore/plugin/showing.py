@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.plugin.ci_page import CiPage
+    from pytest_gencore.plugin.finished import Finished
     from pytest_gencore.plugin.progress import StatusLine
-    from pytest_gencore.plugin.results import Finished, Results
+    from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.outcome import Outcome
     from pytest_gencore.run.run import Run

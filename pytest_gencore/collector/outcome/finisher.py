@@ -13,6 +13,7 @@ from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.collector.outcome.ci_page import is_sent_by_collectors, tell_ci
 from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.collector.outcome.page import make_page, wants_page
+from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import is_awaited, is_locked, release_place, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private
@@ -73,6 +74,7 @@ class Finisher:
         self._partial = handover.directory / partial_name(handover.name)
         self._text = handover.directory / text_name(handover.name)
         self._file = os.dup(file)
+        self.uploader = Uploader(handover)
 
     def publish(self, artifact: Artifact) -> None:
         """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
@@ -86,7 +88,7 @@ class Finisher:
                 size=artifact.size,
                 method=artifact.method,
                 notices=artifact.notices,
-                makes_page=wants_page(self._handover),
+                goes_on=wants_page(self._handover) or self.uploader.is_wanted,
             )
         self._is_published = True
         shown = self._handover.context.run.session.folders.shorten(str(self._result))
@@ -95,6 +97,19 @@ class Finisher:
         if wants_page(self._handover):
             self._state.end_page(make_page(self._handover, self._result))
             self._tell_ci()
+        if self.uploader.is_wanted and not self._is_dropped():
+            self._upload()
+        self._state.end()
+
+    def _upload(self) -> None:
+        problem = self.uploader.upload(self._result, self._state, self._messenger.check_grace)
+        problem = self._clean(problem)
+        url = "" if problem else self.uploader.find_url(self._result)
+        self._state.end_upload(url, problem)
+        if url:
+            self._messenger.conclude(f"uploaded: {url}")
+        elif self.uploader.is_news():
+            self._messenger.conclude(problem)
 
     def write_text(self, text: str) -> None:
         """Write what people and tools read without unpacking, beside the archive, if that is wanted.

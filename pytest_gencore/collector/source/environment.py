@@ -88,6 +88,18 @@ def read_environment(
             yield from _split(_read_strings(memory, address))
 
 
+def read_own_environment(pid: int) -> dict[str, str]:
+    """Return the environment that a process began with, less what its loader was told to load.
+
+    Of a process that has overwritten it, as one that sets its title, it is empty.
+    """
+    try:
+        strings = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return {name: value for name, value in _split(strings) if name != "LD_PRELOAD"}
+
+
 def _read_strings(memory: MappedMemory, variable: int) -> Iterator[bytes]:
     """Yield the strings of the array that a variable points to."""
     (array,) = memory.unpack(_POINTER, variable) or (0,)
