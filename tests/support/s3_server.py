@@ -71,6 +71,11 @@ class S3Server:
             assert time.monotonic() < deadline
             time.sleep(_TICK_SECONDS)
 
+    @property
+    def pid(self) -> int:
+        """The process that serves now."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End it at once, in the middle of whatever it does."""
         self._process.kill()

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 from capabilities import needs
+from cutting_proxy import CuttingProxy
 from s3_server import S3Server
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ def make_file(path: Path, size: int) -> Path:
     return path
 
 
-def start(server: S3Server, *paths: Path, seconds: float) -> subprocess.Popen[str]:
+def start(
+    server: S3Server, *paths: Path, seconds: float, address: str | None = None
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pytest_gencore.store.upload", str(seconds), FOLDER, *map(str, paths)]
     return subprocess.Popen(
         command,
-        env={**os.environ, **server.environment},
+        env={**os.environ, **server.environment, **({"AWS_ENDPOINT_URL": address} if address else {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,3 +93,19 @@ def test_a_server_that_stays_away(server: S3Server, tmp_path: Path) -> None:
     assert program.returncode == 1
     assert err.startswith("Could not connect to the endpoint URL")
     assert err.count("\n") == 1
+
+
+@needs("s3")
+@pytest.mark.slow
+def test_a_connection_that_is_cut(server: S3Server, tmp_path: Path) -> None:
+    """Only the part that was under way is sent again."""
+    path = make_file(tmp_path / "file", 4 * PART + 3)
+    proxy = CuttingProxy(server.port, cut_after=2 * PART + PART // 2)
+    try:
+        program = start(server, path, seconds=60, address=f"http://127.0.0.1:{proxy.port}")
+        _, err = program.communicate(timeout=60)
+    finally:
+        proxy.close()
+    assert (program.returncode, err, proxy.cuts) == (0, "", 1)
+    assert (server.bucket / "x/run/file").read_bytes() == path.read_bytes()
+    assert 4 * PART < proxy.passed < 5.5 * PART
