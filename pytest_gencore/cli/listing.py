@@ -127,7 +127,7 @@ def _diagnose(archive: Archive) -> tuple[Diagnosis, str] | None:
     from pytest_gencore.document.encode import make_document
 
     try:
-        document = make_document(archive)
+        document = make_document(archive, is_brief=True)
     except (GencoreError, OSError):
         return None
     diagnosis = find_diagnosis(document)

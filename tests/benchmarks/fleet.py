@@ -192,7 +192,7 @@ def main() -> None:
         "--list", type=int, default=0, metavar="N", help="measure the list of N archives instead"
     )
     parser.add_argument("archives", type=Path, nargs="*", help="for --list")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.list:
         run_list(options.folder, options)

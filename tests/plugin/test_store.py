@@ -103,7 +103,7 @@ def test_no_way_in(project: Project, server: S3Server, wrong: dict[str, str], st
     ended = project.run(*TEXT, f"--gencore-store={store}", environment=environment)
     assert ended.status == 1
     assert "3 failed" in ended.out
-    (line,) = [line for line in ended.out.splitlines() if "uploaded" in line]
+    (line,) = [line for line in ended.out.splitlines() if "not uploaded" in line]
     reason = re.escape(why).replace(r"\*", ".*")
     assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are only here\)", line)
     assert SECRET not in ended.out + ended.err

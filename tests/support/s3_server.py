@@ -57,6 +57,7 @@ class S3Server:
                 f"--addr=127.0.0.1:{self.port}",
                 f"--auth-key={KEY},{SECRET}",
                 "--config=/dev/null",
+                "--etag-hash=",  # else it reads all of an object for each range
                 str(self._folder),
             ],
             stdin=subprocess.DEVNULL,
