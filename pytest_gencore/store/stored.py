@@ -11,7 +11,7 @@ from pytest_gencore.store.url import join, kind_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FIRST: Final = 64 << 10
+FIRST: Final = 32 << 10
 """Bytes of the first range: manifest and texts of a usual archive."""
 _LONGEST: Final = 8 << 20
 

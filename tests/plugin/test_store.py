@@ -44,7 +44,8 @@ def find_urls(junit: Path) -> list[str]:
     return [entry.get("value", "") for entry in found if entry.get("name") == "gencore_url"]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["local", "xdist"])
+@pytest.mark.slow(rows=1)
+@pytest.mark.parametrize("workers", [("-n2",), ()], ids=["xdist", "local"])
 def test_a_folder(project: Project, tmp_path: Path, workers: tuple[str, ...]) -> None:
     """What is there is what is here; nothing of fsspec is in a process that runs tests."""
     project.write(test_a=BAD, conftest=WITNESS)
@@ -69,9 +70,24 @@ def test_a_folder(project: Project, tmp_path: Path, workers: tuple[str, ...]) ->
         page.unlink()
 
 
+TITLE = """
+    import ctypes, os
+    for name, value in os.environ.items():
+        os.putenv(name, value)
+    with open("/proc/self/stat") as file:
+        start, end = map(int, file.read().rpartition(")")[2].split()[47:49])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, b"title=1", 7)
+    with open("/proc/self/environ") as file:
+        assert file.read().strip(chr(0)) == "title=1"
+"""
+"""What setproctitle does to the environment that a process began with: see proc(5), ``env_start``."""
+
+
 @needs("s3")
-def test_s3(project: Project, server: S3Server) -> None:
-    project.write(test_a=BAD)
+@pytest.mark.parametrize("conftest", ["", TITLE], ids=["plain", "title"])
+def test_s3(project: Project, server: S3Server, conftest: str) -> None:
+    project.write(test_a=BAD, conftest=conftest)
     ended = project.run(*TEXT, "--gencore-store=s3://bucket/team", environment=server.environment)
     assert ended.status == 1
     kept = {path.name: path.stat().st_size for path in (project.folder / ARTIFACTS).iterdir()}
@@ -83,6 +99,7 @@ def test_s3(project: Project, server: S3Server) -> None:
 
 
 @needs("s3")
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("wrong", "store", "why"),
     [
@@ -113,9 +130,19 @@ def test_no_way_in(project: Project, server: S3Server, wrong: dict[str, str], st
 
 
 @needs("s3")
+def test_a_crash_without_a_way_in(project: Project, server: S3Server) -> None:
+    project.write(test_a="import os\ndef test_bad(): os.abort()\n")
+    ended = project.run(*TEXT, "--gencore-store=s3://nowhere/x", environment=server.environment)
+    assert "gencore: not uploaded to s3://nowhere/x: it is not there: " in ended.err
+    assert not find_urls(project.folder / "j.xml")
+    assert project.only_archive().is_file()
+
+
+@needs("s3")
 def test_a_crash(project: Project, server: S3Server) -> None:
     """Nobody is there to show a summary: the collector says where the archive is."""
     project.write(test_a="import os\ndef test_bad(): os.abort()\n")
     ended = project.run(*TEXT, "--gencore-store=s3://bucket/x", environment=server.environment)
     (key,) = [key for key in server.find_objects() if key.endswith(".tar.gz")]
+    assert find_urls(project.folder / "j.xml") == [f"s3://bucket/{key}"]
     assert f"gencore: uploaded: s3://bucket/{key}\n" in ended.err

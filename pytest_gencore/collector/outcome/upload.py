@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, interrupts
 from pytest_gencore.collector.log import log
-from pytest_gencore.collector.source.environment import read_own_environment
+from pytest_gencore.collector.source.environment import read_usual_environment
+from pytest_gencore.collector.source.mapped_memory import PagedMemory
+from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.run.concurrency import collector_slot
 from pytest_gencore.run.files import STORE, UPLOAD_SLOT, find_size, page_beside, text_beside
 from pytest_gencore.run.folder import run_id_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.collector.outcome.state_file import StateFile
     from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.collector.source.snapshot import Snapshot
 
 _SECONDS: Final = 3600.0
 """For one capture."""
@@ -54,10 +57,15 @@ class Uploader:
         context = self._handover.context
         return bool(context.run.session.upload_command and context.request.product == "archive")
 
-    def look(self) -> None:
+    def look(self, snapshot: Snapshot) -> None:
         """Read the environment of the captured process, with the credentials, while its snapshot is there."""
-        if self.is_wanted:
-            self._environment = read_own_environment(self._handover.snapshot_pid)
+        if not self.is_wanted:
+            return
+        with contextlib.suppress(OSError):
+            mappings = read_mappings(snapshot.pid, with_sizes=False)
+            memory = PagedMemory(snapshot, mappings)
+            executable = self._handover.context.run.executable
+            self._environment = read_usual_environment(snapshot.pid, memory, mappings, executable)
 
     def upload(self, archive: Path, state: StateFile, check: Callable[[], None]) -> str:
         """Upload an archive and what lies beside it; return why that failed, empty if all is there.
