@@ -3,7 +3,7 @@
 ::
 
     python tests/benchmarks/fleet.py FOLDER                             # 8 runners, 1,000 captures of texts
-    python tests/benchmarks/fleet.py FOLDER --mib=50 --captures=2       # of 50 MiB
+    python tests/benchmarks/fleet.py FOLDER --mib=50 --runs=1 --captures=3   # of 50 MiB
     python tests/benchmarks/fleet.py FOLDER --list=10000 ARCHIVE...     # gencore list of 10,000 archives
 
 All tests of the runners fail. The server is killed in the middle and started again, and what it has at the
@@ -14,6 +14,7 @@ What the server has sent is counted by the kernel: ``wchar`` of ``/proc/PID/io``
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -77,38 +78,28 @@ class Watch:
         known[process.pid] = max(size, known.get(process.pid, 0))
 
 
-def start_runners(
-    folder: Path, options: argparse.Namespace, environment: Mapping[str, str]
-) -> list[subprocess.Popen[str]]:
-    runners = []
-    for number in range(options.runners):
-        home = folder / f"runner-{number}"
+def run_pytest(home: Path, options: argparse.Namespace, environment: Mapping[str, str]) -> list[str]:
+    """Run pytest so many times, as a runner does; return the last lines."""
+    kind = "heap" if options.mib else "text"
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "--gencore-on-fail"]
+    command += [f"--gencore-type={kind}", f"--gencore-store={STORE}", "--gencore-libraries=none"]
+    command += [f"--gencore-max-cores={options.captures}", "--gencore-max-size=1TiB"]
+    ends = []
+    for _ in range(options.runs):
+        ended = subprocess.run(
+            command, cwd=home, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        ends.append(ended.stdout.splitlines()[-1])
+    return ends
+
+
+def make_homes(folder: Path, options: argparse.Namespace) -> list[Path]:
+    """Make the folders of the runners, each with its tests."""
+    homes = [folder / f"runner-{number}" for number in range(options.runners)]
+    for home in homes:
         home.mkdir()
         (home / "test_a.py").write_text(TESTS.format(size=options.mib * MIB, count=options.captures))
-        kind = "heap" if options.mib else "text"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--tb=no",
-            "-p",
-            "no:cacheprovider",
-            "--gencore-on-fail",
-        ]
-        command += [f"--gencore-type={kind}", f"--gencore-store={STORE}", "--gencore-libraries=none"]
-        command += [f"--gencore-max-cores={options.captures}", "--gencore-max-size=1TiB"]
-        runners.append(
-            subprocess.Popen(
-                command,
-                cwd=home,
-                env={**os.environ, **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    return runners
+    return homes
 
 
 def hash_files(folder: Path) -> dict[str, list[str]]:
@@ -120,22 +111,26 @@ def hash_files(folder: Path) -> dict[str, list[str]]:
     return {name: sorted(digests) for name, digests in found.items()}
 
 
+def count_archives(server: S3Server) -> int:
+    return sum(key.endswith(".tar.gz") for key in server.find_objects())
+
+
 def run_fleet(folder: Path, options: argparse.Namespace) -> bool:
     """Run it and print what came of it; tell whether all is there."""
     server = S3Server(folder / "served")
     watch = Watch()
     began = time.monotonic()
-    runners = start_runners(folder, options, server.environment)
-    wanted = options.runners * options.captures
-    for part in range(1, options.restarts + 1):
-        while sum(key.endswith(".tar.gz") for key in server.find_objects()) < wanted * part / (
-            options.restarts + 1
-        ):
-            time.sleep(LOOK_SECONDS)
-        server.kill()
-        time.sleep(AWAY_SECONDS)
-        server.start()
-    ends = [runner.communicate()[0].splitlines()[-1] for runner in runners]
+    homes = make_homes(folder, options)
+    wanted = options.runners * options.runs * options.captures
+    with concurrent.futures.ThreadPoolExecutor(options.runners) as pool:
+        running = [pool.submit(run_pytest, home, options, server.environment) for home in homes]
+        for part in range(1, options.restarts + 1):
+            while count_archives(server) < wanted * part / (options.restarts + 1):
+                time.sleep(LOOK_SECONDS)
+            server.kill()
+            time.sleep(AWAY_SECONDS)
+            server.start()
+        ends = {end.partition(" in ")[0] for runner in running for end in runner.result()}
     seconds = time.monotonic() - began
     watch.end()
     server.kill()
@@ -145,7 +140,7 @@ def run_fleet(folder: Path, options: argparse.Namespace) -> bool:
         for name, digests in hash_files(folder / f"runner-{number}").items():
             here[name] = sorted([*here.get(name, []), *digests])
     count, size = sum(map(len, there.values())), sum(server.find_objects().values())
-    print(f"{options.runners} runners, {options.captures} captures each, {seconds:.0f} s; {set(ends)}")
+    print(f"{options.runners} runners, {options.runs} runs each, {seconds:.0f} s; {ends}")
     print(f"archives here {sum(map(len, here.values()))}, in the store {count}, {size / MIB:.0f} MiB")
     print(f"the server was killed and started again: {options.restarts} times, {AWAY_SECONDS:g} s away")
     print(f"the same names and digests: {there == here}")
@@ -185,7 +180,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="an empty one; what was made stays there")
     parser.add_argument("--runners", type=int, default=8)
-    parser.add_argument("--captures", type=int, default=125, help="of each runner")
+    parser.add_argument("--runs", type=int, default=25, help="of pytest, by each runner, one after the other")
+    parser.add_argument("--captures", type=int, default=5, help="of each run")
     parser.add_argument("--mib", type=int, default=0, help="size of an archive; 0: texts only")
     parser.add_argument("--restarts", type=int, default=1)
     parser.add_argument(
