@@ -1,4 +1,4 @@
-"""A proxy on loopback that cuts its connections once, after so many bytes have passed, and counts them."""
+"""A proxy on loopback that cuts its connections once, after so many bytes, and is away for a moment then."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import contextlib
 import select
 import socket
 import threading
+import time
 
 _PIECE = 64 << 10
 _TICK_SECONDS = 0.1
+_AWAY_SECONDS = 2.0
 
 
 class CuttingProxy:
-    """Passes on what it gets; after ``cut_after`` bytes to the server all connections are reset, once."""
+    """Passes on what it gets; after ``cut_after`` bytes to the server all connections are cut, once,
+    and new ones refused for two seconds: what a library tries again at once fails, too."""
 
     def __init__(self, port: int, *, cut_after: int) -> None:
         """``port`` is the server's."""
         self.passed = 0
         """Bytes to the server."""
         self.cuts = 0
+        self._back_at = 0.0
         self._port = port
         self._cut_after = cut_after
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -38,6 +42,11 @@ class CuttingProxy:
     def _run(self) -> None:
         while not self._ends.is_set():
             ways = {one: other for pair in self._pairs for one, other in (pair, pair[::-1])}
+            if time.monotonic() < self._back_at:
+                time.sleep(_TICK_SECONDS)
+                continue
+            if self._listener.fileno() < 0:
+                self._listener = socket.create_server(("127.0.0.1", self.port))
             ready, _, _ = select.select([self._listener, *ways], [], [], _TICK_SECONDS)
             for source in ready:
                 if source is self._listener:
@@ -60,6 +69,8 @@ class CuttingProxy:
             self.passed += len(data)
             if not self.cuts and self.passed >= self._cut_after:
                 self.cuts += 1
+                self._listener.close()
+                self._back_at = time.monotonic() + _AWAY_SECONDS
                 self._drop()
                 return False
         return True

@@ -98,7 +98,7 @@ def test_a_server_that_stays_away(server: S3Server, tmp_path: Path) -> None:
 @needs("s3")
 @pytest.mark.slow
 def test_a_connection_that_is_cut(server: S3Server, tmp_path: Path) -> None:
-    """Only the part that was under way is sent again."""
+    """Only the part that was under way is sent again, also after what the library of S3 tries itself."""
     path = make_file(tmp_path / "file", 4 * PART + 3)
     proxy = CuttingProxy(server.port, cut_after=2 * PART + PART // 2)
     try:
