@@ -38,3 +38,7 @@ class AlreadyCapturedError(CaptureError):
 
 class LimitError(CaptureError):
     """The run has as many captures, or as large archives, as it may have."""
+
+
+class StoreError(ArchiveError):
+    """A store cannot be read."""

@@ -7,7 +7,8 @@ import os
 import re
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from pytest_gencore.archive.gzip_stream import GzipStream
 from pytest_gencore.archive.json_text import JSON_LIMIT
@@ -19,8 +20,9 @@ from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
+    from pytest_gencore.archive.gzip_stream import Readable
     from pytest_gencore.archive.tar_stream import Member
 
 
@@ -28,18 +30,46 @@ _HEADERS_LIMIT: Final = 256 << 10
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 
 
+class Remote(Protocol):
+    """An archive that is not a file of this machine; its text is where it is."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+
+    def open(self) -> AbstractContextManager[Readable]:
+        """Give what reads the file from its beginning; that raises ArchiveError."""
+
+
+ArchivePlace: TypeAlias = "Path | Remote"
+
+
 @contextlib.contextmanager
-def open_archive(path: Path, keys: Sequence[Any] = ()) -> Iterator[OpenArchive]:
+def _open(place: ArchivePlace) -> Iterator[Readable]:
+    if not isinstance(place, Path):
+        with place.open() as reader:
+            yield reader
+        return
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArchiveError("not a regular file")
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def open_archive(place: ArchivePlace, keys: Sequence[Any] = ()) -> Iterator[OpenArchive]:
     """Open a file and read its manifest; raises ArchiveError and OSError.
 
     ``keys`` are private ones, as ``read_identities`` returns them, for a sealed archive: without any only its
     short manifest can be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArchiveError("not a regular file")
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    with _open(place) as file:
         stream = GzipStream(file, input_limit=JSON_LIMIT + _HEADERS_LIMIT)
         tar = TarStream(stream)
         members = tar.members()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,10 +12,10 @@ from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import unpack
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Collection, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
+    from pytest_gencore.archive.opening import ArchivePlace, Remote
 
 TEXT_LIMIT: Final = 4 << 20
 """Bytes of a text that are read; the rest is left out with a line that says so."""
@@ -42,11 +43,19 @@ class Archive:
     """An archive whose manifest is known and valid; the rest of the file may still turn out to be damaged."""
 
     path: Path
+    """Of one that is not a file of this machine only the name."""
     size: int
     """Bytes of the file."""
     manifest: Manifest
     keys: tuple[Any, ...] = field(default=(), repr=False)
     """Private keys that it is read with; none if it is not sealed, or only its short manifest is known."""
+    remote: Remote | None = None
+    """Where it is if it is not a file of this machine."""
+
+    @property
+    def place(self) -> ArchivePlace:
+        """Where it is; its text is a path or a URL."""
+        return self.remote or self.path
 
     def stacks(self) -> str | None:
         """Return ``stacks.txt``, None if the archive has none.
@@ -93,7 +102,7 @@ class Archive:
         At most ``TEXT_LIMIT`` bytes are read of each.
         """
         found: dict[str, MemberText] = {}
-        with open_archive(self.path, self.keys) as opened:
+        with open_archive(self.place, self.keys) as opened:
             seen = 0
             for member in opened.members:
                 inner = opened.inner_name(member)
@@ -113,10 +122,10 @@ class Archive:
         ``progress`` is called with bytes written and bytes expected. Raises ArchiveError; then the folder is
         not there.
         """
-        return unpack(self.path, directory, progress, keys=self.keys)
+        return unpack(self.place, directory, progress, keys=self.keys)
 
 
-def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = ()) -> Archive:
+def read_archive(path: str | os.PathLike[str] | Remote, *, identities: Sequence[Path] = ()) -> Archive:
     """Read the manifest of an archive, and no more than that of the file.
 
     ``identities`` are files with private keys, of age or SSH, that open it if it is sealed; without any, what
@@ -125,13 +134,16 @@ def read_archive(path: str | os.PathLike[str], *, identities: Sequence[Path] = (
     Raises ArchiveError if the file is not an archive, is damaged, or was made by a later version; OSError if
     it cannot be opened.
     """
-    path = Path(path)
-    with open_archive(path) as opened:
-        archive = Archive(path, path.stat().st_size, opened.manifest)
+    place = Path(path) if isinstance(path, str | os.PathLike) else path
+    with open_archive(place) as opened:
+        if isinstance(place, Path):
+            archive = Archive(place, place.stat().st_size, opened.manifest)
+        else:
+            archive = Archive(Path(place.name), place.size, opened.manifest, remote=place)
     if archive.manifest.sealed is None or not identities:
         return archive
     from pytest_gencore.age import read_identities  # few archives need it
 
     keys = tuple(read_identities(identities))  # once: a file may be a pipe
-    with open_archive(path, keys) as opened:
+    with open_archive(place, keys) as opened:
         return replace(archive, manifest=opened.manifest, keys=keys)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.archive.opened import OpenArchive
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.archive.tar_stream import Member
 
 _PIECE: Final = 256 << 10
@@ -42,7 +43,7 @@ def needed_space(manifest: Manifest) -> int:
 
 
 def unpack(
-    archive: Path,
+    archive: ArchivePlace,
     directory: Path,
     progress: Callable[[int, int], None] | None = None,
     *,

@@ -57,19 +57,29 @@ def find_archives(directory: Path) -> list[ArtifactFile]:
     except FileNotFoundError:
         return []
     for entry in entries:
-        match = _NAME.fullmatch(entry.name)
-        if match is None:
+        order = parse_name(entry.name)
+        if order is None:
             continue
         try:
-            created = datetime.datetime.strptime(match.group(1), _TIME_FORMAT)
             status = entry.stat(follow_symlinks=False)
-        except (ValueError, FileNotFoundError):
+        except FileNotFoundError:
             continue
         if stat.S_ISREG(status.st_mode):
-            seconds = created.replace(tzinfo=datetime.timezone.utc).timestamp()
-            order = (seconds, int(match.group(2)), int(match.group(3)))
-            found.append(ArtifactFile(Path(entry.path), status.st_size, seconds, order))
+            found.append(ArtifactFile(Path(entry.path), status.st_size, order[0], order))
     return sorted(found, key=lambda file: file.order)
+
+
+def parse_name(name: str) -> tuple[float, int, int] | None:
+    """Return time, pid and number of an archive by its name, None for another name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        created = datetime.datetime.strptime(match.group(1), _TIME_FORMAT)
+    except ValueError:
+        return None
+    seconds = created.replace(tzinfo=datetime.timezone.utc).timestamp()
+    return seconds, int(match.group(2)), int(match.group(3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +148,7 @@ def find_unneeded(directory: Path, kept: list[ArtifactFile]) -> list[Path]:
     """
     from pytest_gencore.run.folder import find_run_folders, is_used
 
-    shared = sorted(path for path in directory.glob(SHARED_GLOB) if _SHARED.fullmatch(path.name))
+    shared = sorted(path for path in directory.glob(SHARED_GLOB) if is_shared_name(path.name))
     if not shared or any(is_used(folder) for folder in find_run_folders(directory)):
         return []
     try:
@@ -157,6 +167,11 @@ def find_unneeded(directory: Path, kept: list[ArtifactFile]) -> list[Path]:
 def _keys_of(path: Path, *, included: bool) -> set[tuple[str, str | None]]:
     libraries = read_archive(path).manifest.libraries
     return {(library.path, library.identity) for library in libraries if library.included == included}
+
+
+def is_shared_name(name: str) -> bool:
+    """Whether a name is one of an archive of libraries."""
+    return _SHARED.fullmatch(name) is not None
 
 
 def _is_old_file(path: Path) -> bool:

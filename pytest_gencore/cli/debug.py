@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_gencore.archive import Archive
+    from pytest_gencore.archive.opening import ArchivePlace
 
 _BATCH_CPU_SECONDS: Final = 1800
 _HINTS: Final = """\
@@ -69,7 +70,7 @@ _NO_PYTHON_HINTS: Final = """\
     help="Run the archive's own script of Python's gdb commands. It can do whatever you can.",
 )
 def debug(
-    archive: Path,
+    archive: ArchivePlace,
     arguments: tuple[str, ...],
     *,
     batch: bool,

@@ -15,8 +15,8 @@ from pytest_gencore.texts import describe_event, escape_unprintable, name_subjec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.archive.stacks_file import Frame
     from pytest_gencore.document.model import Document
 
@@ -34,7 +34,7 @@ _FRAMES: Final = 6
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for each ARCHIVE, a line each."
 )
-def diagnose(archives: tuple[Path, ...], *, as_json: bool) -> None:
+def diagnose(archives: tuple[ArchivePlace, ...], *, as_json: bool) -> None:
     """Say why the test of each ARCHIVE did not go on: the verdict, who waits for what, the stacks.
 
     Only what was written at the time of the capture is read, not the core. Exit status 1 if an archive cannot

@@ -17,9 +17,9 @@ from pytest_gencore.texts import escape_unprintable, name_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pytest_gencore.archive.diagnosis_file import Place
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.archive.stacks_file import Frame
     from pytest_gencore.document.model import Document, StuckTask, Thread
 
@@ -32,7 +32,7 @@ _COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 @click.argument("old", metavar="A", type=ArchiveFile())
 @click.argument("new", metavar="B", type=ArchiveFile())
 @identity_option
-def diff(old: Path, new: Path) -> None:
+def diff(old: ArchivePlace, new: ArchivePlace) -> None:
     """Show what differs between two captures: test, trigger, verdict, threads, tasks, children, versions.
 
     What differs from run to run is left out: process ids, addresses, times; and values of variables. Calls
@@ -50,7 +50,7 @@ def diff(old: Path, new: Path) -> None:
     raise SystemExit(1)
 
 
-def _read(path: Path) -> Document:
+def _read(path: ArchivePlace) -> Document:
     click.get_current_context().meta[ARCHIVE_KEY] = path
     return make_document(read_given(path))
 

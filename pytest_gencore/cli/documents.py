@@ -11,12 +11,12 @@ from pytest_gencore.errors import GencoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.document.model import Document
 
 
-def read_documents(archives: Iterable[Path]) -> Iterator[tuple[Path, Document | None]]:
+def read_documents(archives: Iterable[ArchivePlace]) -> Iterator[tuple[ArchivePlace, Document | None]]:
     """Yield the document of each archive; None for one that cannot be read: standard error says why."""
     for path in archives:
         document = None

@@ -43,7 +43,8 @@ def add_libraries(archive: Archive, folder: Path, places: Sequence[Path]) -> Arc
     found = {library for library in wanted if _copy_file(library, folders, folder)}
     for path in (place for place in places if place not in folders):
         found |= _take(path, [library for library in wanted if library not in found], folder, archive.keys)
-    for path in sorted(archive.path.parent.glob(SHARED_GLOB))[:_ARCHIVES_LIMIT]:
+    beside = [] if archive.remote else sorted(archive.path.parent.glob(SHARED_GLOB))
+    for path in beside[:_ARCHIVES_LIMIT]:
         found |= _take_if_readable(path, [library for library in wanted if library not in found], folder)
     for library in found:
         _add_aliases(library, folder, archive.manifest.name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from pytest_gencore.archive import read_archive
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY, find_archives, find_collectors
-from pytest_gencore.cli.options import examples
+from pytest_gencore.cli.options import Directory, examples
 from pytest_gencore.cli.output import echo_json, note
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.run.started import find_lost_runs
@@ -20,63 +22,95 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_gencore.archive import Archive, Manifest
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.document.alike import Diagnosis
 
+_READERS: Final = 16
+"""How many archives of a store are read at a time."""
 _COLOURS: Final = {"failure": "yellow", "timeout": "magenta", "request": "cyan"}
 """Of triggers; others are red."""
 
 
 @click.command(
     "list",
-    epilog=examples("gencore list", "gencore list build/gencore-artifacts --json | jq -r '.[].nodeid'"),
+    epilog=examples(
+        "gencore list",
+        "gencore list build/gencore-artifacts --json | jq -r '.[].nodeid'",
+        "gencore list s3://BUCKET/FOLDER",
+    ),
 )
-@click.argument("directory", default=DEFAULT_DIRECTORY, type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", default=DEFAULT_DIRECTORY, type=Directory())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
-def list_archives(directory: Path, *, as_json: bool) -> None:
+def list_archives(directory: Path | str, *, as_json: bool) -> None:
     """List the archives in DIRECTORY (default: gencore-artifacts), oldest first.
 
-    Those with the same trigger, verdict and stack have the same number, and are counted at the end. Cores are
-    not read. Archives that are still being written are named on standard error. Exit status 1 if an archive
-    cannot be read; it is listed with the reason.
+    DIRECTORY may be the URL of a store: of its archives the beginning is read. Those with the same trigger,
+    verdict and stack have the same number, and are counted at the end. Cores are not read. Archives that are
+    still being written are named on standard error. Exit status 1 if an archive cannot be read; it is listed
+    with the reason.
     """
-    under_way = list(_find_under_way(directory))  # before the archives: one that gets finished is not missed
-    rows: list[dict[str, Any]] = []
-    readable: list[tuple[dict[str, Any], Archive]] = []
-    for file in find_archives(directory):
-        row: dict[str, Any] = {"path": str(file.path), "size": file.size}
-        try:
-            archive = read_archive(file.path)
-            row |= _describe(archive.manifest)
-            readable.append((row, archive))
-        except (GencoreError, OSError) as error:
-            row["error"] = str(error)
-        rows.append(row)
-    groups = _number_groups(readable)
+    if isinstance(directory, str):
+        from pytest_gencore.cli.stores import find_stored  # few lists need it
+
+        stored = find_stored(directory)
+        with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+            found = list(pool.map(functools.partial(_look, alone=len(stored) == 1), stored))
+        _show(found, directory, as_json=as_json)
+    else:
+        under_way = list(_find_under_way(directory))  # before the archives: one that ends is not missed
+        files = [file.path for file in find_archives(directory)]
+        found = [_look(path, alone=len(files) == 1) for path in files]
+        _show(found, str(directory), as_json=as_json)
+        listed = {looked.row["path"] for looked in found}
+        for path, line in under_way:
+            if path not in listed:
+                note(line)
+        for lost in find_lost_runs(directory):
+            note(str(lost))
+    if any("error" in looked.row for looked in found):
+        raise SystemExit(1)
+
+
+class _Looked(NamedTuple):
+    """What is listed of one archive."""
+
+    row: dict[str, Any]
+    diagnosis: tuple[Diagnosis, str] | None
+    """What it may have in common with others, and a title."""
+
+
+def _look(place: ArchivePlace, *, alone: bool) -> _Looked:
+    """Read what is listed of an archive; ``alone``: there is no other one that it could be like."""
+    row: dict[str, Any] = {"path": str(place)}
+    try:
+        row["size"] = place.stat().st_size if isinstance(place, Path) else place.size
+        archive = read_archive(place)
+        row |= _describe(archive.manifest)
+        return _Looked(row, None if alone else _diagnose(archive))
+    except (GencoreError, OSError) as error:
+        return _Looked({"size": 0, **row, "error": str(error)}, None)
+
+
+def _show(found: list[_Looked], place: str, *, as_json: bool) -> None:
+    groups = _number_groups(found)
+    rows = [looked.row for looked in found]
     if as_json:
         echo_json(rows)
     elif not rows:
-        click.echo(f"no archives in {escape_unprintable(str(directory))}")
+        click.echo(f"no archives in {escape_unprintable(place)}")
     else:
         _print_table([_make_cells(row) for row in rows])
         for number, (count, about) in enumerate(groups, start=1):
             click.echo(escape_unprintable(f"[{number}] {count} of {len(rows)}: the same stack: {about}"))
-    listed = {row["path"] for row in rows}
-    for path, line in under_way:
-        if path not in listed:
-            note(line)
-    for lost in find_lost_runs(directory):
-        note(str(lost))
-    if len(readable) < len(rows):
-        raise SystemExit(1)
 
 
-def _number_groups(readable: list[tuple[dict[str, Any], Archive]]) -> list[tuple[int, str]]:
+def _number_groups(looked: list[_Looked]) -> list[tuple[int, str]]:
     """Set ``group`` of each row, None for one that is like no other; return count and title of each group."""
     found: dict[Diagnosis, list[dict[str, Any]]] = {}
     titles: dict[Diagnosis, str] = {}
-    for row, archive in readable:
-        row["group"] = None
-        diagnosis = _diagnose(archive) if len(readable) > 1 else None
+    for row, diagnosis in looked:
+        if "error" not in row:
+            row["group"] = None
         if diagnosis is not None:
             found.setdefault(diagnosis[0], []).append(row)
             titles.setdefault(*diagnosis)
@@ -93,7 +127,7 @@ def _diagnose(archive: Archive) -> tuple[Diagnosis, str] | None:
     from pytest_gencore.document.encode import make_document
 
     try:
-        document = make_document(archive)
+        document = make_document(archive, is_brief=True)
     except (GencoreError, OSError):
         return None
     diagnosis = find_diagnosis(document)

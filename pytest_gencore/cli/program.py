@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "demo": "demo:demo",
     "check": "check:check",
     "list": "listing:list_archives",
+    "fetch": "fetch:fetch",
     "show": "show:show",
     "stacks": "stacks:stacks",
     "diagnose": "diagnose:diagnose",

@@ -18,6 +18,7 @@ from pytest_gencore.texts import escape_unprintable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.document.model import Document
 
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     help="Write one page about all of them there.  [default: one beside each ARCHIVE, NAME.html]",
 )
 @identity_option
-def report(archives: tuple[Path, ...], *, output: Path | None) -> None:
+def report(archives: tuple[ArchivePlace, ...], *, output: Path | None) -> None:
     """Write a page for the browser about each ARCHIVE, and print its path.
 
     The page needs no network. It has what `gencore diagnose` tells, source and locals; the core is not read.
@@ -50,7 +51,7 @@ def report(archives: tuple[Path, ...], *, output: Path | None) -> None:
             continue
         documents.append(document)
         if output is None:
-            _write(page_beside(path), make_page([document]))
+            _write(page_beside(path if isinstance(path, Path) else Path(path.name)), make_page([document]))
     if output is not None and documents:
         _write(output, make_page(documents))
     if failed:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pytest_gencore.archive import Archive, read_archive
 from pytest_gencore.cli.output import note
 from pytest_gencore.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from pytest_gencore.archive.opening import ArchivePlace
 
 _KEY: Final = f"{__name__}.identities"
 _DEFAULT: Final = "~/.ssh/id_ed25519"
@@ -32,7 +35,7 @@ identity_option: Final = click.option(
 """What ``read_given`` opens with; commands do not see it."""
 
 
-def read_given(path: Path) -> Archive:
+def read_given(path: ArchivePlace) -> Archive:
     """Read an archive with the private keys that the command was given, else with the default one.
 
     If the default key does not open a sealed archive, only its short manifest is there. Raises as

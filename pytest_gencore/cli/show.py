@@ -15,7 +15,6 @@ from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pytest_gencore.archive import (
         Archive,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Thread,
         Timings,
     )
+    from pytest_gencore.archive.opening import ArchivePlace
 
 _THREADS_SHOWN = 40
 
@@ -44,7 +44,7 @@ _THREADS_SHOWN = 40
     "--output", is_flag=True, help="Print what the test had printed last before it hung or crashed."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the size of the file.")
-def show(archive: Path, *, failure: bool, output: bool, as_json: bool) -> None:
+def show(archive: ArchivePlace, *, failure: bool, output: bool, as_json: bool) -> None:
     """Show what ARCHIVE is: which test, when, why, threads, sizes, what is missing.
 
     Only the manifest is read, so this is fast whatever the size. Exit status 1 if the file is no archive, is
@@ -62,7 +62,7 @@ def show(archive: Path, *, failure: bool, output: bool, as_json: bool) -> None:
             raise click.ClickException("the archive holds no output: none was known when it was made")
         echo_text(text)
     elif as_json:
-        path, size = str(opened.path), opened.size
+        path, size = str(opened.place), opened.size
         echo_json({"path": path, "size": size, "manifest": opened.manifest.document})
     else:
         for label, value in _lines(opened):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.archive import Archive
+    from pytest_gencore.archive.opening import ArchivePlace
 
 _TOOL_SECONDS: Final = 900
 _BEGIN: Final = "@@gencore"
@@ -44,7 +45,7 @@ _BEGIN: Final = "@@gencore"
     "--json", "as_json", is_flag=True, help='Print {"tool": NAME, "text": STACKS, "threads": [...]}.'
 )
 def stacks(
-    archive: Path, *, native: bool, with_locals: bool, library_path: tuple[Path, ...], as_json: bool
+    archive: ArchivePlace, *, native: bool, with_locals: bool, library_path: tuple[Path, ...], as_json: bool
 ) -> None:
     """Print the stacks of all threads of ARCHIVE, read from its core.
 

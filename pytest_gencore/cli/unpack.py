@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from pytest_gencore.cli.options import archive_argument, examples
 from pytest_gencore.cli.sealed import identity_option, read_given
 from pytest_gencore.cli.workspace import unpack_with_progress
 from pytest_gencore.texts import escape_unprintable
+
+if TYPE_CHECKING:
+    from pytest_gencore.archive.opening import ArchivePlace
 
 
 @click.command(
@@ -21,7 +25,7 @@ from pytest_gencore.texts import escape_unprintable
 @archive_argument
 @identity_option
 @click.argument("directory", default=".", type=click.Path(file_okay=False, path_type=Path))
-def unpack(archive: Path, directory: Path) -> None:
+def unpack(archive: ArchivePlace, directory: Path) -> None:
     """Unpack ARCHIVE into a new folder of its name in DIRECTORY (default: here), and print the folder.
 
     The archive is not trusted: nothing is written outside of the folder, sizes must be those of the manifest,

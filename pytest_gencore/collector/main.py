@@ -77,6 +77,7 @@ class _Collector:
         snapshot = Snapshot(handover.snapshot_pid, Descriptor.COMMANDS, Descriptor.REPLIES)
         try:
             self.redaction.look(handover, snapshot)
+            finisher.uploader.look(snapshot)
             self._tell_only(snapshot)
             stacks = Stacks(handover, snapshot)
             self.silent = look_at_silent(handover, snapshot, stacks)

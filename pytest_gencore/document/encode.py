@@ -38,14 +38,15 @@ _FAILURE: Final = "failure.txt"
 _OUTPUT: Final = "output.txt"
 
 
-def make_document(archive: Archive) -> Document:
+def make_document(archive: Archive, *, is_brief: bool = False) -> Document:
     """Return all that an archive tells; its core is not read. Raises ArchiveError and OSError.
 
-    The texts are as untrusted as the archive. Of a sealed one without a key only the short manifest is known.
+    ``is_brief``: without failure, output and sources, so that less of the file is read. The texts are as
+    untrusted as the archive. Of a sealed one without a key only the short manifest is known.
     """
     manifest = archive.manifest
     is_closed = manifest.sealed is not None and not archive.keys
-    names = {STACKS_NAME, DIAGNOSIS_NAME, _FAILURE, _OUTPUT}
+    names = {STACKS_NAME, DIAGNOSIS_NAME} if is_brief else {STACKS_NAME, DIAGNOSIS_NAME, _FAILURE, _OUTPUT}
     members = {} if is_closed else archive.read_members(names)
     unreadable: list[str] = []
     stacks = _parse(members.get(STACKS_NAME), parse_stacks, unreadable)
@@ -80,7 +81,7 @@ def make_document(archive: Archive) -> Document:
         failure_frames=stacks.failure if stacks else (),
         last_output=manifest.last_output,
         output=_text(members, _OUTPUT),
-        sources=read_excerpts(archive, lines),
+        sources=() if is_brief else read_excerpts(archive, lines),
         notices=(*manifest.notices, *_cut_notice(stacks)),
         unreadable=tuple(unreadable),
         redaction=manifest.redaction,
@@ -120,7 +121,7 @@ def _cut_notice(stacks: StacksFile | None) -> list[str]:
 def _archive(archive: Archive, *, is_closed: bool) -> ArchiveFacts:
     manifest = archive.manifest
     return ArchiveFacts(
-        path=str(archive.path),
+        path=str(archive.place),
         size=archive.size,
         name=manifest.name,
         type=manifest.type,

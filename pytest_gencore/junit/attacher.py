@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit import PROPERTY, URL_PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file, shown_path
 from pytest_gencore.run.files import find_size, page_beside
 
@@ -45,6 +45,9 @@ class Archives:
     answers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What the log says about each: trigger and stacks."""
     cancelled: Sequence[Cancelled] = ()
+    urls: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where they are in the store."""
+    not_uploaded: frozenset[str] = frozenset()
 
 
 def find_junit_path(option: str | None) -> Path | None:
@@ -112,7 +115,8 @@ def attach_to_case(
     problems: list[str],
 ) -> bool:
     """Attach to one test case; returns whether it was changed."""
-    removed = remove_failed(case, archives.failed)
+    removed = remove_failed(case, PROPERTY, archives.failed)
+    without_url = remove_failed(case, URL_PROPERTY, archives.not_uploaded)
     add_missing_properties(case, archives)
     tags = [escape(archives.answers[name]) + "\n" for name in removed if name in archives.answers]
     for value in iter_archives(case):
@@ -134,7 +138,7 @@ def attach_to_case(
             tags.append(make_tag(page, base) or "")
     if tags:
         append_output(case, "".join(dict.fromkeys(tags)))
-    return bool(removed or tags)
+    return bool(removed or without_url or tags)
 
 
 def iter_archives(case: ET.Element) -> Iterator[str]:
@@ -160,16 +164,19 @@ def add_missing_properties(case: ET.Element, archives: Archives) -> None:
             properties = ET.Element("properties")
             case.insert(0, properties)
         ET.SubElement(properties, "property", name=PROPERTY, value=path)
+        url = archives.urls.get(PurePath(path).name)
+        if url:
+            ET.SubElement(properties, "property", name=URL_PROPERTY, value=url)
         known.add(path)
 
 
-def remove_failed(case: ET.Element, failed: frozenset[str]) -> list[str]:
-    """Remove the properties of archives that do not exist; return the names of those archives."""
+def remove_failed(case: ET.Element, kind: str, failed: frozenset[str]) -> list[str]:
+    """Remove the properties of one kind about archives that are not there; return the names of these."""
     removed = []
     for properties in case.findall("properties"):
         for entry in list(properties):
             name = PurePath(entry.get("value", "")).name
-            if entry.get("name") == PROPERTY and name in failed:
+            if entry.get("name") == kind and name in failed:
                 properties.remove(entry)
                 removed.append(name)
         if removed and len(properties) == 0:

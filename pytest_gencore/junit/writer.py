@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit import PROPERTY, URL_PROPERTY
 from pytest_gencore.junit.common import escape, make_tag, replace_file
 from pytest_gencore.junit.journal import Case, Journal, Suite
 from pytest_gencore.run.concurrency import lock_patiently
@@ -55,6 +55,8 @@ class Verdict:
     """Of a controller: what is to be said of the tests of its workers, by class name and name."""
     have_all_answered: bool = False
     """Of a controller: whether no other test ran; what it knows of them can be a little old."""
+    url: str = ""
+    """Where the archive is, or will be, in the store; empty if it is not there."""
 
 
 def write_junit(
@@ -171,7 +173,12 @@ def _make_captured(running: Case, suite: Suite, verdict: Verdict) -> ET.Element:
     usual = WorkerVerdict(verdict.summary, verdict.text, verdict.archive)
     summary, text, archive = verdict.workers.get((running.classname, running.name), usual)
     shown = str(archive) if archive is not None else ""
-    _add_properties(element, [*running.properties, *([(PROPERTY, shown)] if shown else [])])
+    ours = (
+        [(PROPERTY, shown), (URL_PROPERTY, verdict.url)]
+        if archive == verdict.archive
+        else [(PROPERTY, shown)]
+    )
+    _add_properties(element, [*running.properties, *(entry for entry in ours if entry[1])])
     error = ET.SubElement(element, "error", {"message": escape(summary)})
     error.text = escape(text)
     if archive is not None:

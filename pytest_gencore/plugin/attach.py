@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_gencore.errors import GencoreError
-from pytest_gencore.junit import PROPERTY
+from pytest_gencore.junit import PROPERTY, URL_PROPERTY
 from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable
 
@@ -29,6 +29,8 @@ class Attachment(TypedDict):
     pid: int
     phase: str | None
     """In which the capture was made, None outside of a test."""
+    url: str
+    """Where it will be in the store; empty without one."""
 
 
 def attach_archive(
@@ -45,10 +47,11 @@ def attach_archive(
     where pytest-html writes, ``has_page``: there will be a page for the browser.
     """
     report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
-    entry = (PROPERTY, attachment["path"])
+    entries = [(PROPERTY, attachment["path"])]
+    if attachment["url"]:
+        entries.append((URL_PROPERTY, attachment["url"]))
     for properties in (report.user_properties, item.user_properties):
-        if entry not in properties:
-            properties.append(entry)
+        properties += [entry for entry in entries if entry not in properties]
     report.sections.append((SECTION, describe_archive(attachment["path"])))
     if html_path is not None:
         with contextlib.suppress(Exception):  # a test may have patched what a path needs

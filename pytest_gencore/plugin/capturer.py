@@ -15,6 +15,7 @@ from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import pytest
 
@@ -169,6 +170,14 @@ class Capturer:
             **details,
         )
 
+    def find_url(self, archive: Path) -> str:
+        """Return where an archive of this process will be in the store; empty without one."""
+        if not self.settings.store:
+            return ""
+        from pytest_gencore.store.url import join
+
+        return join(self.settings.store, self.get_run_id(), archive.name)
+
     def note_failure(self, report: pytest.TestReport) -> None:
         """Keep what is known of a failure for whoever speaks when this process cannot; a worker has told."""
         if self.engine is not None and self._is_local:
@@ -226,6 +235,8 @@ class Capturer:
             is_brief=self._config.getoption("verbose", 0) <= 0,
             environment=self.settings.env,
             page_command=self.settings.page_command,
+            store=self.settings.store,
+            upload_command=self.settings.upload_command,
         )
 
     def _register_plugins(self, engine: CaptureEngine) -> None:

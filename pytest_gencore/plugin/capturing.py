@@ -177,6 +177,7 @@ class Capturing:
             method=capture.method,
             pid=capture.pid,
             phase=report.when,
+            url=self.capturer.find_url(capture.archive),
         )
         self._name(item, report, attachment)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.ci.captures import Capture
     from pytest_gencore.ci.systems import Target
-    from pytest_gencore.plugin.results import Finished
+    from pytest_gencore.plugin.finished import Finished
     from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.outcome import Outcome
 

@@ -74,6 +74,7 @@ class DeadWorkers:
                 method=outcome.method,
                 pid=outcome.captured_pid,
                 phase=outcome.phase,
+                url=outcome.url,
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
             report.user_properties.append((PROPERTY, path))

@@ -88,6 +88,7 @@ class Gencore:
                 method=self._settings.method,
                 pid=self._pid,
                 phase=phase,
+                url="",
             )
             for future, phase in self._archives
             if future.exception() is None

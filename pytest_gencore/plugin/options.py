@@ -161,6 +161,12 @@ TABLE = (
         "Make a page for the browser beside each archive, NAME.html; needs pytest-gencore[html]",
     ),
     Option(
+        "store",
+        None,
+        "URL",
+        "Upload archives to a store, such as s3://BUCKET/FOLDER; needs pytest-gencore[store]",
+    ),
+    Option(
         "max_cores",
         10,
         "N",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_gencore.plugin import attach
+from pytest_gencore.plugin.finished import (
+    Finished,
+    Subject,
+    describe_cause,
+    describe_finished,
+    describe_outcome,
+)
 from pytest_gencore.run.files import find_size, page_beside
-from pytest_gencore.texts import command_to_open, escape_unprintable, name_subject
-from pytest_gencore.triggers import HANDLED
-from pytest_gencore.units import format_limit, format_size
+from pytest_gencore.texts import command_to_open, escape_unprintable
+from pytest_gencore.units import format_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,31 +31,6 @@ if TYPE_CHECKING:
 
 SUBJECTS_SHOWN = 5
 MISSING = "the archive is not on this machine"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What was captured, for people."""
-
-    nodeid: str | None
-    phase: str | None
-    place: str = ""
-
-    def __str__(self) -> str:
-        name = name_subject(self.nodeid, self.place, "(no test)")
-        return f"{name} ({self.phase})" if self.phase else name
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An archive that exists."""
-
-    path: Path
-    size_bytes: int
-    subject: Subject
-    note: str
-    """What is worth knowing about it, such as a truncated core."""
-    has_core: bool = True
 
 
 class Results:
@@ -77,6 +56,8 @@ class Results:
         self._unfinished: list[Path] = []
         self._answers: dict[str, str] = {}
         self._cancelled: list[Outcome] = []
+        self._store_problems: list[str] = []
+        self._not_uploaded: set[str] = set()
         self._told_here: list[str] = []
         """Answers that a report should show."""
 
@@ -158,6 +139,8 @@ class Results:
         return Archives(
             finished=finished,
             failed=frozenset(self._failed_names),
+            urls={entry.path.name: entry.url for entry in self.finished if entry.url},
+            not_uploaded=frozenset(self._not_uploaded | self._failed_names),
             answers=self._answers,
             cancelled=[
                 Cancelled(
@@ -186,12 +169,15 @@ class Results:
             *self._make_failure_lines(),
             *(f"still being written: {self._shorten(path)}" for path in self._unfinished),
             *(f"no capture is possible: {reason}" for reason in self._unavailable),
+            *self._make_store_lines(),
             *self._notes,
             *self._make_hint_lines(),
         ]
 
     def _describe(self, entry: Finished) -> Iterator[str]:
         yield f"{self._shorten(entry.path)}  {describe_finished(entry)}"
+        if entry.url:
+            yield f"  uploaded: {entry.url}"
         page = page_beside(entry.path)
         if find_size(page) is not None:
             yield f"  page: {self._shorten(page)}"
@@ -215,8 +201,11 @@ class Results:
         if outcome.state == "done":
             note = "; ".join(filter(None, (describe_cause(outcome), outcome.reason)))
             self.finished.append(
-                Finished(outcome.archive, outcome.size_bytes, subject, note, outcome.has_core)
+                Finished(outcome.archive, outcome.size_bytes, subject, note, outcome.has_core, outcome.url)
             )
+            if outcome.store_problem:
+                self._store_problems.append(outcome.store_problem)
+                self._not_uploaded.add(outcome.archive.name)
         elif outcome.state == "failed":
             self._failed_names.add(outcome.archive.name)
             self._answers[outcome.archive.name] = describe_outcome(outcome, self._folders)
@@ -250,6 +239,12 @@ class Results:
         if text:
             yield text
 
+    def _make_store_lines(self) -> Iterator[str]:
+        """Yield one line about all archives that are not in the store."""
+        if self._store_problems:
+            count = len(self._store_problems)
+            yield f"{self._store_problems[0]} ({count} of {len(self.finished)} archives are only here)"
+
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
             first = self.finished[0]
@@ -267,27 +262,3 @@ class Results:
 
     def _shorten(self, path: Path) -> str:
         return self._folders.shorten(str(path))
-
-
-def describe_finished(entry: Finished) -> str:
-    """Return size, test and what is worth knowing."""
-    text = f"{format_size(entry.size_bytes)}  {entry.subject}"
-    return f"{text}  [{entry.note}]" if entry.note else text
-
-
-def describe_outcome(outcome: Outcome, folders: Folders) -> str:
-    """Return the text of the report section at the end."""
-    if outcome.state == "failed":
-        lines = [attach.describe_failure(outcome.reason)]
-    else:
-        lines = [attach.describe_archive(folders.shorten(str(outcome.archive)))]
-        if outcome.reason:
-            lines.append(f"note: {outcome.reason}")
-    return "\n".join([*lines, outcome.answer.rstrip("\n")]).rstrip("\n")
-
-
-def describe_cause(outcome: Outcome) -> str:
-    """Return signal or deadline for the summary; empty for a failure, which pytest has told."""
-    if outcome.trigger == "cancel":
-        return f"cancelled by {signal.Signals(outcome.signal or signal.SIGTERM).name}"
-    return outcome.summary if outcome.trigger in HANDLED else ""

@@ -50,6 +50,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "clear_text": values.parse_switch,
     "ci": values.parse_ci,
     "html": values.parse_switch,
+    "store": values.parse_store,
     "max_cores": values.parse_count,
     "max_size": values.parse_size,
 }
@@ -60,6 +61,7 @@ _DEFAULTS: Mapping[str, object] = {
     "clear_text": True,
     "html": False,
     "recipient": (),
+    "store": "",
     "redact_env": (),
     "keep_env": (),
 }
@@ -98,6 +100,8 @@ class Settings(NamedTuple):
     ci: str
     """As ``ci.systems.find_target`` takes it."""
     html: bool
+    store: str
+    """A URL; empty: none."""
     max_cores: int
     max_size: int
     """Bytes."""
@@ -117,6 +121,15 @@ class Settings(NamedTuple):
         from pytest_gencore.plugin.pages import find_page_command  # few runs need it
 
         return find_page_command()
+
+    @property
+    def upload_command(self) -> tuple[str, ...]:
+        """The command that uploads; empty without a store. Raises ``UsageError``."""
+        if not self.store:
+            return ()
+        from pytest_gencore.plugin.stores import find_upload_command  # few runs need it
+
+        return find_upload_command(self.store)
 
     def of_a_request(self) -> dict[str, Any]:
         """Return what of them goes into each ``CaptureRequest``, by the names of its fields."""
@@ -167,7 +180,7 @@ def resolve_settings(config: pytest.Config) -> Settings:
     fields["dir"] = Path(os.path.normpath(directory_base / fields["dir"]))  # as pytest does with its own
     settings = Settings(**fields)
     check_sealing(settings)
-    _ = settings.page_command
+    _ = settings.page_command, settings.upload_command
     return settings
 
 
@@ -206,7 +219,8 @@ def parse_text(option: Option, text: str, source: str) -> object:
     try:
         return PARSERS[option.name](text)
     except ValueError as error:
-        message = f"gencore: invalid {option.name} {text!r}: {error} (from {source})"
+        shown = "" if option.name == "store" else f" {text!r}"  # there may be a password in it
+        message = f"gencore: invalid {option.name}{shown}: {error} (from {source})"
         raise pytest.UsageError(message) from None
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.plugin.ci_page import CiPage
+    from pytest_gencore.plugin.finished import Finished
     from pytest_gencore.plugin.progress import StatusLine
-    from pytest_gencore.plugin.results import Finished, Results
+    from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
     from pytest_gencore.run.outcome import Outcome
     from pytest_gencore.run.run import Run
@@ -68,7 +69,8 @@ class Showing:
         reason = self._find_unavailable()
         sealed = ", sealed" if self._settings.recipient else ""
         directory = find_folders(self._config).shorten(str(self._settings.dir))
-        armed = f"on failure, method {self._settings.method}, archives in {directory}{sealed}"
+        store = f", uploaded to {self._settings.store}" if self._settings.store else ""
+        armed = f"on failure, method {self._settings.method}, archives in {directory}{sealed}{store}"
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
         return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
 

@@ -54,6 +54,13 @@ def parse_ci(text: str) -> str:
     return systems.parse_ci(text)
 
 
+def parse_store(text: str) -> str:
+    """Return the URL of a store."""
+    from pytest_gencore.store.url import parse_url  # few runs need it
+
+    return parse_url(text)
+
+
 def parse_switch(text: str) -> bool:
     """Return whether something is on; ini files of pytest say true and false."""
     words = {

@@ -60,6 +60,10 @@ class SessionContext(NamedTuple):
     """What of the environment the manifest and the texts show; secret values never."""
     page_command: Sequence[str] = ()
     """The beginning of the command line that makes a page for the browser; empty: none is made."""
+    store: str = ""
+    """The URL of the store to which archives are uploaded; empty: none."""
+    upload_command: Sequence[str] = ()
+    """The beginning of the command line that uploads."""
 
 
 class Redaction(NamedTuple):

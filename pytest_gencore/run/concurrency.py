@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.machine.patience import Patience, activity_of
-from pytest_gencore.run.files import COLLECTOR_SLOT
+from pytest_gencore.run.files import COLLECTOR_SLOT, RunFile
 from pytest_gencore.run.folder import find_holder
 
 if TYPE_CHECKING:
@@ -29,14 +29,18 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def collector_slot(
-    run_folder: Path, on_queued: Callable[[], None], check: Callable[[], None]
+    run_folder: Path,
+    on_queued: Callable[[], None],
+    check: Callable[[], None],
+    *,
+    kind: RunFile = COLLECTOR_SLOT,
 ) -> Iterator[None]:
     """Work only inside: acquire a slot before, release it after.
 
     ``on_queued`` is called once if there is none at once; ``check`` is called while waiting, and what it
-    raises ends that. Where the files cannot be made there is no queue.
+    raises ends that. Where the files cannot be made there is no queue. ``kind``: whose slots they are.
     """
-    paths = [run_folder / COLLECTOR_SLOT.named(number) for number in range(1, SLOTS + 1)]
+    paths = [run_folder / kind.named(number) for number in range(1, SLOTS + 1)]
     file = _acquire_any(paths)
     if file is None:
         on_queued()

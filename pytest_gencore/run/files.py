@@ -130,6 +130,12 @@ REPORTED: Final = RunFile(
 COLLECTOR_SLOT: Final = RunFile(
     "collector-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector at work; others of the run wait"
 )
+UPLOAD_SLOT: Final = RunFile(
+    "upload-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector that uploads; others of the run wait"
+)
+STORE: Final = RunFile(
+    "store", _COLLECTOR, _COLLECTOR, "", "an upload has failed, and that was told: later ones try once"
+)
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
 )
@@ -197,6 +203,8 @@ FILES: Final = (
     FAILURE,
     REPORTED,
     COLLECTOR_SLOT,
+    UPLOAD_SLOT,
+    STORE,
     BUDGET,
     LIBRARIES,
     ANSWER,

@@ -49,6 +49,10 @@ class Outcome(NamedTuple):
     """Whether the archive has a core, or will have."""
     has_archive: bool = True
     """Whether there is an archive, or there will be: not if nobody wants one."""
+    url: str = ""
+    """Where the archive is in the store; empty if it is not there."""
+    store_problem: str = ""
+    """Why it is not, if it should be."""
     subject: str = ""
     """The test, or the place outside of tests, without secrets; empty as long as the answer is not known."""
     answer: str = ""

@@ -240,7 +240,7 @@ class Run:
                 state.state = "dropped" if is_dropped else "failed"
                 state.reason = "" if is_dropped else self._why_it_died(path)
             else:
-                state.makes_page = False
+                state.goes_on = False
                 return state
             self._settled[path.stem] = state
             with contextlib.suppress(OSError):  # a full disk: again at the next look
@@ -258,7 +258,7 @@ class Run:
             state.state, state.reason = "failed", reason
         return Outcome(
             archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
-            state="working" if state.state == "queued" or state.makes_page else state.state,
+            state="working" if state.state == "queued" or state.goes_on else state.state,
             reason=escape_unprintable(state.reason),
             nodeid=state.nodeid,
             phase=state.phase,
@@ -278,6 +278,8 @@ class Run:
             attempt=state.attempt,
             signal=state.signal,
             summary=escape_unprintable(state.summary),
+            url=escape_unprintable(state.url),
+            store_problem=escape_unprintable(state.store_problem),
             subject=escape_unprintable(state.subject),
             deadline_source=state.deadline_source,
             answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",

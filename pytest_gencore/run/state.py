@@ -71,8 +71,12 @@ class CaptureState:
     """Whether it has a core, or will have."""
     reason: str = ""
     """Why it failed; of a finished one what is worth knowing."""
-    makes_page: bool = False
-    """Whether the archive is there, and its page for the browser is being made."""
+    goes_on: bool = False
+    """Whether the archive is there, and its page for the browser is being made, or it is uploaded."""
+    url: str = ""
+    """Where the archive is in the store; empty if it is not there."""
+    store_problem: str = ""
+    """Why it is not."""
 
     @property
     def is_final(self) -> bool:

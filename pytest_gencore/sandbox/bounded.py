@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Stopped = Literal["", "time", "output"]
 _ERRORS_LIMIT: Final = 16 << 10
 _PIECE: Final = 64 << 10
+_TICK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ def run_bounded(
     output_limit: int,
     environment: Mapping[str, str],
     directory: str,
+    on_tick: Callable[[bytearray], object] | None = None,
 ) -> Finished:
     """Run a program without input; its group is killed if it takes too long or prints too much.
 
+    ``on_tick`` is called with its output so far at least once a second; what it raises ends the program, too.
     Raises OSError and, for a null byte, ValueError if it cannot be started.
     """
     with subprocess.Popen(
@@ -54,7 +57,7 @@ def run_bounded(
         start_new_session=True,
     ) as process:
         try:
-            output, errors, stopped = _read(process, seconds, output_limit)
+            output, errors, stopped = _read(process, seconds, output_limit, on_tick)
         finally:  # also if a deadline of our own interrupts
             if process.returncode is None:  # not reaped: its group's id is still its own
                 with contextlib.suppress(ProcessLookupError):
@@ -62,7 +65,12 @@ def run_bounded(
     return Finished(output, errors, process.returncode, stopped)
 
 
-def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple[bytes, bytes, Stopped]:
+def _read(
+    process: subprocess.Popen[bytes],
+    seconds: float,
+    limit: int,
+    on_tick: Callable[[bytearray], object] | None,
+) -> tuple[bytes, bytes, Stopped]:
     """Return standard output, standard error and why they were not read to their end."""
     assert process.stdout is not None
     assert process.stderr is not None
@@ -75,7 +83,7 @@ def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return bytes(output), bytes(errors), "time"
-            for key, _ in selector.select(remaining):
+            for key, _ in selector.select(min(remaining, _TICK_SECONDS)):
                 piece = os.read(key.fd, _PIECE)
                 if not piece:
                     selector.unregister(key.fileobj)
@@ -83,6 +91,8 @@ def _read(process: subprocess.Popen[bytes], seconds: float, limit: int) -> tuple
                     key.data.extend(piece)
             if len(output) > limit:
                 return bytes(output[:limit]), bytes(errors), "output"
+            if on_tick is not None:
+                on_tick(output)
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ import functools
 import mmap
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ def has_huge_pages() -> bool:
 PROBES: dict[str, Callable[[], bool]] = {
     **{name: functools.partial(has_program, program) for name, program in PROGRAMS.items()},
     "pystack": lambda: find_python_program("pystack") is not None,
+    "s3": lambda: find_python_program("rclone") is not None and find_spec("s3fs") is not None,
     "py-spy": lambda: find_python_program("py-spy") is not None,
     "bubblewrap": lambda: find_bubblewrap() is not None,
     "landlock": has_landlock,
@@ -87,6 +89,7 @@ REQUIRED = (
     "readelf",
     "pystack",
     "root",
+    "s3",
     "gcc",
     "musl-gcc",
     "aarch64",

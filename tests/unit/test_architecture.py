@@ -27,6 +27,7 @@ ALLOWED = {
         "run",
         "age",
         "api",
+        "store",
         *SHARED,
     },
     "probe": {"probe", "capture"},
@@ -43,6 +44,7 @@ ALLOWED = {
         "request",
         "run",
         "sandbox",
+        "store",
         *SHARED,
     },
     "run": {"run", "machine", "request", *SHARED},
@@ -56,7 +58,8 @@ ALLOWED = {
     "archive": {"archive", "age", *SHARED},
     "document": {"document", "archive", *SHARED},
     "page": {"page", "archive", "document", *SHARED},
-    "cli": {"cli", "archive", "corefile", "document", "page", "machine", "run", "sandbox", *SHARED},
+    "cli": {"cli", "archive", "corefile", "document", "page", "machine", "run", "sandbox", "store", *SHARED},
+    "store": {"store", *SHARED},
     "age": SHARED,
     "__main__": {"cli"},
     "api": {"capture", "request", "run", *SHARED},
@@ -79,6 +82,7 @@ FOREIGN = {
     "cli": {"click"},
     "page": {"jinja2", "markupsafe"},
     "sandbox": {"pystack"},
+    "store": {"fsspec"},
 }
 """Which packages that are not in the standard library a room may import."""
 FLOORS = ("main", "assemble", "outcome", "stacks", "diagnosis", "core", "files", "source")

@@ -34,6 +34,7 @@ CASES = [
     Case("moment", "report", ("raise", "raise"), ("report", "report"), "raise"),
     Case("capture_memory", None, ("90%", 90.0), ("50", 50.0)),
     Case("ci", "auto", ("github", "github"), ("none", "none")),
+    Case("store", "", ("file:///a/b/", "file:///a/b"), ("s3://b/c", "s3://b/c")),
     Case("max_cores", 10, ("0", 0), ("3", 3)),
     Case("max_size", 4 * 1024**3, ("2MiB", 2 * 1024**2), ("500MB", 500_000_000)),
 ]

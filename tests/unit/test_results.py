@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.plugin import attach
-from pytest_gencore.plugin.results import Results, describe_outcome
+from pytest_gencore.plugin.finished import describe_outcome
+from pytest_gencore.plugin.results import Results
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.texts import NOWHERE, Folders
 
@@ -36,7 +37,9 @@ def make_outcome(path: Path, **facts: Any) -> Outcome:
 
 
 def make_report(path: Path) -> Any:
-    attachment = attach.Attachment(path=str(path), trigger="failure", method="memory", pid=1, phase="call")
+    attachment = attach.Attachment(
+        path=str(path), trigger="failure", method="memory", pid=1, phase="call", url=""
+    )
     return SimpleNamespace(nodeid="test_a.py::test_a", when="call", sections=[], gencore=[attachment])
 
 

@@ -13,6 +13,7 @@ from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.collector.outcome.ci_page import is_sent_by_collectors, tell_ci
 from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.collector.outcome.page import make_page, wants_page
+from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import (
     is_awaited,
@@ -80,6 +81,9 @@ class Finisher:
         self._partial = handover.directory / partial_name(handover.name)
         self._text = handover.directory / text_name(handover.name)
         self._file = os.dup(file)
+        self.uploader = Uploader(handover)
+        self._url = ""
+        """Where the archive is, or will be, in the store."""
 
     def publish(self, artifact: Artifact) -> None:
         """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
@@ -93,15 +97,31 @@ class Finisher:
                 size=artifact.size,
                 method=artifact.method,
                 notices=artifact.notices,
-                makes_page=wants_page(self._handover),
+                goes_on=wants_page(self._handover) or self.uploader.is_wanted,
             )
         self._is_published = True
         shown = self._handover.context.run.session.folders.shorten(str(self._result))
         line = f"core archive: {shown}  ({format_size(artifact.size)})"
+        self._url = self.uploader.find_url(self._result) if self.uploader.is_wanted else ""
         self._tell(line, f"gencore: core archive: {self._result}", self._result)
         if wants_page(self._handover):
             self._state.end_page(make_page(self._handover, self._result))
             self._tell_ci()
+        if self._url and not self._is_dropped():
+            self._upload()
+        self._state.end()
+
+    def _upload(self) -> None:
+        problem = self.uploader.upload(self._result, self._state, self._messenger.check_grace)
+        problem = self._clean(problem)
+        line = problem or f"uploaded: {self._url}"
+        if problem:
+            self._url = ""
+            if self._messenger.is_needed:
+                self._write_junit(f"gencore: core archive: {self._result}", self._result)
+        self._state.end_upload(self._url, problem)
+        if self._url or self.uploader.is_news():
+            self._messenger.conclude(line)
 
     def write_text(self, text: str) -> None:
         """Write what people and tools read without unpacking, beside the archive, if that is wanted.
@@ -240,6 +260,7 @@ class Finisher:
             workers=self.workers.verdicts() if self.workers else {},
             have_all_answered=self.workers is not None and self.workers.have_all_answered,
             base=session.junit_base,
+            url=self._url if archive is not None else "",
         )
         try:
             write_junit(Path(path), self._folder, self.journal, verdict, clean=self._clean)

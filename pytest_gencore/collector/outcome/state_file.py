@@ -56,20 +56,35 @@ class StateFile:
         self._write()
 
     def finish(
-        self, *, result: str, size: int, method: str, notices: list[str], makes_page: bool = False
+        self, *, result: str, size: int, method: str, notices: list[str], goes_on: bool = False
     ) -> None:
-        """Say that the result is there, under this name in the artifact directory; maybe a page comes."""
+        """Say that the result is there, under this name in the directory; ``goes_on``: more comes."""
         self._state.state = "done"
         self._state.result = result
         self._state.size = size
         self._state.method = method
         self._state.reason = "; ".join(notices)
-        self._state.makes_page = makes_page
+        self._state.goes_on = goes_on
+        self._write()
+
+    def end(self) -> None:
+        """Say that all is done."""
+        self._state.goes_on = False
+        self._write()
+
+    def upload(self, done: int, total: int) -> None:
+        """Say how many bytes are in the store."""
+        self._state.bytes_total = total
+        self.progress(done)
+
+    def end_upload(self, url: str, problem: str) -> None:
+        """Say where the archive is in the store, or why it is not there."""
+        self._state.url = url
+        self._state.store_problem = problem
         self._write()
 
     def end_page(self, problem: str) -> None:
         """Say that the page is there, or why it is not."""
-        self._state.makes_page = False
         self._state.reason = "; ".join(filter(None, (self._state.reason, problem)))
         self._write()
 

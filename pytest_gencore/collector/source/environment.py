@@ -27,6 +27,8 @@ _STRING_LIMIT: Final = 128 << 10
 """Bytes; more cannot be handed to a program: MAX_ARG_STRLEN of execve(2)."""
 _BYTES_LIMIT: Final = 4 << 20
 _SHOWN_LIMIT: Final = 32 << 10
+_LEAST_VARIABLES: Final = 2
+"""A title, which is one string, can look like a variable."""
 _INDENT: Final = 3
 """Bytes around an entry that has a line of its own."""
 _SHOWN_VALUE_LIMIT: Final = 1000
@@ -75,8 +77,32 @@ def read_environment(
 
     Names may come more than once. Undecodable bytes are as by ``surrogateescape``.
     """
+    yield from _read_start(pid)
+    yield from _read_now(memory, mappings, executable)
+
+
+def read_usual_environment(
+    pid: int, memory: MappedMemory, mappings: Sequence[Mapping], executable: str
+) -> dict[str, str]:
+    """Return the environment that a process began with, less what its loader was told to load.
+
+    Where that is overwritten, as setproctitle does, it is the environment of now.
+    """
+    start = dict(_read_start(pid))
+    if len(start) < _LEAST_VARIABLES:
+        start = dict(_read_now(memory, mappings, executable))
+    start.pop("LD_PRELOAD", None)
+    return start
+
+
+def _read_start(pid: int) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(OSError):
         yield from _split(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+
+
+def _read_now(
+    memory: MappedMemory, mappings: Sequence[Mapping], executable: str
+) -> Iterator[tuple[str, str]]:
     bases = [mapping for mapping in mappings if not mapping.offset and mapping.is_file]
     bases.sort(key=lambda mapping: mapping.path != executable.encode("utf-8", "surrogateescape"))
     for number, base in enumerate(bases):

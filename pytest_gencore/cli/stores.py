@@ -1,0 +1,27 @@
+"""Archives in a store, seen from outside: by their names, as a store lists them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_gencore.cli.artifacts import parse_name
+from pytest_gencore.store.stored import Store, StoredArchive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_gencore.store.stored import File
+
+
+def find_stored(url: str) -> list[StoredArchive]:
+    """Return what has an archive's name below a URL, oldest first; raises StoreError."""
+    store = Store(url)
+    found = [(order, file) for file, order in _named(store.list_files())]
+    return [StoredArchive(store, file) for _, file in sorted(found)]
+
+
+def _named(files: list[File]) -> Iterator[tuple[File, tuple[float, int, int]]]:
+    for file in files:
+        order = parse_name(file.url.rpartition("/")[2])
+        if order is not None:
+            yield file, order

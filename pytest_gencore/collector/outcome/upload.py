@@ -1,0 +1,157 @@
+"""Upload what a capture has made: a program of the run's own Python does it, the collector watches it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from pytest_gencore.collector.abort import CaptureAborted, interrupts
+from pytest_gencore.collector.log import log
+from pytest_gencore.collector.source.environment import read_usual_environment
+from pytest_gencore.collector.source.mapped_memory import PagedMemory
+from pytest_gencore.collector.source.procfs import read_mappings
+from pytest_gencore.run.concurrency import collector_slot
+from pytest_gencore.run.files import STORE, UPLOAD_SLOT, find_size, page_beside, text_beside
+from pytest_gencore.run.folder import run_id_of
+from pytest_gencore.run.library_index import LibraryIndex
+from pytest_gencore.store.url import join
+from pytest_gencore.texts import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pytest_gencore.collector.outcome.state_file import StateFile
+    from pytest_gencore.collector.source.handover import Handover
+    from pytest_gencore.collector.source.snapshot import Snapshot
+
+_SECONDS: Final = 3600.0
+"""For one capture."""
+_PATIENCE_SECONDS: Final = 60.0
+"""How long the program tries without progress; not at all where an upload of the run has failed."""
+_STALL_SECONDS: Final = 120.0
+"""After so long without progress the program is ended: the store does not answer at all."""
+_HURRY_SECONDS: Final = 20.0
+"""Likewise where an upload of the run has failed."""
+_MEMORY: Final = 2 << 30
+_OUTPUT: Final = 4 << 20
+_LENGTH: Final = 400
+
+
+class Uploader:
+    """Uploads one capture; before ``look`` it knows no credentials, and is not to be used."""
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self._environment: Mapping[str, str] = {}
+        self._folder = join(handover.context.run.session.store, run_id_of(handover.context.run.run_folder))
+        self._mark: Path = handover.run_folder / STORE.named()
+        self._moved_at = 0.0
+        self._done = -1
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether what is made is uploaded; never a core alone, which belongs to whoever asked for it."""
+        context = self._handover.context
+        return bool(context.run.session.upload_command and context.request.product == "archive")
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Read the environment of the captured process, with the credentials, while its snapshot is there."""
+        if not self.is_wanted:
+            return
+        with contextlib.suppress(OSError):
+            mappings = read_mappings(snapshot.pid, with_sizes=False)
+            memory = PagedMemory(snapshot, mappings)
+            executable = self._handover.context.run.executable
+            self._environment = read_usual_environment(snapshot.pid, memory, mappings, executable)
+
+    def upload(self, archive: Path, state: StateFile, check: Callable[[], None]) -> str:
+        """Upload an archive and what lies beside it; return why that failed, empty if all is there.
+
+        Never raises. The archive itself comes last. ``check`` is called about once a second.
+        """
+        with contextlib.suppress(OSError):  # the folder of the run is gone: then nothing is known of others
+            if self._mark.exists():
+                return self._upload(archive, state, check, patience=0.0, stall=_HURRY_SECONDS)
+        return self._upload(archive, state, check, patience=_PATIENCE_SECONDS, stall=_STALL_SECONDS)
+
+    def find_url(self, archive: Path) -> str:
+        """Return where an archive is, once it is uploaded."""
+        return join(self._folder, archive.name)
+
+    def is_news(self) -> bool:
+        """Note that an upload has failed; tell whether no other one of the run has."""
+        try:
+            os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _upload(
+        self, archive: Path, state: StateFile, check: Callable[[], None], *, patience: float, stall: float
+    ) -> str:
+        from pytest_gencore.sandbox.bounded import run_bounded
+        from pytest_gencore.sandbox.limits import Limits, limited
+
+        paths = [*self._find_companions(archive), archive]
+        session = self._handover.context.run.session
+        command = [*session.upload_command, str(patience), self._folder, *map(str, paths)]
+        total = sum(find_size(path) or 0 for path in paths)
+
+        def look(output: bytes | bytearray) -> None:
+            self._look(output, state, total, stall)
+            check()
+
+        try:
+            with (
+                interrupts(),
+                collector_slot(self._handover.run_folder, lambda: None, check, kind=UPLOAD_SLOT),
+            ):
+                self._moved_at, self._done = time.monotonic(), -1
+                ended = run_bounded(
+                    limited(command, Limits(memory=_MEMORY)),
+                    seconds=_SECONDS,
+                    output_limit=_OUTPUT,
+                    environment=self._environment,
+                    directory="/",
+                    on_tick=look,
+                )
+        except CaptureAborted as error:
+            return self._tell(str(error))
+        except (OSError, ValueError) as error:
+            return self._tell(str(error))
+        if ended.stopped:
+            return self._tell(f"it was not finished after {_SECONDS:g} s")
+        if ended.status == 0:
+            return ""
+        lines = ended.errors.decode(errors="replace").strip().splitlines()
+        return self._tell(lines[-1] if lines else f"status {ended.status}")
+
+    def _find_companions(self, archive: Path) -> list[Path]:
+        """Return what is uploaded with an archive: its text, its page, the libraries that the run shares."""
+        found = [text_beside(archive), page_beside(archive)]
+        if self._handover.context.request.shares_libraries:
+            kept = LibraryIndex(self._handover.run_folder).find(archive.parent)
+            found += [archive.with_name(name) for name in sorted(set(kept.values()))]
+        return [path for path in found if find_size(path) is not None]
+
+    def _look(self, output: bytes | bytearray, state: StateFile, total: int, stall: float) -> None:
+        """See how far it is; raises CaptureAborted if that has not changed for too long."""
+        number = output.rpartition(b"\n")[0].rpartition(b"\n")[2]
+        done = int(number) if number.isdigit() else 0
+        if done != self._done:
+            self._done, self._moved_at = done, time.monotonic()
+            state.upload(done, total)
+        elif time.monotonic() - self._moved_at > stall:
+            message = f"the store did not answer for {stall:g} s"
+            raise CaptureAborted(message)
+
+    def _tell(self, reason: str) -> str:
+        store = self._handover.context.run.session.store
+        problem = f"not uploaded to {store}: {printable(reason, _LENGTH)}"
+        log(problem)
+        return problem

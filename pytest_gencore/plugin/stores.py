@@ -1,0 +1,19 @@
+"""Who uploads the archives of a run to a store."""
+
+from __future__ import annotations
+
+from pytest_gencore.plugin.isolated import find_isolated_command
+from pytest_gencore.store.url import PACKAGES, kind_of
+
+_OF_THE_EXTRA = frozenset({"fsspec", "s3fs"})
+
+
+def find_upload_command(store: str) -> tuple[str, ...]:
+    """Return the beginning of the command line of an upload; UsageError if a package is missing."""
+    kind = kind_of(store)
+
+    def say_missing(name: str) -> str:
+        needed = "'pytest-gencore[store]'" if name in _OF_THE_EXTRA else name
+        return f"gencore: a store of kind {kind} needs {name}: pip install {needed}"
+
+    return find_isolated_command("store.upload", ("fsspec", PACKAGES[kind]), say_missing, with_all=True)

@@ -1,0 +1,79 @@
+"""Stores as fsspec opens them: options, and what its errors mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_gencore.errors import StoreError
+from pytest_gencore.store.url import PACKAGES, kind_of
+from pytest_gencore.texts import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CONNECT_SECONDS, _READ_SECONDS = 10, 60
+_OPTIONS: Final[Mapping[str, dict[str, Any]]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _READ_SECONDS,
+            "retries": {"max_attempts": 1},  # we try again ourselves, and know for how long
+        },
+        "use_listings_cache": False,
+    },
+    "file": {"auto_mkdir": False},
+}
+"""What is passed to fsspec for each kind; credentials and the rest are those of its configuration."""
+_FINAL: Final = (PermissionError, FileNotFoundError, NotADirectoryError, ImportError, ValueError, TypeError)
+_FINAL_NAMES: Final = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"}
+)
+"""Of botocore: botocore.exceptions."""
+_BUSY: Final = frozenset({408, 429})
+_LENGTH: Final = 300
+
+
+def open_store(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it; raises what fsspec raises."""
+    from fsspec.core import url_to_fs
+
+    files, path = url_to_fs(url, skip_instance_cache=True, **_OPTIONS.get(kind_of(url), {}))
+    return files, str(path)
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether trying again would not help: the store has answered, or there is nothing to ask it with."""
+    if isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
+        return True
+    status = _status_of(error) or (_status_of(error.__cause__) if error.__cause__ else 0)
+    return 400 <= status < 500 and status not in _BUSY
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what went wrong, in one line."""
+    text = printable(" ".join(str(error).split()), _LENGTH)
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    if isinstance(error, FileNotFoundError):
+        return f"it is not there: {text}"
+    if isinstance(error, PermissionError):
+        return f"access is denied: {text}"
+    return text or type(error).__name__
+
+
+def as_store_error(url: str, error: BaseException) -> StoreError:
+    """Return the error that users see."""
+    if isinstance(error, ImportError):
+        package = PACKAGES[kind_of(url)]
+        needed = package if kind_of(url) not in ("file", "s3") else "'pytest-gencore[store]'"
+        return StoreError(describe_error(error), help_text=f"pip install {needed}")
+    return StoreError(describe_error(error))
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the status of an HTTP answer, as botocore's ``ClientError`` has it; 0 without one."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return 0
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status if isinstance(status, int) else 0

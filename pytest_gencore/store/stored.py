@@ -1,0 +1,126 @@
+"""Archives in a store, read in ranges: the manifest is in the first one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pytest_gencore.store.opening import as_store_error, open_store
+from pytest_gencore.store.url import join, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST: Final = 32 << 10
+"""Bytes of the first range: manifest and texts of a usual archive."""
+_LONGEST: Final = 8 << 20
+
+
+class File(NamedTuple):
+    """A file in a store, as it lists it."""
+
+    url: str
+    size: int
+    """Bytes."""
+
+
+class Store:
+    """A store, or a folder of one, opened; all methods raise StoreError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        with self._errors():
+            self._files, self._root = open_store(url)
+
+    def list_files(self) -> list[File]:
+        """Return all files below, in the order of their URLs; names are as they are there, and untrusted."""
+        with self._errors():
+            found = self._files.find(self._root, detail=True).values()
+            if not found and kind_of(self._url) == "file":
+                self._files.info(self._root)  # a folder that is not there is no empty one
+        cut = len(self._root)
+        files = [File(join(self._url, entry["name"][cut:].lstrip("/")), entry["size"]) for entry in found]
+        return sorted(files)
+
+    def find_file(self) -> File:
+        """Return the file that the URL is of."""
+        with self._errors():
+            return File(self._url, int(self._files.info(self._root)["size"]))
+
+    def read_range(self, url: str, start: int, end: int) -> bytes:
+        """Return the bytes of a file of the store from ``start`` to before ``end``."""
+        path = self._root + url.removeprefix(self._url)
+        with self._errors():
+            return bytes(self._files.cat_file(path, start=start, end=end))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise as_store_error(self._url, error) from error
+
+
+class StoredArchive:
+    """One file of a store, as ``archive.opening`` reads it."""
+
+    def __init__(self, store: Store, file: File) -> None:
+        self._store = store
+        self._file = file
+        self._head: bytes | None = None
+
+    def __str__(self) -> str:
+        return self._file.url
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return self._file.url.rpartition("/")[2]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.size
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Reader]:
+        """Give what reads it from its beginning."""
+        yield Reader(self)
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """Return so many bytes, less at the end; the first range is kept. Raises StoreError."""
+        end = min(start + length, self._file.size)
+        if start >= end:
+            return b""
+        if start == 0 and self._head is not None:
+            return self._head
+        data = self._store.read_range(self._file.url, start, end)
+        if start == 0:
+            self._head = data
+        return data
+
+
+class Reader:
+    """Reads a file in ranges that get longer: who reads much wants more of it."""
+
+    def __init__(self, archive: StoredArchive) -> None:
+        self._archive = archive
+        self._data = memoryview(b"")
+        self._at = 0
+        self._length = FIRST
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end. Raises StoreError."""
+        if not self._data:
+            data: Any = self._archive.read_range(self._at, self._length)
+            self._at += len(data)
+            self._length = min(2 * self._length, _LONGEST)
+            self._data = memoryview(data)
+        piece, self._data = self._data[:size], self._data[size:]
+        return bytes(piece)
+
+
+def open_stored(url: str) -> StoredArchive:
+    """Find one archive by its URL; raises StoreError."""
+    store = Store(url)
+    return StoredArchive(store, store.find_file())

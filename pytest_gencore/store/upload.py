@@ -1,0 +1,154 @@
+"""The program that uploads the files of one capture; a collector runs it in the run's own Python.
+
+Its arguments are for how many seconds without progress to try, the URL of a folder, and files. On standard
+output it writes how many bytes are there, a line each time; on standard error, in one line, what went wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_gencore.store.opening import describe_error, is_final, open_store
+from pytest_gencore.store.url import join, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PART: Final = 8 << 20
+"""Bytes of a part; what is smaller goes in one piece."""
+_PARTS: Final = 9_000
+"""At most so many: S3 takes 10,000, see "Amazon S3 multipart upload limits"."""
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 4.0
+_PRIVATE: Final = 0o077
+
+
+class Upload:
+    """Copies files into one folder of a store: each appears there when it is whole, or not at all."""
+
+    def __init__(self, folder: str, seconds: float) -> None:
+        """``folder`` is a URL; after ``seconds`` without progress errors are raised."""
+        self._files, self._folder = open_store(folder)
+        self._has_names = kind_of(folder) == "file"
+        """Whether a file is there as soon as its first byte is: it gets its name at the end."""
+        self._seconds = seconds
+        self._done = 0
+        self._progress_at = time.monotonic()
+        self._pause = _PAUSE_SECONDS
+
+    def put(self, source: Path) -> None:
+        """Upload a file, whatever is there under its name; raises what fsspec raises."""
+        with os.fdopen(_open(source), "rb", buffering=0) as file:
+            before, has_begun_anew = self._done, False
+            while error := _error_of(lambda: self._put(file, join(self._folder, source.name))):
+                # A store that was restarted may have forgotten the parts.
+                if is_final(error) and (has_begun_anew or self._done == before):
+                    raise error
+                if not self._may_try_again():
+                    raise error
+                has_begun_anew |= is_final(error)
+                self._done = before
+
+    def _put(self, file: Any, target: str) -> None:
+        size = os.fstat(file.fileno()).st_size
+        part = max(_PART, math.ceil(size / _PARTS))
+        path = target
+        if self._has_names:
+            self._files.makedirs(self._folder, exist_ok=True)
+            folder, slash, name = target.rpartition("/")
+            path = f"{folder}{slash}.{name}.partial"
+        file.seek(0)
+        copy = self._files.open(path, "wb", block_size=part)
+        try:
+            while piece := file.read(part):
+                self._write(copy, piece)
+                self._advance(len(piece))
+            copy.close()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                copy.discard()
+            raise
+        if path != target:
+            self._files.mv(path, target)
+        self._files.invalidate_cache()
+        found = self._files.info(target)["size"]
+        if found != size:
+            message = f"the store has {found} bytes of {size}"
+            raise OSError(message)
+
+    def _write(self, copy: Any, piece: bytes) -> None:
+        """Write a part; where that fails, go on with this part: those before are there."""
+        error = _error_of(lambda: copy.write(piece))
+        while error is not None:
+            if is_final(error) or not _can_resume(copy) or not self._may_try_again():
+                raise error
+            error = _error_of(copy.flush)
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self._progress_at = time.monotonic()
+        self._pause = _PAUSE_SECONDS
+        try:
+            sys.stdout.write(f"{self._done}\n")
+            sys.stdout.flush()
+        except OSError:  # the collector is gone
+            sys.exit(1)
+
+    def _may_try_again(self) -> bool:
+        """Wait a moment; False if nothing has gone on for too long."""
+        if time.monotonic() + self._pause - self._progress_at > self._seconds:
+            return False
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        return True
+
+
+def main() -> None:
+    """Upload, and exit with status 1 if that was not possible."""
+    seconds, folder, *names = sys.argv[1:]
+    os.umask(_PRIVATE)
+    try:
+        upload = Upload(folder, float(seconds))
+        for name in names:
+            upload.put(Path(name))
+    except Exception as error:  # noqa: BLE001 - whatever a library of a store raises
+        sys.stderr.write(f"{describe_error(error)}\n")
+        sys.stderr.flush()
+        os._exit(1)  # not after a thread that waits for the store
+    os._exit(0)
+
+
+def _error_of(call: Callable[[], object]) -> Exception | None:
+    """Call something of fsspec; return what it raises."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - whatever a library of a store raises
+        return error
+    return None
+
+
+def _can_resume(copy: Any) -> bool:
+    """Whether a file still has the part that could not be written: fsspec's, of a store with parts."""
+    from fsspec.spec import AbstractBufferedFile
+
+    return isinstance(copy, AbstractBufferedFile) and not copy.closed and copy.buffer is not None
+
+
+def _open(path: Path) -> int:
+    """Open a regular file, never through a link; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    message = f"not a regular file: {path}"
+    raise ValueError(message)
+
+
+if __name__ == "__main__":
+    main()

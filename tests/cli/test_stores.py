@@ -1,0 +1,152 @@
+"""Archives in a store, read there: ``list``, ``show``, ``stacks``, ``fetch`` and the others with a URL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from capabilities import needs
+from s3_server import S3Server
+
+from pytest_gencore.store import stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+    Gencore = Callable[..., Result]
+
+NAME = "core_20261121.225921.9520.{:03d}.tar.gz"
+
+
+@pytest.fixture
+def served(real_archive: Path, tmp_path: Path) -> Path:
+    """Return a folder like that of a store with one archive of each of two runs, and what is no archive."""
+    folder = tmp_path / "store"
+    for number, run in enumerate(("run-b", "run-a"), start=1):
+        (folder / run).mkdir(parents=True)
+        shutil.copy(real_archive, folder / run / NAME.format(number))
+        (folder / run / NAME.format(number)).with_suffix("").with_suffix(".txt").write_text("text")
+    (folder / "run-a" / "other.tar.gz").write_bytes(b"")
+    (folder / "run-a" / "libraries_20261121.225921.9520.002.tar.gz").write_bytes(b"shared")
+    return folder
+
+
+@pytest.fixture
+def ranges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """Return what is read of a store from here on."""
+    found: list[tuple[str, int, int]] = []
+    read = stored.Store.read_range
+
+    def note(self: stored.Store, url: str, start: int, end: int) -> bytes:
+        found.append((url, start, end))
+        return read(self, url, start, end)
+
+    monkeypatch.setattr(stored.Store, "read_range", note)
+    return found
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """Return an S3 server with an empty bucket, where botocore finds it."""
+    server = S3Server(tmp_path / "served")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.kill()
+
+
+def test_a_folder(
+    gencore: Gencore, served: Path, real_archive: Path, ranges: list[tuple[str, int, int]]
+) -> None:
+    """The oldest comes first, whatever its run is called; each is read once, and only its beginning."""
+    rows = json.loads(gencore("list", f"file://{served}", "--json").stdout)
+
+    urls = [f"file://{served}/run-b/{NAME.format(1)}", f"file://{served}/run-a/{NAME.format(2)}"]
+    assert [row.pop("path") for row in rows] == urls
+    assert sorted(url for url, _, _ in ranges) == sorted(urls)
+    assert {(start, end) for _, start, end in ranges} == {(0, min(stored.FIRST, real_archive.stat().st_size))}
+    (known,) = json.loads(gencore("list", real_archive.parent, "--json").stdout)
+    del known["path"]
+    assert rows == [known | {"group": 1}] * 2
+
+    text = gencore("list", f"file://{served}/").stdout
+    assert text.endswith("[1] 2 of 2: the same stack: failure at the_test_function\n") or "[1] 2 of 2" in text
+
+
+def test_what_reads_an_archive(gencore: Gencore, served: Path) -> None:
+    """It says of a URL what it says of the file."""
+    path = served / "run-b" / NAME.format(1)
+    for command in (("show",), ("show", "--failure"), ("diagnose",), ("stacks",)):
+        there, here = gencore(*command, f"file://{path}"), gencore(*command, path)
+        assert there.exit_code == here.exit_code == 0
+        assert there.stdout.replace("file://", "") == here.stdout
+    document = json.loads(gencore("diagnose", "--json", f"file://{path}").stdout)
+    assert document["archive"]["path"] == f"file://{path}"
+
+
+@pytest.mark.parametrize("has_text", [True, False])
+def test_fetch(gencore: Gencore, served: Path, tmp_path: Path, *, has_text: bool) -> None:
+    path, here = served / "run-a" / NAME.format(2), tmp_path / "here"
+    text = path.with_name(NAME.format(2).replace("tar.gz", "txt"))
+    if not has_text:
+        text.unlink()
+    shared = "libraries_20261121.225921.9520.002.tar.gz"
+    names = [path.name, *([text.name] if has_text else []), shared]
+
+    assert gencore("fetch", f"file://{path}", here).stdout == f"{here / path.name}\n"
+    assert {copy.name: copy.read_bytes() for copy in here.iterdir()} == {
+        name: path.with_name(name).read_bytes() for name in names
+    }
+    assert all(copy.stat().st_mode & 0o077 == 0 for copy in here.iterdir())
+    (here / shared).write_bytes(b"another")
+    again = gencore("fetch", f"file://{path}", here)
+    assert again.exit_code == 1
+    assert f"{here / shared} is there already, and is another file" in again.stderr
+    assert (here / shared).read_bytes() == b"another"
+
+    everything = gencore("fetch", f"file://{served}", tmp_path / "all")
+    assert sorted(everything.stdout.split()) == [
+        str(tmp_path / "all" / run / NAME.format(number)) for run, number in (("run-a", 2), ("run-b", 1))
+    ]
+
+
+def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
+    for url, why in (
+        (f"file://{served}/run-c", f"Error: file://{served}/run-c: it is not there: "),
+        (f"file://{served}/{NAME.format(9)}", "it is not there: "),
+    ):
+        command = "show" if "core_" in url else "list"
+        ended = gencore(command, url)
+        assert ended.exit_code == 1
+        assert why in ended.stderr
+    ended = gencore("fetch", f"file://{served}/run-a/{NAME.format(9)}", served)
+    assert ended.exit_code == 1
+    assert "there is no archive" in ended.stderr
+    for arguments in (("list", "s3://me:hunter2@host"), ("fetch", "s3://me:hunter2@host"), ("fetch", "x")):
+        ended = gencore(*arguments)
+        assert ended.exit_code == 2
+        assert "hunter2" not in ended.stderr
+
+
+@needs("s3")
+def test_s3(gencore: Gencore, served: Path, server: S3Server, tmp_path: Path) -> None:
+    """A server that we did not write gives what was put there."""
+    shutil.copytree(served, server.bucket / "team")
+    listed = gencore("list", "s3://bucket/team").stdout
+    assert listed.count("s3://bucket/team/run-") == 2
+    assert "[1] 2 of 2" in listed
+    url = f"s3://bucket/team/run-b/{NAME.format(1)}"
+    assert "the_test_function" in gencore("stacks", url).stdout
+    assert gencore("fetch", url, tmp_path / "here").exit_code == 0
+    name = NAME.format(1)
+    assert (tmp_path / "here" / name).read_bytes() == (served / "run-b" / name).read_bytes()
+    assert gencore("list", "s3://bucket/empty").stdout == "no archives in s3://bucket/empty\n"
+    server.kill()
+    gone = gencore("list", "s3://bucket/team")
+    assert gone.exit_code == 1
+    assert gone.stderr.startswith("Error: s3://bucket/team: Could not connect to the endpoint URL")

@@ -1,0 +1,148 @@
+"""``--gencore-store``: archives of many machines in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from capabilities import needs
+from projects import ARTIFACTS, Project
+from s3_server import SECRET, S3Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEXT = ("--gencore-on-fail", "--gencore-type=text", "--junitxml=j.xml")
+BAD = """
+    import pytest
+    @pytest.mark.parametrize("number", range(3))
+    def test_bad(number): assert number < 0
+"""
+WITNESS = """
+    import json, os, sys
+    def pytest_unconfigure():
+        with open(f"modules-{os.getpid()}.json", "w") as file:
+            ours = {"fsspec", "s3fs", "botocore"}
+            json.dump([name for name in sys.modules if name.split(".")[0] in ours], file)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    """Return an S3 server with an empty bucket."""
+    server = S3Server(tmp_path / "served")
+    yield server
+    server.kill()
+
+
+def find_urls(junit: Path) -> list[str]:
+    found = ET.parse(junit).getroot().iterfind(".//property")
+    return [entry.get("value", "") for entry in found if entry.get("name") == "gencore_url"]
+
+
+@pytest.mark.slow(rows=1)
+@pytest.mark.parametrize("workers", [("-n2",), ()], ids=["xdist", "local"])
+def test_a_folder(project: Project, tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """What is there is what is here; nothing of fsspec is in a process that runs tests."""
+    project.write(test_a=BAD, conftest=WITNESS)
+    (project.folder / "pytest.ini").write_text(f"[pytest]\ngencore_store = file://{tmp_path}/store/\n")
+
+    ended = project.run(*TEXT, "--gencore-html=on", *workers)
+
+    assert ended.status == 1
+    kept = {path.name: path.read_bytes() for path in (project.folder / ARTIFACTS).iterdir()}
+    (run,) = (tmp_path / "store").iterdir()
+    assert len(kept) == 9
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == kept
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (run, *run.iterdir()))
+    archives = project.find_archives()
+    urls = {f"file://{run}/{path.name}" for path in archives}
+    assert set(find_urls(project.folder / "j.xml")) == urls
+    assert set(re.findall(r"^  uploaded: (\S+)$", ended.out, re.MULTILINE)) == urls
+    assert set(re.findall(r"^uploaded: (\S+)$", ended.out, re.MULTILINE)) == urls
+    witnesses = list(project.folder.glob("modules-*.json"))
+    assert [json.loads(path.read_text()) for path in witnesses] == [[]] * (1 + 2 * len(workers))
+    for page in (project.folder / ARTIFACTS).glob("*.html"):
+        page.unlink()
+
+
+TITLE = """
+    import ctypes, os
+    for name, value in os.environ.items():
+        os.putenv(name, value)
+    with open("/proc/self/stat") as file:
+        start, end = map(int, file.read().rpartition(")")[2].split()[47:49])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, b"title=1", 7)
+    with open("/proc/self/environ") as file:
+        assert file.read().strip(chr(0)) == "title=1"
+"""
+"""What setproctitle does to the environment that a process began with: see proc(5), ``env_start``."""
+
+
+@needs("s3")
+@pytest.mark.parametrize("conftest", ["", TITLE], ids=["plain", "title"])
+def test_s3(project: Project, server: S3Server, conftest: str) -> None:
+    project.write(test_a=BAD, conftest=conftest)
+    ended = project.run(*TEXT, "--gencore-store=s3://bucket/team", environment=server.environment)
+    assert ended.status == 1
+    kept = {path.name: path.stat().st_size for path in (project.folder / ARTIFACTS).iterdir()}
+    objects = server.find_objects()
+    assert {key.rpartition("/")[2]: size for key, size in objects.items()} == kept
+    urls = {f"s3://bucket/{key}" for key in objects if key.endswith(".tar.gz")}
+    assert len(urls) == 3
+    assert set(find_urls(project.folder / "j.xml")) == urls
+
+
+@needs("s3")
+@pytest.mark.slow(rows=1)
+@pytest.mark.parametrize(
+    ("wrong", "store", "why"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "s3://bucket/x", "access is denied: *"),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "s3://bucket/x",
+            "Unable to locate credentials",
+        ),
+        ({}, "s3://nowhere/x", "it is not there: *"),
+    ],
+    ids=["wrong", "none", "bucket"],
+)
+def test_no_way_in(project: Project, server: S3Server, wrong: dict[str, str], store: str, why: str) -> None:
+    """It is said once, all archives stay, and no verdict changes."""
+    project.write(test_a=BAD)
+    environment = {name: value for name, value in {**server.environment, **wrong}.items() if value}
+    ended = project.run(*TEXT, f"--gencore-store={store}", environment=environment)
+    assert ended.status == 1
+    assert "3 failed" in ended.out
+    (line,) = [line for line in ended.out.splitlines() if "not uploaded" in line]
+    reason = re.escape(why).replace(r"\*", ".*")
+    assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are only here\)", line)
+    assert SECRET not in ended.out + ended.err
+    assert len(project.find_archives()) == 3
+    assert not server.find_objects()
+    assert not find_urls(project.folder / "j.xml")
+
+
+@needs("s3")
+def test_a_crash_without_a_way_in(project: Project, server: S3Server) -> None:
+    project.write(test_a="import os\ndef test_bad(): os.abort()\n")
+    ended = project.run(*TEXT, "--gencore-store=s3://nowhere/x", environment=server.environment)
+    assert "gencore: not uploaded to s3://nowhere/x: it is not there: " in ended.err
+    assert not find_urls(project.folder / "j.xml")
+    assert project.only_archive().is_file()
+
+
+@needs("s3")
+def test_a_crash(project: Project, server: S3Server) -> None:
+    """Nobody is there to show a summary: the collector says where the archive is."""
+    project.write(test_a="import os\ndef test_bad(): os.abort()\n")
+    ended = project.run(*TEXT, "--gencore-store=s3://bucket/x", environment=server.environment)
+    (key,) = [key for key in server.find_objects() if key.endswith(".tar.gz")]
+    assert find_urls(project.folder / "j.xml") == [f"s3://bucket/{key}"]
+    assert f"gencore: uploaded: s3://bucket/{key}\n" in ended.err

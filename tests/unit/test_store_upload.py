@@ -1,0 +1,111 @@
+"""The program that uploads: parts, a server that is killed and comes back, one that stays away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import IO, TYPE_CHECKING
+
+import pytest
+from capabilities import needs
+from cutting_proxy import CuttingProxy
+from s3_server import S3Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PART = 8 << 20
+FOLDER = "s3://bucket/x/run"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    """Return an S3 server with an empty bucket."""
+    server = S3Server(tmp_path / "served")
+    yield server
+    server.kill()
+
+
+def make_file(path: Path, size: int) -> Path:
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def start(
+    server: S3Server, *paths: Path, seconds: float, address: str | None = None
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pytest_gencore.store.upload", str(seconds), FOLDER, *map(str, paths)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **server.environment, **({"AWS_ENDPOINT_URL": address} if address else {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_done(stream: IO[str] | None) -> int:
+    assert stream is not None
+    return int(stream.readline())
+
+
+@needs("s3")
+@pytest.mark.slow
+def test_parts(server: S3Server, tmp_path: Path) -> None:
+    """Whatever the size is of the last one."""
+    sizes = (0, 1, PART - 1, PART, PART + 1, 2 * PART + 5)
+    paths = [make_file(tmp_path / f"file-{size}", size) for size in sizes]
+    program = start(server, *paths, seconds=0)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (0, "")
+    assert int(out.split()[-1]) == sum(sizes)
+    served = server.bucket / "x" / "run"
+    assert {path.name: path.read_bytes() for path in served.iterdir()} == {
+        path.name: path.read_bytes() for path in paths
+    }
+
+
+@needs("s3")
+@pytest.mark.slow
+def test_a_server_that_comes_back(server: S3Server, tmp_path: Path) -> None:
+    """This one forgets parts when it is killed: the file is sent anew, and is there once."""
+    path = make_file(tmp_path / "file", 5 * PART)
+    program = start(server, path, seconds=60)
+    assert read_done(program.stdout) == PART
+    server.kill()
+    server.start()
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (0, "")
+    assert int(out.split()[-1]) == 5 * PART
+    assert server.find_objects() == {"x/run/file": 5 * PART}
+    assert (server.bucket / "x/run/file").read_bytes() == path.read_bytes()
+
+
+@needs("s3")
+@pytest.mark.slow
+def test_a_server_that_stays_away(server: S3Server, tmp_path: Path) -> None:
+    path = make_file(tmp_path / "file", 3 * PART)
+    server.kill()
+    program = start(server, path, seconds=0)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert err.startswith("Could not connect to the endpoint URL")
+    assert err.count("\n") == 1
+
+
+@needs("s3")
+@pytest.mark.slow
+def test_a_connection_that_is_cut(server: S3Server, tmp_path: Path) -> None:
+    """Only the part that was under way is sent again, also after what the library of S3 tries itself."""
+    path = make_file(tmp_path / "file", 4 * PART + 3)
+    proxy = CuttingProxy(server.port, cut_after=2 * PART + PART // 2)
+    try:
+        program = start(server, path, seconds=60, address=f"http://127.0.0.1:{proxy.port}")
+        _, err = program.communicate(timeout=60)
+    finally:
+        proxy.close()
+    assert (program.returncode, err, proxy.cuts) == (0, "", 1)
+    assert (server.bucket / "x/run/file").read_bytes() == path.read_bytes()
+    assert 4 * PART < proxy.passed < 5.5 * PART

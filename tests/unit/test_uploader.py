@@ -1,0 +1,68 @@
+"""How a collector runs the program that uploads, and what it makes of its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gencore.collector.outcome import upload as upload_module
+from pytest_gencore.collector.outcome.upload import Uploader
+from pytest_gencore.run.folder import run_folder_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORE = "file:///somewhere"
+ARGUMENTS = "import json, sys; sys.exit(json.dumps(sys.argv[1:]))"
+STALLS = "import time; print(3, flush=True); print(5, flush=True); time.sleep(60)"
+NAMES = ("core_20261121.225921.9520.001.txt", "core_20261121.225921.9520.001.tar.gz")
+
+
+def new_uploader(folder: Path, program: str) -> Uploader:
+    for name in NAMES:
+        (folder / name).write_text("12345")
+    session = SimpleNamespace(store=STORE, upload_command=(sys.executable, "-I", "-S", "-c", program))
+    run = SimpleNamespace(session=session, run_folder=run_folder_name("1-2-abc"), executable=sys.executable)
+    request = SimpleNamespace(product="archive", shares_libraries=False)
+    handover: Any = SimpleNamespace(context=SimpleNamespace(run=run, request=request), run_folder=folder)
+    return Uploader(handover)
+
+
+def upload(uploader: Uploader, folder: Path) -> tuple[str, list[tuple[int, int]]]:
+    told: list[tuple[int, int]] = []
+    state: Any = SimpleNamespace(upload=lambda done, total: told.append((done, total)))
+    return uploader.upload(folder / NAMES[1], state, lambda: None), told
+
+
+def test_patience_is_for_the_first(tmp_path: Path) -> None:
+    """Texts come before the archive, which makes it be listed; a failure is news once."""
+    uploader = new_uploader(tmp_path, ARGUMENTS)
+    paths = [str(tmp_path / name) for name in NAMES]
+    for patience, is_news in (("60.0", True), ("0.0", False)):
+        problem, _ = upload(uploader, tmp_path)
+        assert problem.startswith(f"not uploaded to {STORE}: ")
+        assert json.loads(problem.partition(": ")[2]) == [patience, f"{STORE}/1-2-abc", *paths]
+        assert uploader.is_news() is is_news
+    assert uploader.find_url(tmp_path / NAMES[1]) == f"{STORE}/1-2-abc/{NAMES[1]}"
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_module, "_STALL_SECONDS", 0.5)
+    problem, told = upload(new_uploader(tmp_path, STALLS), tmp_path)
+    assert problem == f"not uploaded to {STORE}: the store did not answer for 0.5 s"
+    assert told[-1] == (5, 10)
+
+
+def test_all_is_there(tmp_path: Path) -> None:
+    assert upload(new_uploader(tmp_path, "print(10)"), tmp_path)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "why"), [("import os; os.abort()", "status -6"), ("1/0", "ZeroDivision")]
+)
+def test_a_program_that_dies(tmp_path: Path, program: str, why: str) -> None:
+    assert why in upload(new_uploader(tmp_path, program), tmp_path)[0]
