@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SLOTS: Final = 2
 _POLL_SECONDS: Final = 0.05
+_LONGEST_POLL_SECONDS: Final = 1.0
+_POLLS: Final = 20
+"""A queued collector looks as often in all that it has waited: hundreds may wait, and need the processors."""
 _LOOK_SECONDS: Final = 1.0
 _NO_FILE: Final = -1
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,9 +48,11 @@ def collector_slot(
     if file is None:
         on_queued()
         holders = [_Holder(path) for path in paths]
+        began = time.monotonic()
         while file is None:
             check()
-            time.sleep(_POLL_SECONDS)
+            waited = time.monotonic() - began
+            time.sleep(min(max(waited / _POLLS, _POLL_SECONDS), _LONGEST_POLL_SECONDS))
             for holder in holders:
                 holder.remove_if_stuck()
             file = _acquire_any(paths)
