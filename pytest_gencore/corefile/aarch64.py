@@ -69,7 +69,7 @@ def thread_notes(area: bytes, thread_pointer: int, signed_bits: int) -> list[Not
         *([Note(NOTE_CORE, NT_FPREGSET, fpsimd)] if fpsimd else []),
         Note(NOTE_LINUX, NT_ARM_TLS, struct.pack("<Q", thread_pointer) + _second_pointer(records)),
         *_scalable_state(records, fpsimd),
-        *_matrix_state(records),
+        *_matrix_state(records, fpsimd),
         *([Note(NOTE_LINUX, NT_ARM_PAC_MASK, _MASKS.pack(signed_bits, signed_bits))] if signed_bits else []),
     ]
 
@@ -110,8 +110,7 @@ def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> list[Note]:
 
     That is the scalable registers if they were in use; else, as after every system call, only their lower 128
     bits, which NT_FPREGSET has as well. The longest vector that the processor has is not known: the header
-    has that of the thread. A thread has one of the two notes, the other mode's registers do not exist: the
-    kernel writes a head, or zeros, for them.
+    has that of the thread.
     """
     record = records.get(_SVE_MAGIC, b"")
     if len(record) < _SVE_HEAD.size or not fpsimd:
@@ -119,8 +118,7 @@ def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> list[Note]:
     _, size, length, flags = _SVE_HEAD.unpack_from(record)
     if not length or length % _VECTOR_SIZE:
         return []
-    in_use = 32 * length + 17 * (length // 8)  # vectors; predicates, a bit for each byte: <asm/sve_context.h>
-    padded = in_use + -in_use % _VECTOR_SIZE
+    in_use, padded = _registers_size(length)
     if size < _SVE_HEAD.size + in_use:
         kind, contents = 0, fpsimd
     else:
@@ -130,8 +128,12 @@ def _scalable_state(records: dict[int, bytes], fpsimd: bytes) -> list[Note]:
     return [Note(NOTE_LINUX, NT_ARM_SSVE if flags & _STREAMING else NT_ARM_SVE, head + contents)]
 
 
-def _matrix_state(records: dict[int, bytes]) -> list[Note]:
-    """Return the notes of SME: ``struct user_za_header``, and if it is on the matrix, and ZT0."""
+def _matrix_state(records: dict[int, bytes], fpsimd: bytes) -> list[Note]:
+    """Return the other notes of SME: ``struct user_za_header``, and if it is on the matrix, and ZT0.
+
+    A thread that is not in the streaming mode has the note of it as Linux wrote it until 6.15. The later one
+    ends with its head, and gdb 16 takes that, or none, for any mode.
+    """
     record = records.get(_ZA_MAGIC, b"")
     if len(record) < _ZA_HEAD.size:
         return []
@@ -141,11 +143,21 @@ def _matrix_state(records: dict[int, bytes]) -> list[Note]:
     contents = record[_ZA_HEAD.size :][: length * length]
     if len(contents) < length * length:
         contents = b""
+    mode = records.get(_SVE_MAGIC, b"").ljust(_SVE_HEAD.size, b"\0")
+    is_streaming = _SVE_HEAD.unpack_from(mode)[3] & _STREAMING
+    off = _lengths(len(fpsimd), _registers_size(length)[1] + _VECTOR_SIZE, length, 0) + fpsimd
     table = records.get(_ZT_MAGIC, b"")[_ZT_HEAD_SIZE:][:_ZT_SIZE]
     return [
+        *([Note(NOTE_LINUX, NT_ARM_SSVE, off)] if fpsimd and not is_streaming else []),
         Note(NOTE_LINUX, NT_ARM_ZA, _lengths(len(contents), length * length, length, 0) + contents),
         *([Note(NOTE_LINUX, NT_ARM_ZT, table)] if len(table) == _ZT_SIZE else []),
     ]
+
+
+def _registers_size(length: int) -> tuple[int, int]:
+    """Return the bytes of vectors and predicates, a bit for each byte: <asm/sve_context.h>; then padded."""
+    size = 32 * length + 17 * (length // 8)
+    return size, size + -size % _VECTOR_SIZE
 
 
 def _lengths(size: int, largest: int, length: int, flags: int) -> bytes:

@@ -130,19 +130,31 @@ def test_matrix_that_is_on() -> None:
     table = bytes(range(64))
     area = fpsimd_record() + second_pointer_record(0x5678) + matrix_record(32, rows) + lookup_record(table)
 
-    _, tls, matrix, lookup = AARCH64.thread_notes(area + bytes(16), 0x1234, 0)
+    _, tls, streaming, matrix, lookup = AARCH64.thread_notes(area + bytes(16), 0x1234, 0)
 
     assert tls == Note("LINUX", NT_ARM_TLS, struct.pack("<QQ", 0x1234, 0x5678))
+    assert (streaming.type, len(streaming.desc)) == (NT_ARM_SSVE, 544)
     assert matrix == Note("LINUX", NT_ARM_ZA, struct.pack("<IIHHHH", 1040, 1040, 32, 32, 0, 0) + rows)
     assert lookup == Note("LINUX", NT_ARM_ZT, table)
 
 
+def test_matrix_in_the_streaming_mode() -> None:
+    area = fpsimd_record() + sve_record(32, live_registers(32), flags=1) + matrix_record(32) + bytes(16)
+
+    types = [note.type for note in AARCH64.thread_notes(area, 0x1234, 0)]
+
+    assert types == [NT_FPREGSET, NT_ARM_TLS, NT_ARM_SSVE, NT_ARM_ZA]
+
+
 def test_matrix_that_is_off() -> None:
+    """A thread outside of the streaming mode has a note that says so."""
     area = fpsimd_record() + sve_record(64) + second_pointer_record(0) + matrix_record(32) + bytes(16)
 
-    _, tls, sve, matrix = AARCH64.thread_notes(area, 0x1234, 0)
+    _, tls, sve, streaming, matrix = AARCH64.thread_notes(area, 0x1234, 0)
 
     assert (len(tls.desc), sve.type) == (16, NT_ARM_SVE)
+    assert streaming.type == NT_ARM_SSVE
+    assert streaming.desc == struct.pack("<IIHHHH", 544, 16 + 1024 + 80 + 16, 32, 32, 0, 0) + STATE
     assert matrix == Note("LINUX", NT_ARM_ZA, struct.pack("<IIHHHH", 16, 1040, 32, 32, 0, 0))
 
 
@@ -177,7 +189,6 @@ def test_garbage_gives_notes_or_none(parts: list[bytes]) -> None:
 
     assert len(types) == len(set(types))
     assert NT_ARM_TLS in types
-    assert not {NT_ARM_SVE, NT_ARM_SSVE} <= set(types)
     for note in notes:
         if note.type in {NT_ARM_SVE, NT_ARM_SSVE, NT_ARM_ZA}:
             assert struct.unpack_from("<I", note.desc) == (len(note.desc),)
