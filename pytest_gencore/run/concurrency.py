@@ -7,14 +7,18 @@ moved for too long, because it is stopped or its disk hangs, loses its place: ot
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Final
+
+if sys.platform != "win32":
+    import fcntl
 
 from pytest_gencore.machine.patience import Patience, activity_of
 from pytest_gencore.run.files import COLLECTOR_SLOT
 from pytest_gencore.run.folder import find_holder
+from pytest_gencore.run.pinned import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +28,7 @@ SLOTS: Final = 2
 _POLL_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 1.0
 _NO_FILE: Final = -1
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | NO_LINK
 
 
 @contextlib.contextmanager
@@ -107,6 +111,8 @@ def _acquire_any(paths: list[Path]) -> int | None:
 
 def try_to_lock(descriptor: int) -> bool:
     """Lock a file if nobody else has; tell whether that was so. Raises OSError where there are no locks."""
+    if sys.platform == "win32":
+        return True  # there only one process of a run comes to that
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -280,3 +280,11 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
                     repeated += 1
             if repeated:
                 yield f"  ... the same frame {repeated} more times"
+
+
+def cut_text(text: str, limit: int) -> str:
+    """Return at most so many bytes of a text, and a line that says so."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes\n"
