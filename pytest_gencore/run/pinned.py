@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Windows has only the last of these, and none of the next ones."""
 NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_euid: Final = getattr(os, "geteuid", None)
 _NOWHERE: Final = Path("/proc/self/fd/none")
 """A path that nobody can put anything under."""
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK
@@ -36,9 +35,9 @@ def why_not_private(status: os.stat_result) -> str:
     """Return what keeps a folder from being this user's alone; empty if it is."""
     if not stat.S_ISDIR(status.st_mode):
         return "it is a link" if stat.S_ISLNK(status.st_mode) else "it is not a directory"
-    if _euid is None:
+    if not hasattr(os, "geteuid"):
         return ""  # who may use a folder is said in other ways there
-    if status.st_uid != _euid():
+    if status.st_uid != os.geteuid():
         return f"it belongs to user {status.st_uid}"
     if status.st_mode & 0o077:
         return f"its mode is {stat.S_IMODE(status.st_mode):04o}"
@@ -131,9 +130,9 @@ def describe_exposure(directory: Path) -> str:
         status = directory.stat()
     except OSError:
         return ""
-    if _euid is None:
+    if not hasattr(os, "geteuid"):
         return ""
-    if status.st_uid not in (0, _euid()):
+    if status.st_uid not in (0, os.geteuid()):
         return f"it belongs to user {status.st_uid}"
     if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
         who = "everybody" if status.st_mode & stat.S_IWOTH else f"whoever is in group {status.st_gid}"

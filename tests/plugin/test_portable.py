@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,11 +162,3 @@ def test_process_that_is_ended(project: Project, portable: Mapping[str, str]) ->
     assert ended.status == 1
     assert read_manifest(path)["diagnosis"]["kind"] == "deadlock"
     assert "gencore: deadlock: MainThread waits for lock 'ledger'" in ended.err
-
-
-def test_check(project: Project, portable: Mapping[str, str]) -> None:
-    running = project._start([sys.executable, "-m", "pytest_gencore", "check", "--selftest"], portable)
-    ended = running.end()
-    assert ended.status == 0
-    assert "not built: the portable text backend, tried with its Python on Linux only" in ended.out
-    assert "captures work: a real one was made of type text" in ended.out

@@ -68,6 +68,7 @@ class Stacks:
         """Return those of a capture without a snapshot, as somebody else has read them."""
         stacks = cls.__new__(cls)
         stacks._take(handover, words, read, diagnosis)
+        stacks.facts = replace(stacks.facts, is_living=True)
         stacks._has_pystack = True  # it could add nothing
         return stacks
 

@@ -261,7 +261,8 @@ def _render_culprit(frames: Sequence[Frame], folders: Folders) -> list[str]:
 
 
 def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
-    yield f"Python threads of process {facts.pid} when its snapshot was taken"
+    moment = "while it went on" if facts.is_living else "when its snapshot was taken"
+    yield f"Python threads of process {facts.pid} {moment}"
     if unread:
         yield _describe_unread(unread)
     for thread in order_threads(facts, threads):
