@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _SKIPPED = frozenset(("CACHE", "EXTENDED_ARG", "KW_NAMES", "NOP", "PRECALL", "PUSH_NULL"))
-_ENTERS = frozenset(("BEFORE_WITH", "BEFORE_ASYNC_WITH", "SETUP_WITH", "SETUP_ASYNC_WITH"))
+_ENTERS = frozenset(("BEFORE_WITH", "BEFORE_ASYNC_WITH", "SETUP_WITH"))
 _ENTERING = frozenset(("COPY", "LOAD_SPECIAL", "SWAP"))
 """What 3.14 does between the expression of a ``with`` statement and the call of ``__enter__``."""
 _AWAITING = 16
@@ -135,6 +135,8 @@ def _read(
 
     ``stored_after``: nothing may store the local variable from there on. Raises _Unknown.
     """
+    if at not in code.instructions:  # the values before were fetched in another way
+        raise _Unknown
     name, _, _, value = code.instructions[at]
     before = code.before.get(at, -1)
     if name in _SKIPPED:
