@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
 
-PORTABLE_LEAD_SECONDS = 0.3
+PORTABLE_LEAD_SECONDS = 0.5
 """As much where a thread of Python must come to look at the others, for more than an instant."""
 
 CAPTURE_SECONDS = 5.0

@@ -19,6 +19,8 @@ _getpid = os.getpid
 _clock_of, _read_clock = getattr(time, "pthread_getcpuclockid", None), getattr(time, "clock_gettime", None)
 """Kept: tests patch the functions of ``time``; the last two are missing on some systems."""
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120
+_ABOVE: Final = 4
+"""Frames above ours: of ``Condition.wait_for``, at most."""
 _SAMPLE_SECONDS: Final = 0.03
 _SAMPLES: Final = 4
 _RAN_SECONDS: Final = 0.002
@@ -76,8 +78,7 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
     if own != _ident():
         tops.pop(_ident(), None)
     top = tops.pop(own, None)
-    while top is not None and top.f_code.co_filename.startswith(_PACKAGE):
-        top = top.f_back  # how the capture came about says nothing about the test
+    top = _below_us(top)
     if top is not None:
         tops = {own: top, **tops}
     try:
@@ -93,3 +94,19 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
         "facts": seen.facts,
         "problem": seen.problem,
     }
+
+
+def _below_us(top: FrameType | None) -> FrameType | None:
+    """Return the frame below ours: how the capture came about says nothing about the test.
+
+    In a signal handler that waits for the capture, frames of the standard library are above ours.
+    """
+    frame = top
+    for _ in range(_ABOVE):
+        if frame is None:
+            break
+        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
+        frame = frame.f_back
+        if is_ours:
+            return _below_us(frame)
+    return top
