@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pytest_gencore.capture import Capture, CaptureRequest, Threads
     from pytest_gencore.contents import DumpType, Libraries
     from pytest_gencore.methods import MethodName
+    from pytest_gencore.run.opening import AnyRun
     from pytest_gencore.run.outcome import Outcome
-    from pytest_gencore.run.run import Run
 
 DEFAULT_DIRECTORY = "gencore-artifacts"
 
@@ -127,10 +127,10 @@ class _Requests:
                 self._run().close()
                 self._run_id = ""
 
-    def _run(self) -> Run:
-        from pytest_gencore.run.run import Run
+    def _run(self) -> AnyRun:
+        from pytest_gencore.run.opening import open_run
 
-        return Run(self._directory, self._run_id)
+        return open_run(self._directory, self._run_id)
 
 
 _REQUESTS: dict[tuple[int, Path], _Requests] = {}

@@ -49,6 +49,8 @@ def find_crc32() -> Callable[[Data, int], int]:
 
 def count_threads() -> int:
     """Return how many threads compress: one a processor that we may use, a few at most."""
+    if not hasattr(os, "sched_getaffinity"):  # neither macOS nor Windows tells that
+        return min(os.cpu_count() or 1, _THREADS_LIMIT)
     return min(len(os.sched_getaffinity(0)), _THREADS_LIMIT)
 
 
@@ -246,6 +248,9 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_parts(descriptor: int, parts: Sequence[Data]) -> None:
     """Write everything, at most IOV_MAX parts (1024, see readv(2)); raises OSError."""
+    if not hasattr(os, "writev"):  # on Windows
+        write_all(descriptor, b"".join(parts))
+        return
     written = os.writev(descriptor, parts)
     if written < sum(map(len, parts)):  # few calls end early
         write_all(descriptor, b"".join(parts)[written:])

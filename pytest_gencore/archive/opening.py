@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 
 _HEADERS_LIMIT: Final = 256 << 10
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a FIFO would wait for a writer
+_FLAGS: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_BINARY", 0)
+"""Windows has only the last one."""
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 
 
@@ -54,7 +57,7 @@ def _open(place: ArchivePlace) -> Iterator[Readable]:
         with place.open() as reader:
             yield reader
         return
-    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+    descriptor = os.open(place, _FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArchiveError("not a regular file")

@@ -161,6 +161,12 @@ def list_stored(*pieces: bytes) -> list[bytes | memoryview]:
 
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """Write everything at an offset; raises OSError."""
+    if not hasattr(os, "pwrite"):  # on Windows
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        write_all(descriptor, data)
+        os.lseek(descriptor, before, os.SEEK_SET)
+        return
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import posix
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -12,6 +11,7 @@ from pytest_gencore.capture import start
 from pytest_gencore.capture.python_stacks import read_stacks
 from pytest_gencore.capture.stages import ERRNO_SAYS_NOTHING, STAGES, find_help
 from pytest_gencore.errors import AlreadyCapturedError, CaptureError, LimitError
+from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.machine.memory import judge, read_headroom, read_rss
 from pytest_gencore.protocol import LIST_HEAD, LIST_SLOT, CaptureResult, Stage
 from pytest_gencore.request.context import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_gencore.capture._native import Plan, Standby
     from pytest_gencore.request.context import GivenSecrets, Protection
 
-_access = posix.access
+_access = os.access
 """Kept as it is: a test of this process may have patched ``os``."""
 _KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 """All that a collector inherits: no coverage hooks, no preloads, no secrets."""
@@ -70,7 +70,9 @@ class CaptureEngine:
             message = f"the artifact directory must be absolute: {directory}"
             raise ValueError(message)
         self.native = start.load_extension()
-        """The extension, for handlers and deadlines."""
+        """The extension, for handlers and deadlines; or what stands in for it."""
+        self.is_portable = not has_extension()
+        """Whether it is that: archives hold texts, and only failures and deadlines are captured."""
         command = start.collector_command(seals=bool(protection.recipients))
         self._directory = directory
         folder = directory / run_folder_name(run_id)
@@ -119,6 +121,7 @@ class CaptureEngine:
         The archive is finished later, see ``Run``. Raises ``CaptureError``; the process is unharmed in any
         case.
         """
+        request = self._limit(request)
         result = self.native.capture(
             self.plan,
             self.writer.encode(request, stacks=read_stacks(), secrets=self._ask_secrets()),
@@ -135,14 +138,16 @@ class CaptureEngine:
 
         A capture that fails makes place for another one: so it can be false again.
         """
-        has_all = self._slots is not None and all(_access(slot, posix.F_OK) for slot in self._slots)
-        return has_all or _access(self._full, posix.F_OK)
+        has_all = self._slots is not None and all(_access(slot, os.F_OK) for slot in self._slots)
+        return has_all or _access(self._full, os.F_OK)
 
     def find_room(self) -> Literal["go", "hold"]:
         """Say whether this process must stand still until its snapshot is read: see ``headroom``.
 
         Raises CaptureError if there is too little memory even for that.
         """
+        if self.is_portable:
+            return "go"  # it makes no copy of itself
         rss_bytes = read_rss()
         verdict = judge(read_headroom(), rss_bytes)
         if verdict == "refuse":
@@ -179,6 +184,7 @@ class CaptureEngine:
         attempt of the request do not count: they are those of ``set_test`` and ``set_test_phase``.
         """
         exits |= await_seconds > 0
+        request = self._limit(request)
         secrets = self._ask_secrets()
         arguments = self._describe_standby(request, secrets, await_seconds=await_seconds, exits=exits)
         return PreparedCapture(request, self.native.prepare_standby(self.plan, *arguments))
@@ -209,6 +215,15 @@ class CaptureEngine:
             "signal": signal,
             "started": (os.fsencode(started), LIST_HEAD, LIST_SLOT),
         }
+
+    def _limit(self, request: CaptureRequest) -> CaptureRequest:
+        """Return what can be had of a request where the extension is not built."""
+        if not self.is_portable:
+            return request
+        if request.product == "core":
+            message = f"a core cannot be made: {NO_EXTENSION}"
+            raise CaptureError(message, help_text="collect_core makes an archive of type text")
+        return request._replace(type="text", method="auto", moment="report", dumps_children=False)
 
     def _ask_secrets(self) -> GivenSecrets:
         self._secrets = self._find_secrets()

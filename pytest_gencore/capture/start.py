@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.errors import UnavailableError
-from pytest_gencore.request.context import COLLECTOR_MODULE, RunContext
+from pytest_gencore.installed import has_extension
+from pytest_gencore.request.context import COLLECTOR_MODULE, PORTABLE_MODULE, RunContext
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
     from pytest_gencore.request.context import Protection, SessionContext
 
-_START = (
-    "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; "
-    f"from {COLLECTOR_MODULE} import main; main()"
-)
+_START = "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; from {module} import main; main()"
 """The collector's program: without site-packages' start-up code, whatever way the package was found.
 
 It ends before garbage in cycles could matter, so it does not look for it.
@@ -30,10 +28,11 @@ It ends before garbage in cycles could matter, so it does not look for it.
 
 
 def load_extension() -> Any:
-    """Return the extension; raises ``UnavailableError``."""
-    if sys.platform != "linux":
-        message = f"captures need Linux, this is {sys.platform}"
-        raise UnavailableError(message)
+    """Return the extension, or what stands in for it where it was not built; raises ``UnavailableError``."""
+    if not has_extension():
+        from pytest_gencore.portable.native import NATIVE
+
+        return NATIVE
     try:
         from pytest_gencore.capture import _native
     except ImportError as error:
@@ -51,7 +50,8 @@ def collector_command(*, seals: bool = False) -> list[str]:
     if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
-    return [sys.executable, "-I", "-S", "-c", _START, *_find_paths("isal", *(("pyrage",) if seals else ()))]
+    program = _START.format(module=COLLECTOR_MODULE if has_extension() else PORTABLE_MODULE)
+    return [sys.executable, "-I", "-S", "-c", program, *_find_paths("isal", *(("pyrage",) if seals else ()))]
 
 
 @functools.lru_cache
@@ -74,7 +74,7 @@ def describe_run(
     protection: Protection,
 ) -> RunContext:
     """Return what is the same for every capture of a run."""
-    uname = os.uname()
+    uname = platform.uname()
     return RunContext(
         directory=directory,
         run_folder=run_folder_name(run_id),
@@ -83,7 +83,7 @@ def describe_run(
         python_implementation=platform.python_implementation(),
         python_version=platform.python_version(),
         machine=uname.machine,
-        kernel=f"{uname.sysname} {uname.release}",
+        kernel=f"{uname.system} {uname.release}",
         version=__version__,
         pystack=_find_pystack(),
         session=session,

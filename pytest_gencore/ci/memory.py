@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.run.concurrency import lock_patiently, try_to_lock
 from pytest_gencore.run.files import CI
+from pytest_gencore.run.pinned import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _LIMIT: Final = 1 << 20
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | NO_LINK
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.ci import lines, page
 from pytest_gencore.ci.memory import open_memory
-from pytest_gencore.run.pinned import create_private
+from pytest_gencore.run.pinned import NO_WAIT, create_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -124,7 +124,7 @@ def _append_summary(path: Path, base: str, captures: Sequence[Capture], memory: 
     """Append a table in one write: what others have written stays. Return why it was left out."""
     if not captures:
         return ""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_WAIT, 0o644)
     with os.fdopen(descriptor, "ab", buffering=0) as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

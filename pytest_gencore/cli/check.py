@@ -11,6 +11,7 @@ import click
 from pytest_gencore.cli.artifacts import DEFAULT_DIRECTORY
 from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json
+from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.methods import choose_method
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
@@ -106,7 +107,7 @@ def _verdict(
     problems: list[Finding], result: SelfTest | None, *, works: bool, method: str, reason: str
 ) -> str:
     if works:
-        how = f"with method {method} ({reason})"
+        how = f"with method {method} ({reason})" if has_extension() else f"of type text ({NO_EXTENSION})"
         if result:
             return f"captures work: a real one was made {how}"
         return f"nothing found that prevents captures, {how}; --selftest makes one"

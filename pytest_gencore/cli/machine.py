@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import resource
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pytest_gencore.cli import containers
 from pytest_gencore.cli.tools import NAMES, find_path, find_tool
 from pytest_gencore.corefile.machines import MACHINES, machine_for
+from pytest_gencore.installed import has_extension
 from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
 from pytest_gencore.machine.process import why_no_descriptors
@@ -33,6 +33,7 @@ _ARCHIVE_SIZE: Final = 256 << 20
 _PROCESS_SIZE: Final = 256 << 20
 """What a test process, and its archive, may well take."""
 _FOR_METHOD_KERNEL: Final = "matters to --gencore-method=kernel only"
+NOT_BUILT: Final = "not built: the portable text backend, tried with its Python on Linux only"
 _PROC_FILES: Final = ("maps", "smaps", "pagemap", "auxv")
 
 
@@ -52,9 +53,11 @@ def examine(directory: Path) -> Iterator[Finding]:
     """Yield all facts; ``directory`` is where archives would go."""
     yield _python()
     yield _kernel()
-    if sys.platform != "linux":
-        return
     yield _extension()
+    if not has_extension():
+        yield _disk(directory)
+        yield _directory(directory)
+        return
     yield _proc()
     yield _core_pattern()
     yield _core_limits()
@@ -76,7 +79,9 @@ def _python() -> Finding:
 def _kernel() -> Finding:
     value = f"{platform.system()} {platform.release()} {platform.machine()}"
     if sys.platform != "linux":
-        return Finding("kernel", value, "problem", "captures need Linux; archives can be opened here")
+        return Finding("kernel", value, "note", "this was run on Linux only, never on this system")
+    if not has_extension():
+        return Finding("kernel", value)
     if machine_for(platform.machine()) is None:
         known = " or ".join(machine.name for machine in MACHINES)
         return Finding("kernel", value, "problem", f"captures need {known}")
@@ -87,11 +92,13 @@ def _kernel() -> Finding:
 
 
 def _extension() -> Finding:
-    files = sorted((Path(__file__).parents[1] / "capture").glob("_native*.so"))
-    if files:
+    if has_extension():
+        files = sorted((Path(__file__).parents[1] / "capture").glob("_native*.so"))
         return Finding("extension", files[0].name)
-    advice = "install again where a C compiler and the Python headers are: pip install --force-reinstall"
-    return Finding("extension", "missing", "problem", advice)
+    advice = "archives of type text, of failures, and of hangs that leave the GIL free; no core"
+    if sys.platform == "linux":
+        advice += "; with a C compiler and the Python headers: pip install --force-reinstall"
+    return Finding("extension", NOT_BUILT, "note", advice)
 
 
 def _proc() -> Finding:
@@ -115,6 +122,8 @@ def _core_pattern() -> Finding:
 
 
 def _core_limits() -> Finding:
+    import resource  # Windows has none
+
     limits = resource.getrlimit(resource.RLIMIT_CORE)
     soft, hard = ("unlimited" if limit == resource.RLIM_INFINITY else format_size(limit) for limit in limits)
     return Finding("core limit", f"soft {soft}, hard {hard}: {_FOR_METHOD_KERNEL}")
@@ -150,7 +159,9 @@ def _disk(directory: Path) -> Finding:
     """Judge as a collector does."""
     place = _existing(directory)
     space = Disk(place, directory).measure()
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+    if not place.is_dir() or not os.access(
+        place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+    ):
         advice = "choose another directory: --gencore-dir"
         return Finding("disk", f"{place} cannot be written", "problem", advice)
     if space is None:

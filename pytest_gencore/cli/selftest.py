@@ -131,6 +131,9 @@ def _open(path: Path, scratch: Path, result: SelfTest) -> None:
     result.threads, result.size = len(manifest.threads), archive.size
     result.warnings += manifest.notices
     unreached = [thread for thread in manifest.threads if not thread.native_registers]
+    if len(manifest.threads) >= _THREADS and manifest.type == "text":
+        result.opened_with.append("reader")
+        return  # there is no core for a debugger
     if len(manifest.threads) < _THREADS or unreached:
         message = f"{len(manifest.threads)} threads were captured, {len(unreached)} without registers"
         raise _SelfTestError(message)

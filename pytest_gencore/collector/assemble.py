@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pytest_gencore.archive.manifest import encode_manifest
-from pytest_gencore.archive.stacks_file import STACKS_NAME, encode_stacks
-from pytest_gencore.archive.writer import ArchiveWriter, FileWriter, ManifestTooLongError
+from pytest_gencore.archive.writer import ManifestTooLongError
 from pytest_gencore.collector.core.core_stream import write_core
 from pytest_gencore.collector.core.make_core import make_core
 from pytest_gencore.collector.files.debug_files import find_debug_files, find_python_scripts, is_debug_file
@@ -24,14 +22,13 @@ from pytest_gencore.collector.notices import find_notices, find_shown_notices
 from pytest_gencore.collector.outcome.artifact import Artifact
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.collector.shared_libraries import keep_libraries
-from pytest_gencore.collector.source.environment import format_environment
-from pytest_gencore.collector.stacks.last_words import MEMBER
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT, SourceLimits
+from pytest_gencore.collector.texts import list_texts, open_writer
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.methods import DEFAULT_METHOD, choose_method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.collector.core.core_source import CoreSource
@@ -151,21 +148,6 @@ class _Contents(NamedTuple):
         )
         return dataclasses.replace(manifest, environment=self.redaction.environment)
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Yield the members for people, name and text, but for the manifest; secrets are still in them."""
-        yield "stacks.txt", self.stacks.format_full() + format_environment(self.redaction.environment)
-        yield STACKS_NAME, encode_stacks(self.stacks.make_file(), self.redaction.clean)
-        yield (
-            "diagnosis.json",
-            json.dumps(self.redaction.clean(self.stacks.diagnosis.to_json()), indent=1) + "\n",
-        )
-        failure = self.handover.context.request.failure_text
-        if failure is not None:
-            yield "failure.txt", failure.rstrip("\n") + "\n"
-        output = self.stacks.words.format_output()
-        if output:
-            yield MEMBER, output
-
 
 def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[str]:
     """Write it, and the archive of libraries; return what readers of the summary should know."""
@@ -175,10 +157,10 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
     size = sum(library.size for library in (*included, *contents.shared))
     progress.expect((core.data_size if core else 0) + size)
     late: list[str] = []
-    with _open_writer(contents, file) as archive:
+    with open_writer(handover, file, progress.advance) as archive:
         archive.reserve_manifest(contents.manifest(), _MANIFEST_SLACK)
         archive.add_top_folder()
-        for name, text in contents.texts():
+        for name, text in list_texts(handover, contents.stacks, contents.redaction):
             archive.add_bytes(name, contents.redaction.clean_text(text).encode(errors="replace"))
         if core is not None:
             mapped = [library for library in included if not is_debug_file(library)]
@@ -204,18 +186,6 @@ def _write_archive(contents: _Contents, file: BinaryIO, started: float) -> list[
             left_out = (f"notices left out: {len(late)}",)
             archive.rewrite_manifest(contents.manifest(time.monotonic() - started, left_out))
     return shown
-
-
-def _open_writer(contents: _Contents, file: BinaryIO) -> FileWriter:
-    handover, on_progress = contents.handover, contents.progress.advance
-    mtime, recipients = handover.started_ns // 1_000_000_000, handover.context.run.recipients
-    if not recipients:
-        return ArchiveWriter(file, handover.name, mtime, on_progress=on_progress)
-    from pytest_gencore.age import parse_recipient  # few captures need it
-    from pytest_gencore.archive.sealed_writer import SealedWriter
-
-    keys = [parse_recipient(text) for text in recipients]
-    return SealedWriter(file, handover.name, mtime, keys, on_progress=on_progress)
 
 
 def _keep_shared(contents: _Contents) -> list[str]:

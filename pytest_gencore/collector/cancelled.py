@@ -15,9 +15,9 @@ from pytest_gencore.triggers import TRIGGERS
 if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
 
-_SENT_BY_KERNEL: Final = {
+_SENT_BY_KERNEL: Final[dict[object, str]] = {
     signal.SIGINT: "Ctrl-C at its terminal",
-    signal.SIGHUP: "its terminal was closed",
+    getattr(signal, "SIGHUP", None): "its terminal was closed",
 }
 _QUEUED: Final = -1
 """``SI_QUEUE`` of sigaction(2)."""

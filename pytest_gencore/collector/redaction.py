@@ -17,10 +17,13 @@ from pytest_gencore.redaction.redactor import Redactor
 from pytest_gencore.redaction.secrets import HOOK, LEAST_BYTES, Secrets, find_secrets, is_secret_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_gencore.archive.manifest import Manifest
     from pytest_gencore.collector.core.core_stream import CoreStream
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
+    from pytest_gencore.request.context import CaptureContext
 
 T = TypeVar("T")
 _KEPT_FIELDS: Final = frozenset({"name", "libraries", "executable", "open_with", "redaction", "document"})
@@ -45,11 +48,16 @@ class Redaction:
         redaction, shown = context.run.redaction, context.run.session.environment
         if redaction is None and shown == "none":
             return
-        variables = []
+        variables: list[tuple[str, str]] = []
         with contextlib.suppress(OSError):
             mappings = read_mappings(snapshot.pid, with_sizes=False)
             memory = PagedMemory(snapshot, mappings)
             variables = list(read_environment(snapshot.pid, memory, mappings, context.run.executable))
+        self.look_at(context, variables)
+
+    def look_at(self, context: CaptureContext, variables: Sequence[tuple[str, str]]) -> None:
+        """Find them in these variables of the environment."""
+        redaction, shown = context.run.redaction, context.run.session.environment
         more, kept = (redaction.more, redaction.kept) if redaction else ((), ())
         is_secret = functools.partial(is_secret_name, more=more, kept=kept)
         self.environment = show_environment(variables, shown, is_secret=is_secret)

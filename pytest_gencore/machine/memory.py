@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posix
+import sys
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+if sys.platform == "win32":
+    import nt as posix
+else:
+    import posix
+
 _RAW: Final = (posix.open, posix.read, posix.close)
 """Kept as they are: a test of this process may have patched ``open``, ``os`` and ``pathlib``."""
 _list: Final = posix.listdir
-_PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE")
+_PAGE_SIZE: Final = os.sysconf("SC_PAGESIZE") if hasattr(os, "sysconf") else 4096
 _FILE_LIMIT: Final = 1 << 20
 
 COLLECTOR_BYTES: Final = 96 << 20

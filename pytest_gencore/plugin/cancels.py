@@ -17,7 +17,7 @@ _get_handler = signal.getsignal
 """Kept: tests patch the functions of ``signal``."""
 _modules = sys.modules
 _usual_handler = signal.default_int_handler
-PASSED_ON = signal.SIGRTMIN + 1
+PASSED_ON = getattr(signal, "SIGRTMIN", 0) + 1
 """With it a controller passes a cancel on to its workers."""
 
 

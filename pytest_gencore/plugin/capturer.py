@@ -5,13 +5,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import posix  # not os, which a test may have left patched
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gencore.installed import has_extension
 from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
 from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, find_folders, read_marker
+
+if sys.platform == "win32":
+    import nt as posix
+else:
+    import posix  # not os, which a test may have left patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +86,7 @@ class Capturer:
         if self.is_armed:
             return
         try:
-            if self._is_local and self._role == "tests":
+            if self._is_local and self._role == "tests" and has_extension():
                 from pytest_gencore.plugin.reserve import Reserve
 
                 self._reserve = Reserve()
@@ -95,16 +101,17 @@ class Capturer:
 
     def arm_moment(self) -> None:
         """Prepare captures when exceptions are raised."""
-        if self.engine is None or self.moment is not None:
+        if self.engine is None or self.moment is not None or self.engine.is_portable:
             return
         from pytest_gencore.plugin import moment
-        from pytest_gencore.run.run import Run  # now: later a test may have patched "open"
+        from pytest_gencore.run.opening import load_run
 
+        open_run = load_run()
         self.moment = moment.Moment(
             self.engine,
             settings_for=self.settings_for,
             make_request=self.make_request,
-            get_run=lambda: Run(self.settings.dir, self.get_run_id()),
+            get_run=lambda: open_run(self.settings.dir, self.get_run_id()),
         )
         self._register(self.moment, moment.NAME)
 
@@ -257,9 +264,9 @@ class Capturer:
         )
         is_early = self._role == "imports"  # of all its hooks one can be called, and each takes time
         self._register(debuggers.Entered(self.watch.pytest_enter_pdb) if is_early else self.watch, watch.NAME)
-        if self._role == "tests" and self.watch.is_owner:
+        if self._role == "tests" and self.watch.is_owner and not engine.is_portable:
             self._watch_beside_tests(engine, self.watch)
-        if self._is_local and self._config.getoption("xmlpath", None):
+        if self._is_local and self._config.getoption("xmlpath", None) and not engine.is_portable:
             self._register(journal.Journal(self._config, engine), journal.NAME)
 
     def _watch_beside_tests(self, engine: CaptureEngine, watch: Watch) -> None:

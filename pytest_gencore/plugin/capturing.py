@@ -159,10 +159,10 @@ class Capturing:
         engine = self.capturer.engine
         if fired.in_debugger or engine is None:
             return
-        from pytest_gencore.run.run import Run
+        from pytest_gencore.run.opening import open_run
 
         capture = engine.read_result(fired.request, fired.result)
-        run = Run(self.capturer.settings.dir, self.capturer.get_run_id())
+        run = open_run(self.capturer.settings.dir, self.capturer.get_run_id())
         if report.failed or fired.is_gencore:
             item.stash[TRIED_KEY] = True
             run.acknowledge(capture.name)

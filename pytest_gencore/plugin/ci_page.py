@@ -62,9 +62,9 @@ class CiPage:
         return self._target.is_program and self._config.getoption("dist", "no") == "no"
 
     def _look(self) -> None:
-        from pytest_gencore.run.run import Run
+        from pytest_gencore.run.opening import open_run
 
-        outcomes = Run(self._settings.dir, self._get_run_id()).outcomes()
+        outcomes = open_run(self._settings.dir, self._get_run_id()).outcomes()
         self._open -= {outcome.archive.name for outcome in outcomes if outcome.state != "working"}
         self._tell(
             [

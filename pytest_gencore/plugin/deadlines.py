@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 LEAD_SECONDS = 0.005
 """Before the timer of pytest-timeout, whose handler unwinds the stack or ends the process."""
 
+PORTABLE_LEAD_SECONDS = 0.5
+"""As much where a thread of Python must come to look at the others, for more than an instant."""
+
 CAPTURE_SECONDS = 5.0
 """How long pytest-timeout is held back at most, if the thread of the test does not get to our handler."""
 _POLL_SECONDS = 0.001
 
-_now, _sleep = time.clock_gettime, time.sleep
+_sleep = time.sleep
+_now: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    if hasattr(time, "clock_gettime")
+    else functools.partial(time.monotonic)  # on Windows
+)
 """Kept: tests patch the functions of ``time``."""
 
 
@@ -61,7 +71,7 @@ class DeadlineClock:
     def start(self) -> None:
         """Let the clock run, if the deadline has not passed."""
         if self._started is None and not self._is_over:
-            self._started = _now(time.CLOCK_MONOTONIC)
+            self._started = _now()
             try:
                 self._native.set_deadline(Deadline.GENCORE, self._left, self._standby, self._exits)
             except OSError:  # no signal is free: a test without a deadline
@@ -77,7 +87,7 @@ class DeadlineClock:
         fired: tuple[bool, Any] | None = self._native.cancel_deadline(Deadline.GENCORE)
         if self._slow is not None:
             self._native.cancel_deadline(Deadline.SLOW)
-        self._left = max(self._left - (_now(time.CLOCK_MONOTONIC) - self._started), 0.0)
+        self._left = max(self._left - (_now() - self._started), 0.0)
         self._started = None
         self._is_over |= fired is not None
         return fired
@@ -102,6 +112,7 @@ class Deadlines:
 
     def __init__(self, engine: CaptureEngine) -> None:
         self._native: Any = engine.native
+        self._is_portable = engine.is_portable
         self.clock: DeadlineClock | None = None
         """Of our own deadline, None for a test without one."""
         self._make_clock: Callable[[], DeadlineClock] | None = None
@@ -145,7 +156,7 @@ class Deadlines:
         """Capture a little before pytest-timeout ends the test or the process."""
         self.is_set = True
         self._other_request = prepared.request
-        lead = min(LEAD_SECONDS, seconds / 2)
+        lead = min(PORTABLE_LEAD_SECONDS if self._is_portable else LEAD_SECONDS, seconds / 2)
         try:
             self._native.set_deadline(Deadline.PYTEST_TIMEOUT, seconds - lead, prepared.standby, False)
         except OSError:  # no signal is free
@@ -164,9 +175,17 @@ class Deadlines:
         """
         if not self._is_other_set:
             return
+        if self._is_portable:
+            self._hold_signal()
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer) and any(argument is item for argument in thread.args):
                 thread.function = self._after_capture(thread.function)
+
+    def _hold_signal(self) -> None:
+        """Let the handler with which pytest-timeout ends the test wait likewise: our thread may come late."""
+        handler = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
+        if getattr(handler, "__module__", "") == "pytest_timeout" and callable(handler):
+            signal.signal(signal.SIGALRM, self._after_capture(handler))
 
     def cancel_pytest_timeout(self) -> None:
         """Cancel ours with theirs."""
@@ -240,11 +259,12 @@ class Deadlines:
 
     def _after_capture(self, function: Callable[..., object]) -> Callable[..., object]:
         def wait_and_call(*args: Any, **kwargs: Any) -> object:
-            until = _now(time.CLOCK_MONOTONIC) + CAPTURE_SECONDS
+            __tracebackhide__ = True  # in the traceback of a test, where a signal handler calls this
+            until = _now() + CAPTURE_SECONDS
             while (
                 self._is_other_set
                 and self._native.deadline_fired(Deadline.PYTEST_TIMEOUT) is None
-                and _now(time.CLOCK_MONOTONIC) < until
+                and _now() < until
             ):
                 _sleep(_POLL_SECONDS)
             while self._native.is_crashing():  # and this must not end it first, with another status

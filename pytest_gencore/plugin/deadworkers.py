@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_gencore.run.opening import AnyRun
     from pytest_gencore.run.outcome import Outcome
-    from pytest_gencore.run.run import Run
 
 ANSWER_SECONDS = 10.0
 """How long the controller waits for the first words of a collector, which come after some 0.2 s."""
@@ -29,7 +29,7 @@ EXIT_SECONDS = 5.0
 class DeadWorkers:
     """Captures that no report of a worker has named."""
 
-    def __init__(self, run: Run, describe_kill: Callable[[Any], str]) -> None:
+    def __init__(self, run: AnyRun, describe_kill: Callable[[Any], str]) -> None:
         """``describe_kill`` says why a worker died of SIGKILL, empty if nothing is known."""
         self._describe_kill = describe_kill
         self._run = run

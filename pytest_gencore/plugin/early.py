@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from pytest_gencore.installed import has_extension
 from pytest_gencore.plugin.capturer import Capturer
 from pytest_gencore.plugin.roles import make_run_id_getter, remove_if_empty
 from pytest_gencore.plugin.settings import Settings, resolve_settings
@@ -26,7 +27,7 @@ def watch_imports(config: pytest.Config) -> Iterator[None]:
     what it imports has been imported by the controller before.
     """
     with contextlib.ExitStack() as stack:
-        if "PYTEST_XDIST_WORKER" not in os.environ:
+        if "PYTEST_XDIST_WORKER" not in os.environ and has_extension():
             with contextlib.suppress(Exception):
                 get_run_id, settings = make_run_id_getter(), resolve_early(config)
                 capturer = Capturer(
@@ -50,9 +51,9 @@ def tidy_up(directory: Path, get_run_id: Callable[[], str], *, was_there: bool) 
         from pytest_gencore.run.folder import run_folder_name
 
         if (directory / run_folder_name(get_run_id())).exists():
-            from pytest_gencore.run.run import Run  # few runs need it so early
+            from pytest_gencore.run.opening import open_run  # few runs need it so early
 
-            Run(directory, get_run_id()).close()
+            open_run(directory, get_run_id()).close()
     if not was_there:
         remove_if_empty(directory)
 

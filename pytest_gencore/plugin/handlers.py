@@ -25,6 +25,8 @@ class CrashHandlers:
         """Prepare; no handler is changed yet. ``asks_children``: they tell collectors where they stand."""
         self._native: Any = engine.native
         self._answers = engine.answers if asks_children else None
+        self.is_portable = engine.is_portable
+        """Whether crashes, cancels and children are not seen: without the extension."""
         self._standby: object = None
         self._config = config
         self._is_under = False
@@ -32,6 +34,8 @@ class CrashHandlers:
         self.is_owner = CrashHandlers._owner is None
         if self.is_owner:
             CrashHandlers._owner = self
+            if engine.is_portable:
+                return  # crashes are not seen, and the probe needs no arming
             self._native.release_forked()  # where we are a child of another run
             self._trace_signals = adopt_trace(self._native)
             probe.arm()
@@ -42,7 +46,7 @@ class CrashHandlers:
         Called for each test: a test may have displaced the handlers, also those of cancels. Returns whether
         SIGINT has one that is not ours, if cancels are captured.
         """
-        if not self.is_owner:
+        if not self.is_owner or self.is_portable:
             return False
         if not self._is_under:
             self._change_under(installing=True)
@@ -59,7 +63,7 @@ class CrashHandlers:
 
     def uninstall(self) -> None:
         """Take the handlers out."""
-        if self.is_owner:
+        if self.is_owner and not self.is_portable:
             self._native.unwatch_crashes()
             self.set_standby(None)
             if self._is_under:

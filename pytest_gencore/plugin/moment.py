@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.capture import Capture, CaptureEngine, CaptureRequest
     from pytest_gencore.plugin.settings import Settings
-    from pytest_gencore.run.run import Run
+    from pytest_gencore.run.opening import AnyRun
 
 NAME = "gencore-moment"
 TOO_OLD: Final = "it needs Python 3.12 or later"
@@ -49,7 +49,7 @@ class Moment:
         *,
         settings_for: Callable[[pytest.Item], Settings],
         make_request: Callable[..., CaptureRequest],
-        get_run: Callable[[], Run],
+        get_run: Callable[[], AnyRun],
     ) -> None:
         self.problem = ""
         """Why the running test is captured when its failure is reported; empty if nothing keeps us."""

@@ -96,7 +96,9 @@ class PreparedCaptures:
         **details: Any,
     ) -> PreparedCapture:
         if trigger != "crash":
-            import pytest_gencore.run.run  # noqa: F401 - for the report: later a test may have patched "open"
+            from pytest_gencore.run.opening import load_run
+
+            load_run()  # for the report
         request = self._make_request(trigger, settings, None, **details)
         self._made[key] = prepared = self._engine.prepare_capture(
             request, await_seconds=await_seconds, exits=ends

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import posix  # not os, which a test may have left patched
-import resource
 from typing import Final
+
+try:
+    import fcntl
+    import posix  # not os, which a test may have left patched
+    import resource
+except ImportError:  # on Windows, where nothing is reserved
+    fcntl = None  # type: ignore[assignment]
 
 _COUNT: Final = 5
 """As many as waiting for captures and completing the junit file need at a time."""
@@ -22,6 +26,8 @@ def duplicate(descriptor: int) -> int:
 
     Where the limit does not allow that, with the lowest number that is free.
     """
+    if fcntl is None:
+        return os.dup(descriptor)
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST)
     except OSError:

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_gencore.installed import has_extension
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.finished import (
     Finished,
@@ -250,7 +251,7 @@ class Results:
             first = self.finished[0]
             path, has_core = self._shorten(first.path), first.has_core
             yield f"open one: {command_to_open(path, has_core=has_core, is_sealed=self._is_sealed)}"
-            if importlib.util.find_spec("pystack") is None:
+            if has_extension() and importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"
 
     def _make_failure_lines(self) -> Iterator[str]:

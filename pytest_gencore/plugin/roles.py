@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import posix
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,11 @@ from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
 from pytest_gencore.plugin.settings import Settings, find_ci, read_marker
 from pytest_gencore.plugin.whole import is_whole_process
+
+if sys.platform == "win32":
+    import nt as posix
+else:
+    import posix  # not os, which a test may have left patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,10 +177,11 @@ def fill_controller(roles: Roles) -> None:
     roles.register(controller, "controller")
     if settings.on_fail or settings.session_timeout is not None:
         capturer.arm()
-    if settings.session_timeout is not None and capturer.engine is not None:
+    engine = capturer.engine
+    if settings.session_timeout is not None and engine is not None and not engine.is_portable:
         from pytest_gencore.plugin.listening import Listening
 
-        roles.listening = Listening(capturer.engine.native, capturer.note_progress)
+        roles.listening = Listening(engine.native, capturer.note_progress)
         roles.register(roles.listening, "listening")
 
 

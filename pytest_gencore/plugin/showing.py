@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.settings import find_folders
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.progress import StatusLine
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
+    from pytest_gencore.run.opening import AnyRun
     from pytest_gencore.run.outcome import Outcome
-    from pytest_gencore.run.run import Run
 
 
 class Showing:
@@ -71,12 +72,18 @@ class Showing:
         directory = find_folders(self._config).shorten(str(self._settings.dir))
         store = f", uploaded to {self._settings.store}" if self._settings.store else ""
         armed = f"on failure, method {self._settings.method}, archives in {directory}{sealed}{store}"
+        if not has_extension():
+            is_asked = self._settings.type != "text"
+            instead = f" instead of {self._settings.type}" if is_asked else ""
+            armed = f"on failure, type text{instead}, archives in {directory}{sealed}{store}: {NO_EXTENSION}"
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
         return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
 
     def _warn_of_memory(self) -> list[str]:
         if self._settings.capture_memory is None:
             return []
+        if not has_extension():
+            return [f"gencore: memory is not watched: {NO_EXTENSION}"]
         from pytest_gencore.machine.memory import find_fullest
 
         text = "gencore: memory is not watched: neither a cgroup's limit nor /proc/meminfo can be read"
@@ -179,10 +186,10 @@ class Showing:
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine
         from pytest_gencore.plugin.shown import find_shown_reports
+        from pytest_gencore.run.opening import open_run
         from pytest_gencore.run.pinned import describe_exposure
-        from pytest_gencore.run.run import Run
 
-        run = Run(self._settings.dir, self._get_run_id())
+        run = open_run(self._settings.dir, self._get_run_id())
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         status_line = StatusLine(reporter)
         run.end_reports()
@@ -210,7 +217,7 @@ class Showing:
         self._complete_allure()
         run.close()
 
-    def _wait(self, run: Run, status_line: StatusLine) -> list[Outcome]:
+    def _wait(self, run: AnyRun, status_line: StatusLine) -> list[Outcome]:
         try:
             is_cancelled = any(outcome.trigger == "cancel" for outcome in run.outcomes())
             return run.wait(progress=status_line.show, timeout=self._settings.grace if is_cancelled else None)
@@ -219,11 +226,11 @@ class Showing:
 
     def _close_run(self) -> None:
         """Remove what workers have left that were killed."""
-        from pytest_gencore.run.run import Run
+        from pytest_gencore.run.opening import open_run
 
-        Run(self._settings.dir, self._get_run_id()).close()
+        open_run(self._settings.dir, self._get_run_id()).close()
 
-    def _wait_after_interrupt(self, run: Run, status_line: StatusLine) -> list[Outcome]:
+    def _wait_after_interrupt(self, run: AnyRun, status_line: StatusLine) -> list[Outcome]:
         """Go on waiting; a second Ctrl-C gives up what is not finished."""
         try:
             status_line.say_interrupted(run.outcomes())

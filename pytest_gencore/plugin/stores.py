@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.plugin.isolated import find_isolated_command
 from pytest_gencore.store.url import PACKAGES, kind_of
 
@@ -10,6 +13,9 @@ _OF_THE_EXTRA = frozenset({"fsspec", "s3fs"})
 
 def find_upload_command(store: str) -> tuple[str, ...]:
     """Return the beginning of the command line of an upload; UsageError if a package is missing."""
+    if not has_extension():
+        message = f"gencore: archives cannot be uploaded: {NO_EXTENSION}"
+        raise pytest.UsageError(message)
     kind = kind_of(store)
 
     def say_missing(name: str) -> str:

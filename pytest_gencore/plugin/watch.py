@@ -280,9 +280,9 @@ class Watch:
             self._set_test(place)
 
     def _arm_cancels(self) -> None:
-        if self._handlers.is_owner:
-            ends, interrupts = (self.prepared.cancel(self._settings, ends=ends) for ends in (True, False))
-            self._cancels.arm(ends, interrupts, from_controller=not self._local)
+        if self._handlers.is_owner and not self._handlers.is_portable:
+            both = (self.prepared.cancel(self._settings, ends=ends) for ends in (True, False))
+            self._cancels.arm(*both, from_controller=not self._local)
 
     def _begin_wide_teardown(self) -> None:
         if self._item is not None:

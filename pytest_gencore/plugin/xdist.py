@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.installed import has_extension
 from pytest_gencore.plugin.attach import describe_error, is_ours
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodeready(self, node: Any) -> None:
         """Watch the process of a worker."""
-        if self._settings.on_fail:
+        if self._settings.on_fail and has_extension():
             from pytest_gencore.plugin.lostworkers import LostWorkers
 
             self._lost_workers = self._lost_workers or LostWorkers()
@@ -145,7 +146,7 @@ class Controller:
         from pytest_gencore.plugin.lostworkers import find_process
 
         process, engine = find_process(node), self._capturer.engine
-        if process is not None and engine is not None:
+        if process is not None and engine is not None and not engine.is_portable:
             note_worker(engine, node.gateway.id, process.pid)
             self._cancelled = self._cancelled or CancelledWorkers(engine.native)
             self._cancelled.add(node.gateway.id, process.pid)
@@ -162,11 +163,11 @@ class Controller:
 
     def _look_at_dead(self, node: Any) -> None:
         from pytest_gencore.plugin.deadworkers import DeadWorkers
-        from pytest_gencore.run.run import Run
+        from pytest_gencore.run.opening import open_run
 
         try:
             if self._dead_workers is None:
-                run = Run(self._settings.dir, self._get_run_id())
+                run = open_run(self._settings.dir, self._get_run_id())
                 self._dead_workers = DeadWorkers(run, self._describe_kill)
             self._dead_workers.add(node.gateway.id, node, self._get_results().find_paths())
         except Exception as error:  # noqa: BLE001 - xdist goes on without us

@@ -45,6 +45,8 @@ class With(NamedTuple):
     slot: int
     """Where its ``__exit__`` is on the value stack; counted from the bottom."""
     line: int | None
+    after: int | None = None
+    """Where its body begins."""
 
 
 class Instruction(NamedTuple):
@@ -53,6 +55,8 @@ class Instruction(NamedTuple):
     name: str
     argument: int | None
     line: int | None
+    value: Any = None
+    """What the argument stands for: a name, a constant."""
 
 
 class Code:
@@ -87,6 +91,15 @@ class Code:
             self._withs[offset] = self._find_withs(offset)
         return self._withs[offset]
 
+    def stores(self, name: str, after: int) -> bool:
+        """Whether anything behind an instruction stores or deletes a variable."""
+        return any(
+            found.name.startswith(("STORE_", "DELETE_"))
+            and (name in found.value if type(found.value) is tuple else found.value == name)
+            for offset, found in self.instructions.items()
+            if offset >= after
+        )
+
     def _find_withs(self, offset: int) -> list[With]:
         if not HAS_TABLE:
             return [block for block in reversed(self._blocks.get(offset, ())) if block is not None]
@@ -99,7 +112,9 @@ class Code:
             seen.add(entry.target)
             if self._handles_with(entry.target):
                 start = min(other.start for other in self._table if other.target == entry.target)
-                found.append(With(entry.depth - 1, self.instructions[self.before.get(start, start)].line))
+                found.append(
+                    With(entry.depth - 1, self.instructions[self.before.get(start, start)].line, start)
+                )
             offset = entry.target  # outwards
 
     def _handles_with(self, target: int) -> bool:
@@ -115,7 +130,9 @@ class Code:
             elif instruction.starts_line:
                 line = instruction.starts_line
             offset = instruction.offset
-            self.instructions[offset] = Instruction(instruction.opname, instruction.arg, line)
+            self.instructions[offset] = Instruction(
+                instruction.opname, instruction.arg, line, instruction.argval
+            )
             self._opcodes[offset] = instruction.opcode
             if instruction.opcode in _JUMPS:
                 self._targets[offset] = instruction.argval
@@ -132,25 +149,25 @@ class Code:
             while at is not None and at not in self.depths and at in self.instructions:
                 self.depths[at] = depth
                 self._blocks[at] = blocks
-                name, argument, line = self.instructions[at]
+                name, argument, line, _ = self.instructions[at]
                 opcode = self._opcodes[at]
                 if at in self._targets:
                     inside = (*blocks, None) if name.startswith("SETUP_") else blocks
                     effect = dis.stack_effect(opcode, argument, jump=True)
                     work.append((self._targets[at], depth + effect, inside))
                 if name.startswith("SETUP_"):  # 3.10 only
-                    blocks = (*blocks, _find_with(name, depth, line))
+                    blocks = (*blocks, _find_with(name, depth, line, self._following.get(at)))
                 elif name in ("POP_BLOCK", "POP_EXCEPT"):
                     blocks = blocks[:-1]
                 depth += dis.stack_effect(opcode, argument, jump=False)
                 at = None if name in _ENDS else self._following.get(at)
 
 
-def _find_with(name: str, depth: int, line: int | None) -> With | None:
+def _find_with(name: str, depth: int, line: int | None, after: int | None) -> With | None:
     """Return the block that an instruction of 3.10 begins; ``__exit__`` replaces the context manager."""
     if name == "SETUP_WITH":
-        return With(depth - 1, line)
-    return With(depth - 2, line) if name == "SETUP_ASYNC_WITH" else None
+        return With(depth - 1, line, after)
+    return With(depth - 2, line, after) if name == "SETUP_ASYNC_WITH" else None
 
 
 _known: dict[CodeType, Code | None] = {}
@@ -172,3 +189,9 @@ def has_with(code: CodeType) -> bool:
     if code not in _has_with:
         _has_with[code] = not _WITH.isdisjoint(code.co_code[::2])
     return _has_with[code]
+
+
+def forget() -> None:
+    """Give up what was analysed: it keeps code alive."""
+    _known.clear()
+    _has_with.clear()

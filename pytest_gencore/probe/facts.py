@@ -32,6 +32,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 SECONDS = 1.0
@@ -44,15 +45,22 @@ _STANDARD = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH1
 _OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120
 _STDERR = 2
 
-_state = {"deadline": 0.0}
+
+def _write_to_stderr(data: bytes) -> None:
+    while data:
+        data = data[_write(_STDERR, data) :]
+
+
+_state: dict[str, Any] = {"deadline": 0.0, "write": _write_to_stderr}
 
 
 class OutOfTimeError(Exception):
     """The time for the look is over."""
 
 
-def start() -> None:
-    """Begin to count the time."""
+def start(write: Callable[[bytes], object] = _write_to_stderr) -> None:
+    """Begin to count the time; facts go to ``write``."""
+    _state["write"] = write
     _state["deadline"] = _clock() + SECONDS
 
 
@@ -64,9 +72,7 @@ def check_time() -> None:
 
 def say(fact: str, **keys: Any) -> None:
     """Write one fact."""
-    data = (_encode({"fact": fact, **keys}) + "\n").encode(errors="replace")
-    while data:
-        data = data[_write(_STDERR, data) :]
+    _state["write"]((_encode({"fact": fact, **keys}) + "\n").encode(errors="replace"))
 
 
 def place_of(frame: FrameType) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_gencore.capture import _native
 from pytest_gencore.probe.facts import OutOfTimeError, say, start
 from pytest_gencore.probe.frameworks import tell_frameworks
 from pytest_gencore.probe.names import tell_names
@@ -17,15 +16,17 @@ from pytest_gencore.probe.values import find_layout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NEWEST = (3, 15)
+NEWEST = (3, 15)
 """The last version of CPython that this was tried on."""
 
 
 def arm() -> bool:
     """Let later captures look for what everything waits for; tell whether that can be done here."""
-    is_known = sys.implementation.name == "cpython" and sys.version_info[:2] <= _NEWEST
+    is_known = sys.implementation.name == "cpython" and sys.version_info[:2] <= NEWEST
     if not is_known or not find_layout():
         return False
+    from pytest_gencore.capture import _native  # it is there: the layout was found with it
+
     return _native.arm_probe(run, round(sys.getswitchinterval() * 1e6), sys.version_info[1])
 
 
@@ -34,7 +35,11 @@ def run() -> None:
     sys.settrace(None)
     sys.setprofile(None)
     start()
-    threads = Threads()
+    tell_all(Threads())
+
+
+def tell_all(threads: Threads) -> None:
+    """Say everything of these threads."""
     tasks = Tasks(threads)
     steps: list[Callable[[], None]] = [
         threads.tell,

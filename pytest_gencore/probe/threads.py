@@ -15,6 +15,7 @@ from pytest_gencore.probe.values import held_by
 from pytest_gencore.probe.waits import inner_lock, keeps_alive, lock_facts, wait_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
 _THREADS_LIMIT = 1000
@@ -25,9 +26,13 @@ _STACK_LIMIT = 2000
 class Threads:
     """All Python threads of the process."""
 
-    def __init__(self) -> None:
-        """Look for nothing yet."""
-        self.own: int = _thread.get_ident()
+    def __init__(self, tops: Mapping[int, FrameType] | None = None, own: int = 0) -> None:
+        """Look for nothing yet; ``tops``, ``own``: other threads' innermost frames, and the test's thread.
+
+        Usually that is the one that calls this.
+        """
+        self.own: int = own or _thread.get_ident()
+        self._tops = tops
         self.stacks: dict[int, list[FrameType]] = {}
         """Innermost frame first; of those that were told."""
         self.things: dict[int, Any] = {}
@@ -41,8 +46,8 @@ class Threads:
 
     def tell(self) -> None:
         """Say each thread with what it waits for, before the next is read: that may be the last thing."""
-        self._tell_thread(self.own, _below_the_probe())
-        frames = sys._current_frames()
+        frames = sys._current_frames() if self._tops is None else self._tops
+        self._tell_thread(self.own, _below_the_probe() if self._tops is None else frames.get(self.own))
         others = [ident for ident in frames if ident != self.own]
         for ident in others[: _THREADS_LIMIT - 1]:
             check_time()

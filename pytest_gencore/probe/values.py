@@ -7,13 +7,17 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_gencore.capture._native import object_at, peek
 from pytest_gencore.probe.codes import HAS_TABLE, VERSION, analyse, has_with
 from pytest_gencore.probe.reading import field, is_a
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
+
+try:
+    from pytest_gencore.capture._native import object_at, peek
+except ImportError:  # the extension is not there: the stacks of frames cannot be read
+    peek = object_at = None  # type: ignore[assignment]
 
 _WORD = struct.Struct("Q")
 _IS_FREE_THREADED = object.__basicsize__ > 16
@@ -33,6 +37,10 @@ _CALLS = ("CALL", "PRECALL")
 _layout = {"locals": -1}
 _classes: dict[int, bool] = {}
 """Whether there is a class, by addresses that were looked at: in a copy nothing comes or goes."""
+
+
+_others: list[Any] = []
+"""What to ask where the stacks of frames cannot be read: see ``read_with``."""
 
 
 class _Sentinel:
@@ -72,6 +80,13 @@ class Held(NamedTuple):
 
     manager: Any
     line: int | None
+
+
+def read_with(
+    calls: Callable[[FrameType], Call | None], holds: Callable[[FrameType], Iterator[Held]]
+) -> None:
+    """Let ``call_of`` and ``held_by`` ask others."""
+    _others[:] = [calls, holds]
 
 
 def find_layout() -> bool:
@@ -153,13 +168,15 @@ def values_of(frame: FrameType, count: int) -> list[tuple[Any, bool]]:
 
 def call_of(frame: FrameType) -> Call | None:
     """Return the call of a C function that the innermost frame of a thread is inside of, None if of none."""
+    if _others:
+        return _others[0](frame)  # type: ignore[no-any-return]
     code = analyse(frame.f_code)
     if code is None:
         return None
     offset = code.at(frame.f_lasti)
     if offset not in code.depths:
         return None
-    name, count, _ = code.instructions[offset]
+    name, count, _, _ = code.instructions[offset]
     depth = code.depths[offset]
     before = code.before.get(offset)
     if name == "CALL" and before is not None and code.instructions[before].name == "PRECALL":  # 3.11
@@ -168,10 +185,10 @@ def call_of(frame: FrameType) -> Call | None:
     if not values:
         return None
     if name in ("BEFORE_WITH", "SETUP_WITH"):
-        return _enter(values[-1][0])
+        return enter(values[-1][0])
     if name == "CALL_FUNCTION_EX":
         found = [value for value, there in values[-4:] if there and is_a(value, _METHODS)]
-        return _bound(found[-1], ()) if found else None
+        return bound(found[-1], ()) if found else None
     if not name.startswith(_CALLS):
         return None
     return _split(name, values, count or 0, frame)
@@ -189,13 +206,13 @@ def _split(name: str, values: list[tuple[Any, bool]], count: int, frame: FrameTy
     arguments = tuple(value for value, _ in values[len(values) - count :])
     rest = values[: len(values) - count]
     if name.startswith("CALL_FUNCTION"):  # 3.10
-        return _bound(rest[-1][0], arguments, keywords) if rest else None
+        return bound(rest[-1][0], arguments, keywords) if rest else None
     if len(rest) < 2:
         return None
     (first, has_first), (second, has_second) = rest[-2:]
     if name == "CALL_METHOD" or VERSION < (3, 13):  # method and self, or nothing and callable
-        return Call(first, second, arguments, keywords) if has_first else _bound(second, arguments, keywords)
-    return Call(first, second, arguments, keywords) if has_second else _bound(first, arguments, keywords)
+        return Call(first, second, arguments, keywords) if has_first else bound(second, arguments, keywords)
+    return Call(first, second, arguments, keywords) if has_second else bound(first, arguments, keywords)
 
 
 def _find_keywords(frame: FrameType) -> tuple[str, ...]:
@@ -207,14 +224,15 @@ def _find_keywords(frame: FrameType) -> tuple[str, ...]:
         at = code.before.get(at) if at is not None else None
         if at is None:
             return ()
-        name, number, _ = code.instructions[at]
+        name, number, _, _ = code.instructions[at]
         if name == "KW_NAMES" and number is not None:
             names = frame.f_code.co_consts[number]
             return names if type(names) is tuple else ()
     return ()
 
 
-def _enter(manager: Any) -> Call:
+def enter(manager: Any) -> Call:
+    """Return the call of ``__enter__`` of a context manager, or of what its method is."""
     owner = manager.__self__ if is_a(manager, _METHODS) else manager
     method = next(
         (cls.__dict__["__enter__"] for cls in type(owner).__mro__ if "__enter__" in cls.__dict__), None
@@ -222,13 +240,17 @@ def _enter(manager: Any) -> Call:
     return Call(method, owner, ())
 
 
-def _bound(function: Any, arguments: tuple[Any, ...], keywords: tuple[str, ...] = ()) -> Call:
+def bound(function: Any, arguments: tuple[Any, ...], keywords: tuple[str, ...] = ()) -> Call:
+    """Return the call of a function or bound method."""
     owner = function.__self__ if is_a(function, _METHODS) else None
     return Call(function, None if is_a(owner, types.ModuleType) else owner, arguments, keywords)
 
 
 def held_by(frame: FrameType) -> Iterator[Held]:
     """Yield what the ``with`` statements hold whose bodies a frame is inside of; also of helpers in them."""
+    if _others:
+        yield from _others[1](frame)
+        return
     if not has_with(frame.f_code):
         return
     code = analyse(frame.f_code)
@@ -236,7 +258,7 @@ def held_by(frame: FrameType) -> Iterator[Held]:
         return
     withs = code.withs(code.at(frame.f_lasti))
     values = values_of(frame, max((found.slot for found in withs), default=-1) + 1)
-    for slot, line in withs:
+    for slot, line, _ in withs:
         value: Any = values[slot][0] if slot < len(values) else None
         if value is None:
             continue
@@ -246,10 +268,10 @@ def held_by(frame: FrameType) -> Iterator[Held]:
             value = value.__self__
         elif VERSION < (3, 14):
             continue
-        yield from _unwrap(value, line, 4)
+        yield from unwrap(value, line, 4)
 
 
-def _unwrap(manager: Any, line: int | None, depth: int) -> Iterator[Held]:
+def unwrap(manager: Any, line: int | None, depth: int) -> Iterator[Held]:
     """Yield a context manager, and what a generator or an ExitStack behind it holds."""
     yield Held(manager, line)
     if depth == 0:
@@ -266,4 +288,4 @@ def _unwrap(manager: Any, line: int | None, depth: int) -> Iterator[Held]:
         list(callbacks)[:100] if callbacks is not None and type(callbacks).__name__ == "deque" else ()
     ):
         if type(entry) is tuple and len(entry) == 2 and is_a(entry[1], _METHODS):
-            yield from _unwrap(entry[1].__self__, line, depth - 1)
+            yield from unwrap(entry[1].__self__, line, depth - 1)

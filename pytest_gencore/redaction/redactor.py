@@ -38,7 +38,10 @@ class Redactor:
         self.reach = max(map(len, forms), default=1) - 1
         """How many bytes before and behind a block belong to what may begin or end in it."""
         if forms:
-            from pytest_gencore.redaction import _scanner
+            try:
+                from pytest_gencore.redaction import _scanner
+            except ImportError:  # it is not built here
+                from pytest_gencore.redaction import slow_scanner as _scanner  # type: ignore[no-redef]
 
             self._scanner = _scanner
             narrow = [form for form, width in forms.items() if width == 1]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COLLECTOR_MODULE: Final = "pytest_gencore.collector.main"
 """What a collector runs, as its command line says."""
+PORTABLE_MODULE: Final = "pytest_gencore.collector.portable"
+"""What the helper runs that writes texts where the extension is not built."""
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _quote = json.encoder.encode_basestring_ascii
 """Made beforehand: a test may have patched ``json``."""

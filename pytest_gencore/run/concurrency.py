@@ -7,14 +7,18 @@ moved for too long, because it is stopped or its disk hangs, loses its place: ot
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Final
+
+if sys.platform != "win32":
+    import fcntl
 
 from pytest_gencore.machine.patience import Patience, activity_of
 from pytest_gencore.run.files import COLLECTOR_SLOT, RunFile
 from pytest_gencore.run.folder import find_holder
+from pytest_gencore.run.pinned import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +31,7 @@ _POLLS: Final = 20
 """A queued collector looks as often in all that it has waited: hundreds may wait, and need the processors."""
 _LOOK_SECONDS: Final = 1.0
 _NO_FILE: Final = -1
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | NO_LINK
 
 
 @contextlib.contextmanager
@@ -116,6 +120,8 @@ def _acquire_any(paths: list[Path]) -> int | None:
 
 def try_to_lock(descriptor: int) -> bool:
     """Lock a file if nobody else has; tell whether that was so. Raises OSError where there are no locks."""
+    if sys.platform == "win32":
+        return True  # there only one process of a run comes to that
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

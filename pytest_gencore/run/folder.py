@@ -7,14 +7,14 @@ files of the folder are in ``files``.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import posix  # not os, which a test may have left patched
+import sys
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pytest_gencore.errors import UnavailableError
+from pytest_gencore.installed import has_extension
 from pytest_gencore.machine.process import is_alive, start_ticks, why_no_descriptors
 from pytest_gencore.run.files import (
     CHILDREN,
@@ -34,8 +34,16 @@ from pytest_gencore.run.files import (
 )
 from pytest_gencore.run.pinned import open_regular, pinned
 
+if sys.platform == "win32":
+    import nt as posix
+else:
+    import fcntl
+    import posix  # not os, which a test may have left patched
+
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
 _PREFIX: Final = ".gencore-"
+_PORTABLE: Final = "portable"
+"""Where ids of runs have the birth of their process otherwise."""
 _KEPT: Final = (".fuse_hidden", ".nfs")
 """Names under which FUSE and NFS keep a removed file until its last close."""
 _monotonic: Final = time.monotonic
@@ -52,6 +60,8 @@ def new_run_id() -> str:
 
     Raises UnavailableError if ``/proc`` does not show this process, or if no process can be waited for.
     """
+    if not has_extension():
+        return f"{os.getpid()}-{_PORTABLE}-{os.urandom(6).hex()}"
     try:
         birth = start_ticks(os.getpid())
     except (OSError, ValueError, IndexError) as error:
@@ -85,9 +95,24 @@ def is_awaited(folder: Path, name: str = "") -> bool:
         return False
     try:
         pid, birth, _ = (name or folder.name).removeprefix(_PREFIX).split("-")
+        if birth == _PORTABLE:
+            return _is_there(int(pid))
         return is_alive(int(pid), int(birth))
     except (OSError, ValueError, IndexError):
         return False
+
+
+def _is_there(pid: int) -> bool:
+    """Tell whether there is a process of this id, where that is all that can be known."""
+    if os.name == "nt":
+        return True  # to ask could end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # that of another user
+    return True
 
 
 def is_locked(state_file: Path) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from pytest_gencore.run.files import DIAGNOSIS
+from pytest_gencore.run.pinned import read_regular
+from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_gencore.run.state import CaptureState
     from pytest_gencore.triggers import Trigger
+
+_ANSWER_LIMIT: Final = 1 << 20
 
 
 class Outcome(NamedTuple):
@@ -57,3 +65,43 @@ class Outcome(NamedTuple):
     """The test, or the place outside of tests, without secrets; empty as long as the answer is not known."""
     answer: str = ""
     """What happened and where every thread was, some lines for a log; empty as long as it is not known."""
+
+
+def make_outcome(directory: Path, path: Path, state: CaptureState) -> Outcome:
+    """Return what a state says; ``path`` is that of its file, ``directory`` the artifact directory."""
+    return Outcome(
+        archive=directory / (state.result or f"{path.stem}.tar.gz"),
+        state="working" if state.state == "queued" or state.goes_on else state.state,
+        reason=escape_unprintable(state.reason),
+        nodeid=state.nodeid,
+        phase=state.phase,
+        place=state.place,
+        child_of=state.child_of,
+        has_archive=state.state != "dropped"
+        and not (state.trigger is not None and TRIGGERS[state.trigger].is_only_told),
+        worker_id=state.worker_id,
+        trigger=state.trigger,
+        method=state.method,
+        size_bytes=state.size,
+        has_core=state.has_core,
+        bytes_done=state.bytes_done,
+        bytes_total=state.bytes_total,
+        queued=state.state == "queued",
+        captured_pid=state.captured_pid,
+        attempt=state.attempt,
+        signal=state.signal,
+        summary=escape_unprintable(state.summary),
+        url=escape_unprintable(state.url),
+        store_problem=escape_unprintable(state.store_problem),
+        subject=escape_unprintable(state.subject),
+        deadline_source=state.deadline_source,
+        answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
+    )
+
+
+def _read_answer(path: Path) -> str:
+    try:
+        text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
+    except OSError:
+        return ""
+    return escape_unprintable(text, keep="\n")

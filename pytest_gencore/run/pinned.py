@@ -10,23 +10,33 @@ import contextlib
 import errno
 import functools
 import os
-import posix  # not os, which a test may have left patched
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+if sys.platform == "win32":
+    import nt as posix
+else:
+    import posix  # not os, which a test may have left patched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Windows has only the last of these, and none of the next ones."""
+NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NOWHERE: Final = Path("/proc/self/fd/none")
 """A path that nobody can put anything under."""
-_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK
 
 
 def why_not_private(status: os.stat_result) -> str:
     """Return what keeps a folder from being this user's alone; empty if it is."""
     if not stat.S_ISDIR(status.st_mode):
         return "it is a link" if stat.S_ISLNK(status.st_mode) else "it is not a directory"
+    if not hasattr(os, "geteuid"):
+        return ""  # who may use a folder is said in other ways there
     if status.st_uid != os.geteuid():
         return f"it belongs to user {status.st_uid}"
     if status.st_mode & 0o077:
@@ -56,6 +66,9 @@ def pinned(path: Path) -> Iterator[Path | None]:
 
     It is for this thread: ``/proc/self`` is that of the main thread, which may have ended.
     """
+    if not sys.platform.startswith("linux"):  # no path leads to a descriptor there
+        yield path if _is_private(path) else None
+        return
     try:
         descriptor = open_private(path)
     except (FileNotFoundError, PermissionError):
@@ -65,6 +78,13 @@ def pinned(path: Path) -> Iterator[Path | None]:
         yield Path(f"/proc/thread-self/fd/{descriptor}")
     finally:
         posix.close(descriptor)
+
+
+def _is_private(path: Path) -> bool:
+    try:
+        return not why_not_private(path.lstat())
+    except OSError:
+        return False
 
 
 @functools.cache
@@ -84,13 +104,13 @@ def create_private(path: Path | str, *, access: int = os.O_WRONLY, folder: int |
 
     ``folder`` is a descriptor of what a relative path begins at.
     """
-    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_CREAT | os.O_EXCL | NO_LINK
     return posix.open(path, access | flags, 0o600, dir_fd=folder)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file, never through a link, without waiting; raises OSError."""
-    descriptor = posix.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = posix.open(path, flags | NO_LINK | NO_WAIT)
     if stat.S_ISREG(posix.fstat(descriptor).st_mode):
         return descriptor
     posix.close(descriptor)
@@ -109,6 +129,8 @@ def describe_exposure(directory: Path) -> str:
     try:
         status = directory.stat()
     except OSError:
+        return ""
+    if not hasattr(os, "geteuid"):
         return ""
     if status.st_uid not in (0, os.geteuid()):
         return f"it belongs to user {status.st_uid}"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pytest_gencore.run.collectors import end_collectors, look_at, read_states, wait_for_any_end
 from pytest_gencore.run.files import (
     CLOSED,
-    DIAGNOSIS,
     DROP,
     FAILURE,
     LOG,
@@ -30,18 +29,15 @@ from pytest_gencore.run.folder import (
     run_folder_name,
     sweep,
 )
-from pytest_gencore.run.outcome import Outcome
-from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned, read_regular
+from pytest_gencore.run.outcome import Outcome, make_outcome
+from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
 from pytest_gencore.run.state import CaptureState, read_state, write_state
 from pytest_gencore.run.stuck import StuckCollectors, why_it_died
-from pytest_gencore.texts import escape_unprintable
-from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_ANSWER_LIMIT = 1 << 20
 _TIDYING_SECONDS, _TIDYING_TICK_SECONDS = 1.0, 0.002
 """Longest time that a finished collector is waited for; it takes some milliseconds."""
 
@@ -256,43 +252,8 @@ class Run:
         reason = self._stuck.reasons.get(path.stem)
         if reason and not state.is_final:  # not even SIGKILL ends it
             state.state, state.reason = "failed", reason
-        return Outcome(
-            archive=self._directory / (state.result or f"{path.stem}.tar.gz"),
-            state="working" if state.state == "queued" or state.goes_on else state.state,
-            reason=escape_unprintable(state.reason),
-            nodeid=state.nodeid,
-            phase=state.phase,
-            place=state.place,
-            child_of=state.child_of,
-            has_archive=state.state != "dropped"
-            and not (state.trigger is not None and TRIGGERS[state.trigger].is_only_told),
-            worker_id=state.worker_id,
-            trigger=state.trigger,
-            method=state.method,
-            size_bytes=state.size,
-            has_core=state.has_core,
-            bytes_done=state.bytes_done,
-            bytes_total=state.bytes_total,
-            queued=state.state == "queued",
-            captured_pid=state.captured_pid,
-            attempt=state.attempt,
-            signal=state.signal,
-            summary=escape_unprintable(state.summary),
-            url=escape_unprintable(state.url),
-            store_problem=escape_unprintable(state.store_problem),
-            subject=escape_unprintable(state.subject),
-            deadline_source=state.deadline_source,
-            answer=_read_answer(path.with_name(DIAGNOSIS.named(path.stem))) if state.answered else "",
-        )
+        return make_outcome(self._directory, path, state)
 
     def _why_it_died(self, path: Path) -> str:
         log = path.with_name(LOG.named(path.stem))
         return self._stuck.reasons.get(path.stem) or why_it_died(log, self._directory)
-
-
-def _read_answer(path: Path) -> str:
-    try:
-        text = read_regular(path, _ANSWER_LIMIT).decode(errors="replace")
-    except OSError:
-        return ""
-    return escape_unprintable(text, keep="\n")

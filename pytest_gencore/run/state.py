@@ -97,6 +97,16 @@ def write_state(descriptor: int, state: CaptureState) -> None:
     os.ftruncate(descriptor, len(data))
 
 
+def replace_state(path: Path, state: CaptureState) -> None:
+    """Write the state in place of the file of another one, in one step; raises OSError.
+
+    For files that nobody keeps open, or locked.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(json.dumps(dataclasses.asdict(state)).encode())
+    new.replace(path)
+
+
 def read_state(path: Path, descriptor: int | None = None) -> CaptureState | None:
     """Return what a state file says; None if it says nothing yet, nothing that can be true, or is gone.
 

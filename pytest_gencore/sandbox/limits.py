@@ -7,7 +7,6 @@ perhaps terabytes.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
@@ -43,6 +42,8 @@ def limited(command: Sequence[str], limits: Limits) -> list[str]:
 
 
 def _main(memory: str, cpu_seconds: str, file_size: str, *command: str) -> None:
+    import resource  # Windows has none
+
     for name, value in (
         (resource.RLIMIT_DATA, memory),
         (resource.RLIMIT_CPU, cpu_seconds),

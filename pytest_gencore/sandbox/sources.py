@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SOURCE_LIMIT = 512 << 10
 """Bytes of one source file; longer ones are not read."""
+_FLAGS = 0
+for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):  # Windows has only the last
+    _FLAGS |= getattr(os, _name, 0)
 _ANYWHERE = "/"
 _READER = {"open", "os", "exists"}
 """What ``traceback_formatter.format_frame`` finds a source line with."""
@@ -32,7 +35,7 @@ def read_regular_file(path: str | bytes, limit: int) -> bytes:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - bytes, too; to open a device may do something
         raise OSError(errno.EINVAL, "no regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "no regular file")

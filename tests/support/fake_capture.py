@@ -35,6 +35,7 @@ class EngineLike(Protocol):
 
     native: Any
     answers: bytes
+    is_portable: bool
 
     def check_available(self) -> None: ...
 
@@ -104,6 +105,8 @@ class FakeNative:
 
 class FakeEngine:
     """Writes at once what the real one lets a collector write."""
+
+    is_portable = False
 
     native: Any = FakeNative()
 

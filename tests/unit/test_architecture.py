@@ -31,7 +31,8 @@ ALLOWED = {
         *SHARED,
     },
     "probe": {"probe", "capture"},
-    "capture": {"capture", "machine", "request", "run", *SHARED},
+    "portable": {"portable", "probe", "run", *SHARED},
+    "capture": {"capture", "machine", "portable", "request", "run", *SHARED},
     "collector": {
         "age",
         "collector",

@@ -44,15 +44,18 @@ class Diagnosis:
     def __init__(
         self,
         facts: Facts,
-        system: SystemFacts,
+        system: SystemFacts | None,
         folders: Folders,
         *,
         is_hang: bool,
         busy: float | None = None,
         answers: Mapping[int, Answer] | None = None,
         is_over: bool = False,
+        was_seen: bool = False,
     ) -> None:
-        """Draw the conclusions; ``is_hang``, ``busy``: see ``find_verdict``; ``answers``: ``ask_children``.
+        """Draw the conclusions; ``is_hang``, ``busy``, ``was_seen``: see ``find_verdict``.
+
+        ``answers``: see ``ask_children``.
 
         ``is_over``: the process has nothing more to do, and should end.
         """
@@ -64,7 +67,7 @@ class Diagnosis:
         self.answers = answers or {}
         """What children have said, by process."""
         self._forked = read_forked(self.answers, folders, self._words)
-        self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy)
+        self.verdict = find_verdict(self._graph, self._words, is_hang=is_hang, busy=busy, was_seen=was_seen)
         self.names = {
             thread.native_id: thread.name
             for thread in facts.threads.values()

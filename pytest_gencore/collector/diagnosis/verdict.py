@@ -24,22 +24,25 @@ class Verdict(NamedTuple):
     text: str
 
 
-def find_verdict(graph: Graph, words: Words, *, is_hang: bool, busy: float | None = None) -> Verdict | None:
+def find_verdict(
+    graph: Graph, words: Words, *, is_hang: bool, busy: float | None = None, was_seen: bool = False
+) -> Verdict | None:
     """Return the verdict, safe to show; None if nothing is known.
 
     ``is_hang``: a deadline passed. Else the thread of the test was not blocked, and only a deadlock is news.
     ``busy``: how much of that time, 0 to 1, the thread of the test has used a processor; None: not known.
+    ``was_seen``: it was seen to run; else the system calls must say so.
     """
-    found = _find(graph, words, is_hang=is_hang, busy=busy)
+    found = _find(graph, words, is_hang=is_hang, busy=busy, was_seen=was_seen)
     return None if found is None else Verdict(found.kind, printable(found.text, _LENGTH))
 
 
-def _find(graph: Graph, words: Words, *, is_hang: bool, busy: float | None) -> Verdict | None:
+def _find(graph: Graph, words: Words, *, is_hang: bool, busy: float | None, was_seen: bool) -> Verdict | None:
     circle, is_own = graph.circle()
     if is_own:
         return Verdict("deadlock", _with_doubt(graph, _tell_circle(words, circle)))
     others = f"{_tell_circle(words, circle)}, beside the test" if circle else ""
-    own = _find_own(graph, words) or _find_busy(graph, words, busy) if is_hang else None
+    own = _find_own(graph, words) or _find_busy(graph, words, busy, was_seen=was_seen) if is_hang else None
     if own is None:
         return Verdict("deadlock", _with_doubt(graph, others)) if circle else None
     text = "; ".join(part for part in (own.text, others) if part)
@@ -84,12 +87,14 @@ def _tell_from(graph: Graph, words: Words, start: Node, *, with_subject: bool) -
     return _tell_chain(words, edges, with_subject=with_subject) + end
 
 
-def _find_busy(graph: Graph, words: Words, busy: float | None) -> Verdict | None:
+def _find_busy(graph: Graph, words: Words, busy: float | None, *, was_seen: bool) -> Verdict | None:
     """Return that the thread of the test runs: it is in no system call, and did use a processor."""
     thread = graph.facts.own
-    if busy is None or busy < _BUSY or thread is None or graph.system is None:
+    if busy is None or busy < _BUSY or thread is None:
         return None
-    if thread.native_id in graph.system.calls:
+    if graph.system is None and not was_seen:
+        return None
+    if graph.system is not None and thread.native_id in graph.system.calls:
         return None
     call = words.doing(thread.wait) if thread.wait is not None else ""
     place = words.place(thread.project)

@@ -22,6 +22,7 @@ from pytest_gencore.collector.stacks.parsers import parse_faulthandler, parse_py
 from pytest_gencore.collector.stacks.report import (
     HINT,
     TEXT_BYTES_LIMIT,
+    cut_text,
     format_full,
     make_answer,
     order_threads,
@@ -30,6 +31,7 @@ from pytest_gencore.collector.stacks.sources import add_source_lines, find_trace
 from pytest_gencore.collector.stacks.stacks_json import make_stacks_file
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
+from pytest_gencore.run.pinned import NO_LINK
 from pytest_gencore.triggers import TRIGGERS
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 
     from pytest_gencore.archive.stacks_file import StacksFile
     from pytest_gencore.collector.core.core_source import CoreSource
+    from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
     from pytest_gencore.collector.source.handover import Handover
     from pytest_gencore.collector.source.snapshot import Snapshot
+    from pytest_gencore.collector.stacks.last_words import LastWords
     from pytest_gencore.collector.stacks.sources import SourceLimits, Sources
 
 _CUT: Final = "..."
@@ -55,17 +59,28 @@ class Stacks:
 
     def __init__(self, handover: Handover, snapshot: Snapshot) -> None:
         """Read what the request or the snapshot's own Python says; takes some milliseconds, at most 1.5 s."""
-        self.words = read_last_words(handover, snapshot)
-        self.facts = describe_capture(handover)._replace(
-            is_stack_overflow=is_stack_overflow(handover),
-            said=self.words.describe(),
-        )
+        words, read = read_last_words(handover, snapshot), read_python_threads(handover, snapshot)
+        self._take(handover, words, read, read_diagnosis(handover, snapshot))
+
+    @classmethod
+    def of(cls, handover: Handover, words: LastWords, read: ReadThreads, diagnosis: Diagnosis) -> Stacks:
+        """Return those of a capture without a snapshot, as somebody else has read them."""
+        stacks = cls.__new__(cls)
+        stacks._take(handover, words, read, diagnosis)
+        stacks.facts = stacks.facts._replace(is_living=True)
+        stacks._has_pystack = True  # it could add nothing
+        return stacks
+
+    def _take(self, handover: Handover, words: LastWords, read: ReadThreads, diagnosis: Diagnosis) -> None:
+        self.words = words
+        overflow = is_stack_overflow(handover)
+        self.facts = describe_capture(handover)._replace(is_stack_overflow=overflow, said=words.describe())
         self.notice = ""
         """Why they are less than they could be, for the manifest."""
         self._handover = handover
         self._has_pystack = False
-        threads, self.unread = read_python_threads(handover, snapshot)
-        self.diagnosis = read_diagnosis(handover, snapshot)
+        threads, self.unread = read
+        self.diagnosis = diagnosis
         self._children = ChildStacks(self.diagnosis.answers, self.facts.folders)
         missed = find_missed(threads, self.diagnosis.stacks)
         self.unread = max(self.unread - len(missed), 0)
@@ -146,11 +161,11 @@ class Stacks:
         """Return what stands beside the archive: answer, failure, stacks, environment; parts may be cut."""
         lines = list(answer)
         if failure is not None:
-            shown = _cut(failure, TEXT_BYTES_LIMIT // 2).rstrip("\n")
+            shown = cut_text(failure, TEXT_BYTES_LIMIT // 2).rstrip("\n")
             lines += ["", "The failure, as pytest shows it:", shown]
         head = "\n".join([*lines, "", "All stacks:", ""])
         taken = len((head + environment).encode(errors="replace"))
-        return head + _cut(self.format_full(), TEXT_BYTES_LIMIT - taken - _CUT_NOTE_LENGTH) + environment
+        return head + cut_text(self.format_full(), TEXT_BYTES_LIMIT - taken - _CUT_NOTE_LENGTH) + environment
 
     def format_full(self) -> str:
         """Return the text of ``stacks.txt``."""
@@ -273,18 +288,9 @@ def write_answer(handover: Handover, lines: list[str]) -> bool:
     path = handover.run_folder / DIAGNOSIS.named(handover.name)
     temporary = handover.work_directory / "answer"
     with contextlib.suppress(OSError):
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write("\n".join(lines) + "\n")
         temporary.replace(path)
         return True
     return False
-
-
-def _cut(text: str, limit: int) -> str:
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= limit:
-        return text
-    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes\n"

@@ -260,7 +260,8 @@ def _render_culprit(frames: Sequence[Frame], folders: Folders) -> list[str]:
 
 
 def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> Iterator[str]:
-    yield f"Python threads of process {facts.pid} when its snapshot was taken"
+    moment = "while it went on" if facts.is_living else "when its snapshot was taken"
+    yield f"Python threads of process {facts.pid} {moment}"
     if unread:
         yield _describe_unread(unread)
     for thread in order_threads(facts, threads):
@@ -279,3 +280,11 @@ def _full_lines(facts: Facts, threads: Sequence[PythonThread], unread: int) -> I
                     repeated += 1
             if repeated:
                 yield f"  ... the same frame {repeated} more times"
+
+
+def cut_text(text: str, limit: int) -> str:
+    """Return at most so many bytes of a text, and a line that says so."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return f"{encoded[:limit].decode(errors='ignore')}\n... cut at {limit} bytes\n"

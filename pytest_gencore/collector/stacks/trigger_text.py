@@ -100,6 +100,8 @@ class Facts(NamedTuple):
     """The thread that crashed or runs the test; None if it is the one that made the capture."""
     said: tuple[str, ...] = ()
     """What the process itself said last, as lines for people."""
+    is_living: bool = False
+    """Whether there was no snapshot: the process went on while it was looked at."""
     folders: Folders = NOWHERE
     """Of the session."""
 

@@ -1,0 +1,290 @@
+"""The helper that writes texts where the C extension is not built: one process for all captures of another.
+
+It is told each capture on its standard input, and ends with that. Nothing here needs Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pytest_gencore.archive.manifest import Thread, encode_manifest
+from pytest_gencore.archive.writer import ManifestTooLongError
+from pytest_gencore.collector.abort import CaptureDropped
+from pytest_gencore.collector.describe import describe_state
+from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
+from pytest_gencore.collector.diagnosis.parse import parse_facts
+from pytest_gencore.collector.manifest_builder import build_manifest
+from pytest_gencore.collector.outcome.os_errors import describe_os_error
+from pytest_gencore.collector.outcome.page import make_page, wants_page
+from pytest_gencore.collector.redaction import Redaction
+from pytest_gencore.collector.source.environment import format_environment
+from pytest_gencore.collector.stacks.capture_stacks import ReadThreads, Stacks, write_answer
+from pytest_gencore.collector.stacks.last_words import LastWords
+from pytest_gencore.collector.stacks.sources import OF_A_TEXT
+from pytest_gencore.collector.texts import list_texts, open_writer
+from pytest_gencore.collector.told import make_handover, make_thread
+from pytest_gencore.errors import GencoreError
+from pytest_gencore.installed import NO_EXTENSION
+from pytest_gencore.request.model import AFTER_SESSION
+from pytest_gencore.run.files import CLOSED, DROP, FULL, SEEN, STATE, partial_name, remove_text, text_name
+from pytest_gencore.run.folder import release_place, remove_tree
+from pytest_gencore.run.pinned import NO_LINK, create_private
+from pytest_gencore.run.state import read_state, replace_state
+from pytest_gencore.texts import name_subject, printable
+from pytest_gencore.triggers import TRIGGERS
+from pytest_gencore.units import format_limit, format_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_gencore.collector.source.handover import Handover
+
+_MANIFEST_SLACK: Final = 4096
+_HEAD_LIMIT: Final = 20
+_SEEN_SECONDS: Final = 2.0
+"""In which a test ends, or names the archive in a report: one that still hangs does not."""
+_TICK_SECONDS: Final = 0.05
+NOTICE: Final = f"texts of the process as it went on: {NO_EXTENSION}"
+
+
+class _Capture:
+    """One capture."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.handover = handover = make_handover(told)
+        self.redaction = Redaction()
+        self.redaction.look_at(
+            handover.context, [(str(name), str(value)) for name, value in told["environment"]]
+        )
+        self._problem = str(told["problem"])
+        busy = told["busy"]
+        kind = TRIGGERS[handover.context.request.trigger]
+        diagnosis = Diagnosis(
+            parse_facts(str(told["facts"]).encode(errors="replace")),
+            None,
+            handover.context.run.session.folders,
+            is_hang=kind.is_hang,
+            busy=busy if isinstance(busy, float) else None,
+            is_over=handover.context.request.place.startswith(AFTER_SESSION),
+            was_seen=True,
+        )
+        read = ReadThreads(
+            [make_thread(stack, is_own=number == 0) for number, stack in enumerate(told["stacks"])]
+        )
+        self.stacks = Stacks.of(handover, LastWords(), read, diagnosis)
+        if self.stacks.facts.native_id is not None and read.threads:
+            self.stacks.facts = self.stacks.facts._replace(native_id=read.threads[0].native_id)
+        self.state = describe_state(handover)
+        self.state.pid = os.getpid()
+        self.answer: list[str] = []
+
+    def write(self) -> None:
+        """Write everything; what goes wrong is the state's reason."""
+        handover = self.handover
+        partial = handover.directory / partial_name(handover.name)
+        try:
+            self._publish_answer()
+            size = self._write_archive(partial)
+            self._check_size(size)
+            result = handover.directory / f"{handover.name}.tar.gz"
+            partial.replace(result)
+        except CaptureDropped:
+            remove_text(handover.directory / text_name(handover.name))
+            self._fail(partial, "", end="dropped")
+        except GencoreError as error:
+            self._fail(partial, str(error))
+        except OSError as error:
+            self._fail(partial, describe_os_error(error, handover.directory))
+        else:
+            self.state.state, self.state.result, self.state.size = "done", result.name, size
+            self.state.goes_on = wants_page(handover)
+            self._write_state()
+            if self.state.goes_on:
+                self.state.reason, self.state.goes_on = _make_page(handover, result), False
+                self._write_state()
+
+    def tell(self) -> None:
+        """Say on standard error what nobody else says: of a test that hangs on, or a process that ended."""
+        kind = TRIGGERS[self.handover.context.request.trigger]
+        folder = self.handover.run_folder
+        marks = folder / SEEN.named(self.handover.name), folder / CLOSED.named()
+        if kind.by_handler and self.state.state in ("done", "failed"):
+            end = time.monotonic() + _SEEN_SECONDS
+            while time.monotonic() < end and folder.exists():
+                if any(mark.exists() for mark in marks):
+                    return
+                time.sleep(_TICK_SECONDS)
+            if folder.exists():
+                archive = self.handover.directory / self.state.result
+                shown = self.handover.context.run.session.folders.shorten(str(archive))
+                is_done = self.state.state == "done"
+                last = (
+                    f"core archive: {shown}  ({format_size(self.state.size)})"
+                    if is_done
+                    else f"no core archive: {self.state.reason}"
+                )
+                lines = [f"gencore: {printable(line, 1000)}" for line in (*self.answer, last)]
+                with contextlib.suppress(OSError):
+                    os.write(2, ("\n".join(lines) + "\n").encode(errors="backslashreplace"))
+        if (folder / CLOSED.named()).exists():
+            with contextlib.suppress(OSError):
+                remove_tree(str(folder))
+
+    def _publish_answer(self) -> None:
+        session, clean = self.handover.context.run.session, self.redaction.clean_text
+        lines, summary = self.stacks.make_answer(has_archive=True), self.stacks.summary
+        if not session.has_clear_text:
+            summary = self.stacks.short_summary
+            lines = [summary]
+        self.answer = [clean(line) for line in lines]
+        request = self.handover.context.request
+        self.state.summary = clean(summary)
+        self.state.subject = clean(name_subject(request.nodeid, request.place, "(no test)"))
+        self.handover.work_directory.mkdir(mode=0o700, exist_ok=True)
+        self.state.answered = write_answer(self.handover, self.answer)
+        with contextlib.suppress(OSError):
+            self.handover.work_directory.rmdir()
+        self._write_state()
+        if session.has_clear_text:
+            environment = format_environment(self.redaction.environment)
+            text = clean(self.stacks.format_text(self.answer, request.failure_text, environment))
+            path = self.handover.directory / text_name(self.handover.name)
+            with contextlib.suppress(OSError), os.fdopen(create_private(path), "wb") as file:
+                file.write(text.encode(errors="backslashreplace"))
+
+    def _write_archive(self, partial: Path) -> int:
+        handover, redaction, stacks = self.handover, self.redaction, self.stacks
+        request = handover.context.request
+        sources = stacks.find_sources(request.failure_text, (), OF_A_TEXT)
+        notices = [NOTICE, *filter(None, (self._problem,)), *redaction.notices, *sources.notices]
+        threads = tuple(
+            Thread(
+                tid=thread.native_id or 0,
+                name=thread.name or "",
+                native_registers=False,
+                reason=NO_EXTENSION,
+            )
+            for thread in stacks.threads
+        )
+        started = time.monotonic()
+
+        def describe(seconds: float | None) -> bytes:
+            manifest = build_manifest(
+                handover,
+                stacks=stacks,
+                method="memory",
+                method_reason="there is no core",
+                core=None,
+                libraries=[],
+                notices=notices,
+                collect_seconds=seconds,
+            )
+            manifest = replace(manifest, environment=redaction.environment, threads=threads)
+            return encode_manifest(redaction.clean_manifest(manifest))
+
+        descriptor = os.open(partial, os.O_RDWR | NO_LINK)  # made by the captured process
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            with open_writer(handover, file, None) as archive:
+                archive.reserve_manifest(describe(None), _MANIFEST_SLACK)
+                archive.add_top_folder()
+                for name, text in list_texts(handover, stacks, redaction):
+                    archive.add_bytes(name, redaction.clean_text(text).encode(errors="replace"))
+                for path, data in sources.files:
+                    archive.add_bytes(path, redaction.redactor.clean(data))
+                try:
+                    archive.finish(lambda: describe(time.monotonic() - started))
+                except ManifestTooLongError:
+                    notices[1:] = [f"notices left out: {len(notices) - 1}"]
+                    archive.rewrite_manifest(describe(time.monotonic() - started))
+            return os.fstat(file.fileno()).st_size
+
+    def _check_size(self, size: int) -> None:
+        """Raise GencoreError if the archives of the run would be too large together."""
+        handover = self.handover
+        if (handover.run_folder / DROP.named(handover.name)).exists():
+            raise CaptureDropped("dropped")
+        limit = handover.context.run.max_bytes
+        states = (read_state(path) for path in handover.run_folder.glob(STATE.glob))
+        taken = sum(state.size for state in states if state is not None and state.state == "done")
+        if limit and taken + size > limit:
+            with contextlib.suppress(OSError):
+                (handover.run_folder / FULL.named()).touch(mode=0o600)
+            message = f"the archives of this run would be larger than {format_limit(limit)}"
+            raise GencoreError(message, help_text="raise --gencore-max-size")
+
+    def _fail(self, partial: Path, reason: str, end: Literal["failed", "dropped"] = "failed") -> None:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        release_place(self.handover.run_folder, self.state.slot, self.state.claim)
+        self.state.state, self.state.reason = end, self.redaction.clean_text(reason)
+        self._write_state()
+
+    def _write_state(self) -> None:
+        with contextlib.suppress(OSError):
+            replace_state(self.handover.run_folder / STATE.named(self.handover.name), self.state)
+
+
+def _make_page(handover: Handover, result: Path) -> str:
+    """Return why there is no page, empty if there is."""
+    try:
+        return make_page(handover, result)
+    except Exception as error:  # noqa: BLE001 - what bounds programs is written for Linux
+        return f"no page was made: {type(error).__name__}: {error}"
+
+
+def main() -> None:
+    """Write captures until standard input ends."""
+    if os.name != "nt" and os.fork():  # then we are nobody's child
+        os._exit(0)
+    os.chdir(os.path.abspath(os.sep))  # noqa: PTH100
+    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
+    telling: list[threading.Thread] = []
+    folder: Path | None = None
+    """That of the run, if no other process sees to it."""
+    while (told := waiting.get()) is not None:
+        try:
+            capture = _Capture(told)
+            capture.write()
+        except Exception as error:  # noqa: BLE001 - the next one shall be written
+            _give_up(told, f"unexpected {type(error).__name__}: {error} (please report it to pytest-gencore)")
+            continue
+        if capture.handover.context.run.session.is_local:
+            folder = capture.handover.run_folder
+        telling.append(threading.Thread(target=capture.tell))
+        telling[-1].start()
+    for thread in telling:
+        thread.join()
+    if folder is not None:  # whoever would have removed it has ended
+        with contextlib.suppress(OSError):
+            remove_tree(str(folder))
+
+
+def _read_all(waiting: queue.Queue[dict[str, Any] | None]) -> None:
+    """Read at once what comes: who writes it must not wait."""
+    with contextlib.suppress(ValueError):
+        while head := sys.stdin.buffer.readline(_HEAD_LIMIT):
+            size = int(head)
+            data = sys.stdin.buffer.read(size)
+            if len(data) == size:  # else it died in the middle
+                waiting.put(json.loads(data))
+    waiting.put(None)
+
+
+def _give_up(told: dict[str, Any], reason: str) -> None:
+    """Say that there is no archive, as far as that can be said."""
+    with contextlib.suppress(Exception):
+        handover = make_handover(told)
+        state = describe_state(handover)
+        state.state, state.reason = "failed", reason
+        (handover.directory / partial_name(handover.name)).unlink(missing_ok=True)
+        release_place(handover.run_folder, state.slot, state.claim)
+        replace_state(handover.run_folder / STATE.named(handover.name), state)

@@ -1,0 +1,251 @@
+"""What stands in for ``capture/_native``: the same functions, as far as Python can do what they do.
+
+The snapshot is missing: facts are taken from the living process, and written by a helper. Crashes, cancels
+and children are not captured, so what arms these does nothing here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pytest_gencore.portable import places
+from pytest_gencore.portable.helper import Helper
+from pytest_gencore.portable.kept import wall_ns
+from pytest_gencore.portable.look import Clock, look
+from pytest_gencore.portable.watchdog import Watchdog
+from pytest_gencore.protocol import CaptureResult, Deadline, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_getpid, _ident = os.getpid, _thread.get_ident
+"""Kept: tests patch the functions of ``os``."""
+_EXIT_STATUS: Final = 1
+_exit = os._exit  # as the extension does it: nothing may keep a process that is over
+_BUSY_SECONDS: Final = 10.0
+
+
+class Plan(NamedTuple):
+    """What is the same for all captures of an engine."""
+
+    helper: Helper
+    directory: str
+    run_name: str
+    max_captures: int
+
+
+class Standby(NamedTuple):
+    """A capture that the watchdog may make."""
+
+    plan: Plan
+    text: bytes
+    claim: str | None
+    await_seconds: float
+    is_only_told: bool
+
+
+class PortableNative:
+    """One for the process: it knows which test runs, and on which thread."""
+
+    def __init__(self) -> None:
+        self._helpers: dict[tuple[bytes, ...], Helper] = {}
+        self._lock = _thread.allocate_lock()
+        self._owner = _getpid()
+        self._test = "null"
+        self._phase, self._attempt = 0, 1
+        self._thread = _ident()
+        self._watchdog = Watchdog(self._pass_deadline)
+
+    # ---- captures ---------------------------------------------------------------------
+
+    def prepare(
+        self,
+        argv: list[bytes],
+        envp: list[bytes],
+        directory: bytes,
+        run_name: bytes,
+        _messages: list[bytes],
+        stderr_fd: int,
+        max_captures: int,
+        /,
+    ) -> Plan:
+        """Start the helper, while the process is as it was; raises ``UnavailableError``."""
+        key = (*argv, b"%d" % stderr_fd)
+        if key not in self._helpers:
+            self._helpers[key] = Helper(argv, envp, stderr_fd)
+        return Plan(self._helpers[key], os.fsdecode(directory), os.fsdecode(run_name), max_captures)
+
+    def capture(
+        self,
+        plan: Plan,
+        text: bytes,
+        test: str,
+        _core_filter: int,
+        _stop_threads: bool,
+        claim: str | None,
+        _hold_seconds: float,
+        /,
+    ) -> CaptureResult:
+        """Look at this process, whose calling thread runs the test, and have the archive written."""
+        return self._capture(Standby(plan, text, claim, 0, is_only_told=False), test, _ident(), 0, 1)
+
+    def prepare_standby(
+        self,
+        plan: Plan,
+        text: bytes,
+        _core_filter: int,
+        _stop_threads: bool,
+        claim: str | None,
+        _hand_on_stderr: bool,
+        await_seconds: float,
+        is_only_told: bool,
+        /,
+    ) -> Standby:
+        """Prepare a capture at a deadline."""
+        return Standby(plan, text, claim, await_seconds, is_only_told)
+
+    def capture_prepared(self, standby: Standby, /, clock: Clock | None = None) -> CaptureResult:
+        """Capture, of whichever test runs; only of what ends in an archive."""
+        if standby.is_only_told:
+            return _fail(Stage.LAUNCH)
+        return self._capture(standby, self._test, self._thread, self._phase, self._attempt, clock)
+
+    def _capture(
+        self,
+        standby: Standby,
+        test: str,
+        thread: int,
+        phase: int,
+        attempt: int,
+        clock: Clock | None = None,
+    ) -> CaptureResult:
+        if self._owner != _getpid():  # the helper is that of our parent
+            return _fail(Stage.LAUNCH)
+        if not self._lock.acquire(timeout=_BUSY_SECONDS):
+            return _fail(Stage.BUSY)
+        started_ns = wall_ns()
+        plan = standby.plan
+        try:
+            place = places.take(plan.directory, plan.run_name, plan.max_captures, standby.claim, test)
+        except places.NoPlaceError as error:
+            return _fail(error.stage, error.number)
+        else:
+            try:
+                text = standby.text + test.encode() + b', "claim": '
+                text += f'"{place.claim}"}}'.encode() if place.claim else b"null}"
+                plan.helper.send(
+                    {
+                        "context": text.decode(),
+                        "name": place.name,
+                        "slot": place.slot,
+                        "started_ns": started_ns,
+                        "phase": phase,
+                        "attempt": attempt,
+                        **look(thread, clock),
+                    }
+                )
+            except OSError as error:
+                place.give_back()
+                return _fail(Stage.EXEC, error.errno or 0)
+            except BaseException:
+                place.give_back()
+                raise
+            return CaptureResult(0, 0, place.name, _getpid(), plan.helper.pid, 0)
+        finally:
+            self._lock.release()
+
+    # ---- deadlines --------------------------------------------------------------------
+
+    def set_deadline(self, which: int, seconds: float, standby: Standby, exits: bool, /) -> None:
+        """Capture this process in so many seconds; ``exits``: then end it with status 1.
+
+        Raises OSError for what is only told.
+        """
+        if which == Deadline.SLOW:
+            reason = "slow tests are not told of here"
+            raise OSError(reason)
+        self._watchdog.set(which, seconds, (standby, exits, Clock(self._thread)))
+
+    def cancel_deadline(self, which: int, /) -> tuple[bool, CaptureResult] | None:
+        """Cancel a deadline; return what it came to, None if it had not passed."""
+        return None if which == Deadline.SLOW else self._watchdog.cancel(which)
+
+    def deadline_fired(self, which: int, /) -> tuple[bool, CaptureResult] | None:
+        """Return what a deadline came to, None if it has not passed."""
+        return None if which == Deadline.SLOW else self._watchdog.fired(which)
+
+    def release_deadlines(self) -> None:
+        """End the watchdog's thread; it begins again with the next deadline."""
+        self._watchdog.stop()
+
+    def note_progress(self) -> bool:
+        """Take notice of progress; tell whether the deadline of the run has to be set again."""
+        return self._watchdog.restart(Deadline.SESSION)
+
+    def _pass_deadline(self, what: tuple[Standby, bool, Clock]) -> tuple[bool, CaptureResult]:
+        standby, exits, clock = what
+        try:
+            result = self.capture_prepared(standby, clock)
+        except Exception:  # noqa: BLE001 - whoever waits for the deadline must learn that it has passed
+            result = _fail(Stage.DIED)
+        if exits:
+            plan = standby.plan
+            places.await_end(plan.directory, plan.run_name, result.name, standby.await_seconds)
+            _exit(_EXIT_STATUS)
+        return True, result
+
+    # ---- where the process is ----------------------------------------------------------
+
+    def set_test(self, test: str, /) -> None:
+        """Say which test runs, or what else is done."""
+        self._test = test
+        self._phase, self._attempt = 0, 1
+        self.note_progress()
+
+    def begin_test(self, test: str, /) -> None:
+        """Say that a test begins, on this thread."""
+        self._thread = _ident()
+        self.set_test(test)
+
+    set_last_test = set_test
+
+    def set_test_phase(self, phase: int, attempt: int, /) -> None:
+        """Say in which phase it is."""
+        self._phase, self._attempt = phase, attempt
+        self.note_progress()
+
+    def set_test_thread(self) -> None:
+        """Say that tests run on this thread."""
+        self._thread = _ident()
+
+    def is_crashing(self) -> bool:
+        """Return False: crashes are not seen here."""
+        return False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return what arms crashes, cancels and children, which nobody captures here: it does nothing."""
+        if name in _NOT_HERE:
+            return _do_nothing
+        raise AttributeError(name)
+
+
+_NOT_HERE: Final = frozenset(
+    (
+        *("adopt_trace", "arm_probe", "disarm_probe", "forget_handlers", "note", "release_forked"),
+        *("restore_handlers", "set_cancel_standbys", "set_crash_standby", "unwatch_cancels"),
+        *("unwatch_crashes", "watch_cancels"),
+    )
+)
+
+
+def _do_nothing(*_arguments: object) -> None:
+    """Do nothing."""
+
+
+def _fail(stage: Stage, number: int = 0) -> CaptureResult:
+    return CaptureResult(stage, number, "", 0, 0, 0)
+
+
+NATIVE: Final = PortableNative()
