@@ -72,7 +72,7 @@ def test_a_stopped_snapshot_ends_the_capture(tmp_path: Path) -> None:
 STOPPED_COPY = """
 import short_patience
 from pytest_gencore.capture import start
-main = "from pytest_gencore.collector.main"
+main = "from {module} import main"
 stop = '''
 from pytest_gencore.collector.source.snapshot import Snapshot
 from pytest_gencore.machine.process import state_of

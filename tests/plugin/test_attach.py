@@ -34,7 +34,7 @@ def test_reports_hold_plain_data(
     }
     archive = str(find_archives()["test_a.py::test_bad call"])
     entries, properties = reports["test_a.py::test_bad", "call"]
-    assert [set(entry) for entry in entries] == [{"path", "trigger", "method", "pid", "phase"}]
+    assert [set(entry) for entry in entries] == [{"path", "trigger", "method", "pid", "phase", "url"}]
     assert (entries[0]["path"], entries[0]["trigger"]) == (archive, "failure")
     assert f".{entries[0]['pid']}." in archive
     assert read_manifest(Path(archive))["trigger"]["exception"] == "AssertionError"

@@ -45,7 +45,7 @@ def read_member(archive: Path, name: str) -> bytes:
 def find_summary(archive: Path) -> str:
     """Return the line of ``stacks.txt`` that says what led to the capture."""
     text = read_member(archive, "stacks.txt").decode()
-    return next(line for line in text.splitlines() if re.search(r", process \d+$", line))
+    return next(line for line in text.splitlines() if re.search(r", process \d+(?:: \w+)?$", line))
 
 
 def is_complete(archive: Path) -> bool:

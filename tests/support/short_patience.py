@@ -9,10 +9,11 @@ from pytest_gencore.capture import start
 from pytest_gencore.machine.patience import Patience
 
 SECONDS: Final = float(os.environ.get("SHORT_PATIENCE", "2"))
-_MAIN: Final = "from pytest_gencore.collector.main"
+_IMPORT: Final = "from {module} import main"
 _SHORTEN: Final = (
     f"from pytest_gencore.machine.patience import Patience; Patience.__init__.__defaults__ = ({SECONDS},); "
 )
 
 Patience.__init__.__defaults__ = (SECONDS,)
-start._START = start._START.replace(_MAIN, _SHORTEN + _MAIN)
+assert _IMPORT in start._START
+start._START = start._START.replace(_IMPORT, _SHORTEN + _IMPORT)

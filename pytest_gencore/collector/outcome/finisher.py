@@ -87,6 +87,8 @@ class Finisher:
 
     def publish(self, artifact: Artifact) -> None:
         """Give the finished file its name and say so; raises ArchiveError, OSError and CaptureDropped."""
+        has_page = wants_page(self._handover)
+        goes_on = has_page or self.uploader.is_wanted
         with self._quota.locked():
             if self._is_dropped():
                 raise CaptureDropped("dropped")
@@ -97,19 +99,20 @@ class Finisher:
                 size=artifact.size,
                 method=artifact.method,
                 notices=artifact.notices,
-                goes_on=wants_page(self._handover) or self.uploader.is_wanted,
+                goes_on=goes_on,
             )
         self._is_published = True
         shown = self._handover.context.run.session.folders.shorten(str(self._result))
         line = f"core archive: {shown}  ({format_size(artifact.size)})"
         self._url = self.uploader.find_url(self._result) if self.uploader.is_wanted else ""
         self._tell(line, f"gencore: core archive: {self._result}", self._result)
-        if wants_page(self._handover):
+        if has_page:
             self._state.end_page(make_page(self._handover, self._result))
-            self._tell_ci()
         if self._url and not self._is_dropped():
             self._upload()
         self._state.end()
+        if goes_on:
+            self._tell_ci()  # again: until now it was being written
 
     def _upload(self) -> None:
         problem = self.uploader.upload(self._result, self._state, self._messenger.check_grace)
