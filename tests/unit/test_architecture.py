@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"contents", "errors", "installed", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {
+    "contents",
+    "errors",
+    "installed",
+    "methods",
+    "protocol",
+    "texts",
+    "triggers",
+    "units",
+    "unpatched",
+    "version",
+}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -74,6 +85,7 @@ ALLOWED = {
     "texts": set(),
     "triggers": set(),
     "units": set(),
+    "unpatched": set(),
 }
 """What each room may import of ours."""
 FOREIGN = {
