@@ -31,8 +31,6 @@ TOGETHER = f"pytest -n 2 --gencore-on-fail {TIMEOUT}"
 PICTURED = f"pytest -n 2 --gencore-on-fail {TIMEOUT} test_deadlock.py"
 BLOCK = re.compile(r"(<!-- sample: (\S+) -->\n```\n)(.*?)(\n```\n)", re.DOTALL)
 BLOCKS = [f"{name} {where}" for where in ("alone", "worker") for name in SAMPLES]
-ROWS = [pytest.param(name, marks=[pytest.mark.slow] if name.endswith("alone") else []) for name in BLOCKS]
-"""One run makes all blocks of workers; each of the others takes one of its own."""
 SHOWN = ("locks", "tasks", "gil", "crash")
 """Whose pages are in the documentation as pictures."""
 QUESTION = re.compile(r"^\| ([^|]+\?) \| ([\w-]+) \| (yes|no): `(.+?)`", re.MULTILINE)
@@ -60,72 +58,43 @@ def essence(block: str, file: str) -> tuple[str, list[tuple[str, ...]], set[tupl
 
 
 @pytest.fixture(scope="module")
-def in_one_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the blocks of the run of all samples."""
-    return produce(tmp_path_factory, ["together"])
+def produced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return all blocks; two runs at a time."""
 
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return those of the samples that are run alone, two at a time."""
-    return produce(tmp_path_factory, [*SAMPLES])
+    try:
+        return produce(tmp_path_factory)
+    except (AssertionError, StopIteration, TimeoutError, ValueError):
+        return produce(tmp_path_factory)  # a machine under load: tests that should fail reached the deadline
 
 
 @pytest.fixture(scope="module")
 def produced_with_stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return all where pystack is used."""
-    return produce_once(tmp_path_factory, ["together", *SAMPLES], with_stacks=True)
+    """Return the same blocks where pystack is used."""
+    return produce(tmp_path_factory, with_stacks=True)
 
 
-@pytest.fixture
-def block(name: str, request: pytest.FixtureRequest) -> str:
-    """Return the block of that name."""
-    blocks: dict[str, str] = request.getfixturevalue("in_one_run" if name.endswith("worker") else "alone")
-    return blocks[name]
+def produce(tmp_path_factory: pytest.TempPathFactory, *, with_stacks: bool = False) -> dict[str, str]:
+    def run(folder: Path, command: str) -> str:
+        return Build(folder / "build").run(command, with_stacks=with_stacks)
 
-
-def produce(factory: pytest.TempPathFactory, jobs: list[str]) -> dict[str, str]:
-    try:
-        return produce_once(factory, jobs)
-    except (AssertionError, StopIteration, TimeoutError, ValueError):
-        return produce_once(
-            factory, jobs
-        )  # a machine under load: tests that should fail reached the deadline
-
-
-def produce_once(
-    factory: pytest.TempPathFactory, jobs: list[str], *, with_stacks: bool = False
-) -> dict[str, str]:
-    def run(job: str) -> str:
-        folder = folders[job] = factory.mktemp(job)
-        return Build(folder / "build").run(commands[job], with_stacks=with_stacks)
-
-    commands = {
-        "together": TOGETHER,
-        "picture": PICTURED,
-        **{name: sample.command for name, sample in SAMPLES.items()},
-    }
+    jobs = {"together": TOGETHER, **{name: sample.command for name, sample in SAMPLES.items()}}
     is_for_docs = writes() and not with_stacks
-    if is_for_docs and "together" in jobs:
-        jobs = [*jobs, "picture"]
-    folders: dict[str, Path] = {}
+    if is_for_docs:
+        jobs["picture"] = PICTURED
+    folders = [tmp_path_factory.mktemp(name) for name in jobs]
     with ThreadPoolExecutor(2) as pool:
-        texts = dict(zip(jobs, pool.map(run, jobs), strict=True))
+        texts = dict(zip(jobs, pool.map(run, folders, jobs.values()), strict=True))
     plain = {name: strip_colours(text) for name, text in texts.items()}
     blocks = {
-        f"{name} alone": f"$ {SAMPLES[name].command}\n[...]\n{find_alone(plain[name])}"
-        for name in SAMPLES
-        if name in plain
+        f"{name} alone": f"$ {SAMPLES[name].command}\n[...]\n{find_alone(plain[name])}" for name in SAMPLES
     }
-    if "together" in plain:
-        blocks |= {f"{name} worker": find_in_run(plain["together"], SAMPLES[name].file) for name in SAMPLES}
+    blocks |= {f"{name} worker": find_in_run(plain["together"], SAMPLES[name].file) for name in SAMPLES}
     if is_for_docs:
         write_page(blocks)
-        for name in SHOWN:
-            if name in jobs:
-                draw_page(name, folders[name])
-        if "picture" in texts:
-            PICTURE.write_text(draw(f"$ {PICTURED}\n{texts['picture']}", COLUMNS))
+        for name, folder in zip(jobs, folders, strict=True):
+            if name in SHOWN:
+                draw_page(name, folder)
+        PICTURE.write_text(draw(f"$ {PICTURED}\n{texts['picture']}", COLUMNS))
     return blocks
 
 
@@ -144,8 +113,7 @@ def draw_page(name: str, folder: Path) -> None:
 
 def write_page(blocks: dict[str, str]) -> None:
     def replace(match: re.Match[str]) -> str:
-        name = match[2].replace("-", " ")
-        return match[1] + blocks.get(name, match[3]) + match[4]
+        return match[1] + blocks[match[2].replace("-", " ")] + match[4]
 
     PAGE.write_text(BLOCK.sub(replace, PAGE.read_text()))
 
@@ -157,25 +125,27 @@ def committed() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
-def test_page_shows_what_is_printed(block: str, name: str) -> None:
+def test_page_shows_what_is_printed(produced: dict[str, str], name: str) -> None:
     file = SAMPLES[name.split(maxsplit=1)[0]].file
-    assert essence(dict(committed())[name], file) == essence(block, file)
+    assert essence(dict(committed())[name], file) == essence(produced[name], file)
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_culprit_is_found_at_once(block: str, name: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_culprit_is_found_at_once(produced: dict[str, str], name: str) -> None:
     """The culprit's line is among the first 15 of our section."""
     sample = SAMPLES[name.split(maxsplit=1)[0]]
-    section = block.splitlines()
+    section = produced[name].splitlines()
     if section[0].startswith("$ "):
         section = section[2:]
     assert any(line.strip() == sample.culprit for line in section[:15])
 
 
+@pytest.mark.slow
 @pytest.mark.field
-@pytest.mark.parametrize("name", ROWS)
-def test_verdict(block: str, name: str) -> None:
-    assert_verdict(name, block)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_verdict(produced: dict[str, str], name: str) -> None:
+    assert_verdict(name, produced[name])
 
 
 @pytest.mark.slow
@@ -204,10 +174,11 @@ def assert_verdict(name: str, block: str) -> None:
         assert not re.match("asyncio|busy|deadlock|waits", lines[at - 1])
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_other_threads_are_shown(block: str, name: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_other_threads_are_shown(produced: dict[str, str], name: str) -> None:
     for other in SAMPLES[name.split(maxsplit=1)[0]].others:
-        assert any(line.strip().startswith(other) for line in block.splitlines()[:60])
+        assert any(line.strip().startswith(other) for line in produced[name].splitlines()[:60])
 
 
 def test_ten_questions() -> None:

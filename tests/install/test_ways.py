@@ -134,7 +134,7 @@ def assert_captures(
     wait_until(lambda: not processes_in(tmp_path), "the collector has ended")
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
