@@ -11,6 +11,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 MACHINES = ("x86_64", "aarch64")
+WINDOWS = "win_amd64"
 HAS_STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
 """Free-threaded CPython has no abi3 (Python.h refuses ``Py_LIMITED_API``): a wheel for each version."""
 
@@ -43,7 +44,13 @@ class BuildWheel(bdist_wheel):
     """Name the wheel after the ABI that it has."""
 
     def finalize_options(self) -> None:
-        """Forget ``py-limited-api`` of pyproject.toml where there is none."""
-        if not HAS_STABLE_ABI:
+        """Forget ``py-limited-api`` of pyproject.toml where there is none; for Windows the extension, too.
+
+        That wheel has a program instead: see tests/support/windows_wheel.py.
+        """
+        is_for_windows = self.plat_name == WINDOWS
+        if is_for_windows:
+            self.distribution.ext_modules = []
+        if is_for_windows or not HAS_STABLE_ABI:
             self.py_limited_api = False
         super().finalize_options()
