@@ -154,65 +154,73 @@ is_whole(HANDLE file)
     return end <= (ULONGLONG)size.QuadPart;
 }
 
-/* Take a snapshot: the process stands still only while that is made. ``release`` frees it. */
+/* Write what the handle of a process or of a snapshot shows; the file has the comment. */
 static struct problem
-take_snapshot(HANDLE process, HANDLE *snapshot, free_function *release)
+write_from(HANDLE source, struct task *task, DWORD flags, char *comment)
 {
-    HMODULE kernel = GetModuleHandleW(L"kernel32.dll");
-    capture_function capture = NULL;
-    DWORD number = ERROR_PROC_NOT_FOUND;
-
-    if (kernel) {
-        capture = (capture_function)(void *)GetProcAddress(kernel, "PssCaptureSnapshot");
-        *release = (free_function)(void *)GetProcAddress(kernel, "PssFreeSnapshot");
-    }
-    if (capture && *release) {
-        number = capture(process, CAPTURED, CONTEXT_ALL, snapshot);
-    }
-    if (number == ERROR_SUCCESS) {
-        return (struct problem){NULL, 0};
-    }
-    *snapshot = NULL;
-    return (struct problem){"PssCaptureSnapshot", number};
-}
-
-/* Write what a snapshot shows, or else the process itself; the file says which. */
-static struct problem
-write_dump(HANDLE process, struct task *task)
-{
-    char text[700], comment[900] = "pytest-gencore: of a snapshot";
-    HANDLE snapshot = NULL;
-    free_function release = NULL;
-    DWORD flags = WRITTEN;
-
-    struct problem problem = take_snapshot(process, &snapshot, &release);
-    if (problem.function) {
-        describe(problem.number, text, sizeof(text));
-        snprintf(comment, sizeof(comment),
-                 "pytest-gencore: of the process itself, without a snapshot: %s: error %lu: %s",
-                 problem.function, problem.number, text);
-        problem.function = NULL;
-    }
-    else {
-        task->is_snapshot = TRUE;
-        flags |= MiniDumpWithHandleData;
-    }
-
     MINIDUMP_USER_STREAM said = {CommentStreamA, (ULONG)strlen(comment) + 1, comment};
     MINIDUMP_USER_STREAM_INFORMATION streams = {1, &said};
     MINIDUMP_CALLBACK_INFORMATION callback = {answer, task};
-    if (!MiniDumpWriteDump(snapshot ? snapshot : process, task->pid, task->file,
-                           (MINIDUMP_TYPE)flags, NULL, &streams, &callback)) {
-        problem = (struct problem){"MiniDumpWriteDump", GetLastError()};
+    LARGE_INTEGER start = {.QuadPart = 0};
+
+    if (!SetFilePointerEx(task->file, start, NULL, FILE_BEGIN) || !SetEndOfFile(task->file)) {
+        return (struct problem){"SetEndOfFile", GetLastError()};
     }
-    else if (!is_whole(task->file)) {
-        problem = (struct problem){"MiniDumpWriteDump: the file is shorter than it says",
-                                   ERROR_HANDLE_EOF};
+    if (!MiniDumpWriteDump(source, task->pid, task->file, (MINIDUMP_TYPE)flags, NULL, &streams,
+                           &callback)) {
+        return (struct problem){"MiniDumpWriteDump", GetLastError()};
     }
-    if (snapshot) {
-        release(GetCurrentProcess(), snapshot);
+    if (!is_whole(task->file)) {
+        return (struct problem){"MiniDumpWriteDump: the file is shorter than it says",
+                                ERROR_HANDLE_EOF};
     }
+    return (struct problem){NULL, 0};
+}
+
+/* Write from a snapshot: the process stands still only while that is made. */
+static struct problem
+write_snapshot(HANDLE process, struct task *task)
+{
+    char comment[] = "pytest-gencore: of a snapshot";
+    HMODULE kernel = GetModuleHandleW(L"kernel32.dll");
+    capture_function capture = NULL;
+    free_function release = NULL;
+    HANDLE snapshot = NULL;
+
+    if (kernel) {
+        capture = (capture_function)(void *)GetProcAddress(kernel, "PssCaptureSnapshot");
+        release = (free_function)(void *)GetProcAddress(kernel, "PssFreeSnapshot");
+    }
+    if (!capture || !release) {
+        return (struct problem){"PssCaptureSnapshot", ERROR_PROC_NOT_FOUND};
+    }
+    DWORD number = capture(process, CAPTURED, CONTEXT_ALL, &snapshot);
+    if (number != ERROR_SUCCESS) {
+        return (struct problem){"PssCaptureSnapshot", number};
+    }
+    task->is_snapshot = TRUE;
+    struct problem problem = write_from(snapshot, task, WRITTEN | MiniDumpWithHandleData, comment);
+    task->is_snapshot = FALSE;
+    release(GetCurrentProcess(), snapshot);
     return problem;
+}
+
+/* Write from a snapshot, or else from the process itself: not if that would only make it stand
+   still for nothing. */
+static struct problem
+write_dump(HANDLE process, struct task *task)
+{
+    char text[700], comment[900];
+    struct problem problem = write_snapshot(process, task);
+    if (!problem.function || problem.number == (DWORD)HRESULT_FROM_WIN32(ERROR_DISK_FULL)
+        || GetTickCount64() >= task->stop_at) {
+        return problem;
+    }
+    describe(problem.number, text, sizeof(text));
+    snprintf(comment, sizeof(comment),
+             "pytest-gencore: of the process itself, without a snapshot: %s: error %lu: %s",
+             problem.function, problem.number, text);
+    return write_from(process, task, WRITTEN, comment);
 }
 
 int
