@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"contents", "errors", "installed", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {"contents", "errors", "installed", "methods", "protocol", "systems", "texts", "triggers", "units"}
+SHARED |= {"version"}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -70,6 +71,7 @@ ALLOWED = {
     "installed": set(),
     "methods": set(),
     "protocol": set(),
+    "systems": {"methods"},
     "version": set(),
     "texts": set(),
     "triggers": set(),
