@@ -111,8 +111,8 @@ def _cores() -> Iterator[Finding]:
     if system is None:
         return
     if find_library(system) is None:
-        advice = "with a C compiler: pip install --force-reinstall --no-binary pytest-gencore pytest-gencore"
-        yield Finding("cores", f"none: the library of method {system.method} was not built", "note", advice)
+        reason = f"none: what makes them with method {system.method} was not built"
+        yield Finding("cores", reason, "note", system.help_text)
         return
     yield Finding("cores", f"method {system.method}: {system.state}", "note", "--selftest tries it")
 

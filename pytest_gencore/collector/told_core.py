@@ -46,20 +46,20 @@ class ToldCore(NamedTuple):
     reason: str
     """Why not; empty if none was wanted."""
     method: CoreMethod
-    thread: int
-    """The kernel's id of the thread that captured."""
+    thread: int | None
+    """The kernel's id of the thread whose registers it has; None: it has those of all."""
 
     @classmethod
     def of(cls, told: dict[str, Any] | None) -> ToldCore:
         """Read it; None: no core was wanted."""
-        return cls(None, "", DEFAULT_METHOD, 0) if told is None else cls(**told)
+        return cls(None, "", DEFAULT_METHOD, None) if told is None else cls(**told)
 
     @property
     def notices(self) -> list[str]:
         """What readers must know of it."""
         if self.path is None:
             return [f"no core: {self.reason}"] if self.reason else []
-        return [_ON_DISK, _NO_LIBRARIES, _OF_ANOTHER]
+        return [_ON_DISK, _NO_LIBRARIES, *([] if self.thread is None else [_OF_ANOTHER])]
 
     @property
     def method_reason(self) -> str:
@@ -84,7 +84,7 @@ class ToldCore(NamedTuple):
         return replace(manifest, **changes)
 
     def _describe_thread(self, thread: PythonThread) -> Thread:
-        has_registers = self.path is not None and thread.native_id == self.thread
+        has_registers = self.path is not None and self.thread in (None, thread.native_id)
         reason = NO_EXTENSION if self.path is None else _OF_ANOTHER
         return Thread(
             tid=thread.native_id or 0,

@@ -32,7 +32,7 @@ class Cores:
     """Loaded while the process is as it was."""
 
     def __init__(self, system: System) -> None:
-        self._method = system.method
+        self._system = system
         self._problem = ""
         self._write: Callable[[Path, float], Path] | None = None
         try:
@@ -42,7 +42,8 @@ class Cores:
 
     def make(self, folder: str, seconds: float) -> dict[str, Any]:
         """Write a core into a new folder; return where it is, or why it is nowhere, for the helper."""
-        told = {"method": self._method, "path": None, "reason": self._problem, "thread": _native_id()}
+        thread = None if self._system.has_all_registers else _native_id()
+        told = {"method": self._system.method, "path": None, "reason": self._problem, "thread": thread}
         if self._write is None:
             return told
         try:

@@ -11,7 +11,7 @@ from typing import Final
 from pytest_gencore.errors import UnavailableError
 from pytest_gencore.portable.kept import now
 
-_Popen, _read, _getpid = subprocess.Popen, os.read, os.getpid
+_Popen, _read, _getpid, _unlink = subprocess.Popen, os.read, os.getpid, os.unlink
 """Kept: tests patch these modules."""
 PROGRAM: Final = Path(__file__).with_name("gencore-minidump.exe")
 """In the wheel for Windows only: nothing compiles it where a source distribution is installed."""
@@ -43,7 +43,7 @@ def write_core(folder: Path, stop_at: float) -> Path:
             bufsize=0,
             creationflags=_NO_WINDOW,
         )
-    except OSError as error:
+    except Exception as error:  # tests patch what Popen needs
         message = f"the program that writes minidumps cannot be started: {error}"
         raise UnavailableError(message) from error
     path = folder / NAME
@@ -54,7 +54,7 @@ def write_core(folder: Path, stop_at: float) -> Path:
     finally:
         if reason:
             with contextlib.suppress(OSError):
-                path.unlink()
+                _unlink(path)
     if reason:
         message = f"no minidump was written: {reason}"
         raise UnavailableError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import time
 import zipfile
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from capabilities import needs
+from gencore_archives import read_manifest
 from native_builds import PROGRAMS
+from oracles import run_tool
 from windows_wheel import PROGRAM, compile_program, make_wheel
 from wine import Wine
+from without_extension import copy_package
 
 from pytest_gencore.errors import UnavailableError
 from pytest_gencore.portable import windows
@@ -22,12 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minidump.minidumpfile import MinidumpFile
+    from projects import Project
 
 pytestmark = [
     pytest.mark.xdist_group("wine"),
     pytest.mark.slow,
     needs("wine", "mingw"),
 ]
+SECRET = "correct-horse-battery"
 MARKERS = [f"marker of thread {number}".encode() for number in range(3)]
 PATIENCE = 100.0
 
@@ -51,7 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     target = compile_program(folder / "three_threads.exe", PROGRAMS / "three_threads.c")
     wine = Wine(folder / "prefix")
     try:
-        process = wine.start(target, cwd=folder)
+        process = wine.start(target, cwd=folder, environment={"DEPLOY_TOKEN": SECRET})
         assert process.stdout is not None
         pid, *threads, heap = map(int, process.stdout.readline().split())
         yield Running(wine, process, pid, threads, heap, program)
@@ -91,9 +97,14 @@ def read_dump(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MinidumpF
 
 
 def test_three_threads(target: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader lists them, each with the stack on which its marker is, and what is on the heap."""
     path = windows.write_core(tmp_path, time.monotonic() + PATIENCE)
     assert list(tmp_path.iterdir()) == [path]
+    check_dump(path, target, monkeypatch)
+    assert SECRET.encode("utf-16-le") in path.read_bytes()
+
+
+def check_dump(path: Path, target: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail unless the reader finds the threads, each with the stack on which its marker is, and the heap."""
     with read_dump(path, monkeypatch) as dump:
         memory = dump.get_reader()
         threads = {thread.ThreadId: thread for thread in dump.threads.threads}
@@ -144,3 +155,39 @@ def test_no_time(target: Running, tmp_path: Path) -> None:
 def test_no_program(target: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "make_argv", lambda limit: [str(tmp_path / "none.exe")])
     assert refuse(tmp_path).startswith("the program that writes minidumps cannot be started: ")
+
+
+TESTS = """
+    import os
+    os.environ["DEPLOY_TOKEN"] = "correct-horse-battery"
+
+    def test_bad(monkeypatch):
+        monkeypatch.setattr("subprocess.Popen", None)
+        monkeypatch.setattr("os.getpid", None)
+        assert 0
+    """
+
+
+def test_archive(
+    target: Running,
+    project: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failed test has it in its archive, redacted; there was no need for what the test has patched."""
+    folder = tmp_path_factory.mktemp("copy")
+    environment = copy_package(folder)
+    shutil.copy(target.program, folder / "pytest_gencore/portable")
+    project.write(test_a=TESTS)
+    wine = {"WINE": target.wine.program, "WINDOWS_PID": str(target.pid), **target.wine.environment}
+    ended = project.run("-p", "windows_cores", "--gencore-on-fail", environment={**wine, **environment})
+    assert ended.counts() == {"failed": 1}, ended.out
+    (path,) = project.archives().values()
+    manifest = read_manifest(path)
+    assert (manifest["type"], manifest["method"]) == ("full", "memory")
+    assert all(thread["native_registers"] for thread in manifest["threads"])
+    assert manifest["redaction"]["places"] > 0
+    run_tool("tar", "xzf", path, "-C", folder)
+    core = folder / path.name.removesuffix(".tar.gz") / "core"
+    check_dump(core, target, monkeypatch)
+    assert SECRET.encode("utf-16-le") not in core.read_bytes()

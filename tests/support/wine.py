@@ -61,12 +61,12 @@ class Wine:
             self.close()
             raise
 
-    def start(self, *argv: str | Path, cwd: Path) -> subprocess.Popen[str]:
-        """Start a program, whose standard input and output are pipes."""
+    def start(self, *argv: str | Path, cwd: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        """Start a program, whose standard input and output are pipes; ``environment`` is added to its own."""
         return subprocess.Popen(
             [self.program, *map(str, argv)],
             cwd=cwd,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
