@@ -172,7 +172,7 @@ class _Capture:
         request = handover.context.request
         sources = stacks.find_sources(request.failure_text, (), OF_A_TEXT)
         notices = [NOTICE, *filter(None, (self._problem,)), *redaction.notices, *sources.notices]
-        notices += self._core.notices
+        notices += self._core.list_notices(is_redacted=bool(redaction.redactor))
         started = time.monotonic()
 
         def describe(seconds: float | None) -> bytes:

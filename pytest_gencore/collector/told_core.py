@@ -54,12 +54,12 @@ class ToldCore(NamedTuple):
         """Read it; None: no core was wanted."""
         return cls(None, "", DEFAULT_METHOD, None) if told is None else cls(**told)
 
-    @property
-    def notices(self) -> list[str]:
-        """What readers must know of it."""
+    def list_notices(self, *, is_redacted: bool) -> list[str]:
+        """Return what readers must know of it."""
         if self.path is None:
             return [f"no core: {self.reason}"] if self.reason else []
-        return [_ON_DISK, _NO_LIBRARIES, *([] if self.thread is None else [_OF_ANOTHER])]
+        notices = [*([_ON_DISK] if is_redacted else []), _NO_LIBRARIES]
+        return notices if self.thread is None else [*notices, _OF_ANOTHER]
 
     @property
     def method_reason(self) -> str:
