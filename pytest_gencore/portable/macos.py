@@ -6,7 +6,6 @@ told by its sources (xnu: ``coredump`` in bsd/kern/kern_core.c, ``proc_core_name
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -30,8 +29,9 @@ _geteuid, _getuid, _dirname, _getrlimit = os.geteuid, os.getuid, os.path.dirname
 """Kept: tests patch these modules."""
 _SLICE_MS: Final = 100
 """In which signals are handled by Python while the core is awaited."""
-_GONE_SECONDS: Final = 1.0
-"""In which a killed copy is gone, unless its kernel still writes."""
+_END_MS: Final = 1000
+"""In which a copy that was given up is gone, unless its kernel still writes."""
+_LONGEST_PATH: Final = 255
 _PIECE: Final = 1 << 20
 _TOO_LATE: Final = "the core was not written in time"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,60 +63,44 @@ def read_settings() -> Settings:
 
 def write_core(folder: Path, stop_at: float) -> Path:
     """Write a core of this process below the folder and return its path; see ``cores``."""
-    pattern = _check(read_settings())
-    descriptor = ctypes.c_int(-1)
-    error = _holding.gencore_abort_copy(ctypes.byref(descriptor))
-    if error:
-        message = f"the process cannot be copied: {os.strerror(error)}"
-        raise UnavailableError(message)
-    path, status = "", None
-    try:
-        told_by = max(stop_at, now() + _GONE_SECONDS)  # else nobody would know which core to remove
-        pid = _read_number(descriptor.value, told_by)
-        if not pid:
-            number = _read_number(descriptor.value, told_by)
-            message = f"the process cannot be copied: {os.strerror(number)}"
+    before, after = _check(read_settings())
+    left_ms = max(int((stop_at - now()) * 1000), 0)
+    channel = ctypes.c_int(-1)
+    try:  # a handler of a signal may raise wherever Python runs
+        error = _holding.gencore_abort_copy(
+            os.fsencode(before), os.fsencode(after), left_ms, ctypes.byref(channel)
+        )
+        pid = -error if error else _read_number(channel.value, max(stop_at, now() + _END_MS / 1000))
+        if pid < 0:
+            message = f"the process cannot be copied: {os.strerror(-pid)}"
             raise UnavailableError(message)
-        path = name_core(pattern, pid)
-        try:
-            status = _read_number(descriptor.value, stop_at)
-        finally:
-            if status is None:
-                _end(pid, descriptor.value)
-        _judge(status, path)
-        target = f"{folder}/core"
-        _take(path, target, stop_at)
-        return folder / "core"
+        path = f"{before}{pid}{after}"
+        _judge(_read_number(channel.value, stop_at), path)
+        _take(path, f"{folder}/core", stop_at)
     finally:
-        _close(descriptor.value)
-        if path:
-            with contextlib.suppress(OSError):  # it was taken, or there is none
-                if _is_ours(path):
-                    _unlink(path)
+        if channel.value >= 0:
+            _waiting.gencore_end_copy(channel.value, _END_MS)
+    return folder / "core"
 
 
-def name_core(pattern: str, pid: int) -> str:
-    """Return where the kernel writes the core of a process of ours."""
-    values = {"%P": str(pid), "%U": str(_getuid()), "%%": "%"}
-    return re.sub("%.", lambda found: values[found[0]], pattern)
-
-
-def _check(settings: Settings) -> str:
-    """Return the pattern; raises UnavailableError if no core would be written, or none be found."""
+def _check(settings: Settings) -> tuple[str, str]:
+    """Return the path of a core around its process id; raises UnavailableError if none can be made so."""
     if not settings.are_on:
         raise UnavailableError("the system writes no cores", help_text="sudo sysctl kern.coredump=1")
-    pattern = settings.pattern
-    unknown = set(re.findall("%.?", pattern)) - {"%P", "%U", "%%"}
-    if not pattern.startswith("/") or "%P" not in pattern or unknown:
-        message = f"cores are not looked for where kern.corefile says, {pattern}"
+    parts = re.split("%(.?)", settings.pattern)
+    values = {"P": "\0", "U": str(_getuid()), "%": "%"}
+    path = "".join(values.get(part, "\0\0") if at % 2 else part for at, part in enumerate(parts))
+    before, _, after = path.partition("\0")
+    if not before.startswith("/") or path.count("\0") != 1 or "/" in after or len(path) > _LONGEST_PATH:
+        message = f"cores are not looked for where kern.corefile says, {settings.pattern}"
         raise UnavailableError(message, help_text="sudo sysctl kern.corefile=/cores/core.%P")
     if not _getrlimit(resource.RLIMIT_CORE)[1]:
         raise UnavailableError("the hard limit on the size of cores is 0", help_text="see ulimit -H -c")
-    folder = _dirname(name_core(pattern, 0))
+    folder = _dirname(before)
     if not _access(folder, os.W_OK | os.X_OK):
         message = f"cores cannot be written into {folder}"
         raise UnavailableError(message, help_text=f"sudo chmod 1777 {folder}")
-    return pattern
+    return before, after
 
 
 def _read_number(descriptor: int, stop_at: float) -> int:
@@ -131,13 +115,6 @@ def _read_number(descriptor: int, stop_at: float) -> int:
         message = f"it is not known what became of the copy of the process: {os.strerror(error)}"
         raise UnavailableError(message)
     return number.value
-
-
-def _end(pid: int, descriptor: int) -> None:
-    """End a copy that takes too long: its parent has not told of its end, so the id is still its own."""
-    with contextlib.suppress(OSError, UnavailableError):
-        _kill(pid, signal.SIGKILL)
-        _read_number(descriptor, now() + _GONE_SECONDS)
 
 
 def _judge(status: int, path: str) -> None:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SAFE = {
-    *("close", "_exit", "fcntl", "fork", "getpid", "kill", "pipe", "poll", "pthread_sigmask", "read"),
-    *("sigaction", "sigaddset", "sigemptyset", "sigfillset", "sigprocmask", "waitpid", "write"),
+    *("clock_gettime", "close", "_exit", "fcntl", "fork", "getpid", "kill", "lstat", "pipe", "poll"),
+    *("pthread_sigmask", "read", "shutdown", "sigaction", "sigaddset", "sigemptyset", "sigfillset"),
+    *("sigprocmask", "socketpair", "time", "unlink", "waitpid", "write"),
 }
 """What POSIX lists as async-signal-safe (2.4.3, Signal Actions)."""
 BESIDES = {"getrlimit", "setrlimit", "__errno_location", "_GLOBAL_OFFSET_TABLE_"}
@@ -45,12 +46,12 @@ def test_only_safe_functions_are_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("/cores/core.%P", "/cores/core.77"),
-        ("/cores/%U/100%%.%P", f"/cores/{os.getuid()}/100%.77"),
+        ("/tmp/core.%P", ("/tmp/core.", "")),
+        ("/tmp/%U-100%%.%P.core", (f"/tmp/{os.getuid()}-100%.", ".core")),
     ],
 )
-def test_name(pattern: str, expected: str) -> None:
-    assert macos.name_core(pattern, 77) == expected
+def test_path(pattern: str, expected: tuple[str, str]) -> None:
+    assert macos._check(macos.Settings(pattern, are_on=True)) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,8 @@ def test_name(pattern: str, expected: str) -> None:
         ("/cores/core", True, "cores are not looked for where"),
         ("/cores/%N.%P", True, "cores are not looked for where"),
         ("/cores/%P%", True, "cores are not looked for where"),
+        ("/cores/%P.%P", True, "cores are not looked for where"),
+        ("/cores/%P/core", True, "cores are not looked for where"),
         ("/nowhere/core.%P", True, r"cores cannot be written into /nowhere \(sudo chmod 1777 /nowhere\)"),
     ],
 )
