@@ -15,7 +15,7 @@ _PLACES: Final = (
     ("/usr/lib/wine/wine64", "/usr/lib/wine/wineserver64"),  # Debian's package wine64, without its scripts
     ("wine", "wineserver"),
 )
-_SECONDS: Final = 120
+_SECONDS: Final = 240
 
 
 def find_wine() -> tuple[str, str] | None:
@@ -35,11 +35,10 @@ class Wine:
         found = find_wine()
         assert found is not None
         self.program, self._server = found
-        kept = {
-            name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")
-        }
         self.environment: Mapping[str, str] = {
-            **kept,
+            **os.environ,
+            "HOME": str(folder),  # it gets menus
+            "DISPLAY": "",
             "WINEPREFIX": str(folder),
             "WINESERVER": self._server,
             "WINEDEBUG": "-all",
@@ -72,10 +71,6 @@ class Wine:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-
-    def version(self) -> str:
-        """Return what it calls itself."""
-        return subprocess.check_output([self.program, "--version"], env=self.environment, text=True).strip()
 
     def close(self) -> None:
         """End all of its programs, and the server; wait for that."""

@@ -68,9 +68,6 @@ describe(DWORD number, char *text, int size)
     const DWORD line = FORMAT_MESSAGE_MAX_WIDTH_MASK;
     wchar_t wide[200];
     text[0] = 0;
-    if ((number & 0xFFFF0000) == 0x80070000) { /* an HRESULT around a number of winerror.h */
-        number &= 0xFFFF;
-    }
     DWORD length = FormatMessageW(from | line, NULL, number,
                                   MAKELANGID(LANG_ENGLISH, SUBLANG_ENGLISH_US), wide, 200, NULL);
     if (!length) {
@@ -168,7 +165,9 @@ write_from(HANDLE source, struct task *task, DWORD flags, char *comment)
     }
     if (!MiniDumpWriteDump(source, task->pid, task->file, (MINIDUMP_TYPE)flags, NULL, &streams,
                            &callback)) {
-        return (struct problem){"MiniDumpWriteDump", GetLastError()};
+        DWORD number = GetLastError(); /* an HRESULT, as a rule around a number of winerror.h */
+        BOOL is_around = (number & 0xFFFF0000) == 0x80070000;
+        return (struct problem){"MiniDumpWriteDump", is_around ? number & 0xFFFF : number};
     }
     if (!is_whole(task->file)) {
         return (struct problem){"MiniDumpWriteDump: the file is shorter than it says",
@@ -212,7 +211,7 @@ write_dump(HANDLE process, struct task *task)
 {
     char text[700], comment[900];
     struct problem problem = write_snapshot(process, task);
-    if (!problem.function || problem.number == (DWORD)HRESULT_FROM_WIN32(ERROR_DISK_FULL)
+    if (!problem.function || problem.number == ERROR_DISK_FULL
         || GetTickCount64() >= task->stop_at) {
         return problem;
     }
