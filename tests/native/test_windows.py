@@ -36,6 +36,9 @@ pytestmark = [
 SECRET = "correct-horse-battery"
 MARKERS = [f"marker of thread {number}".encode() for number in range(3)]
 PATIENCE = 100.0
+CAPTURED = "captured 3b5 all"
+"""Memory, handles without names, threads with all of their registers."""
+SNAPSHOT = "of a snapshot, with handles"
 
 
 class Running(NamedTuple):
@@ -155,6 +158,52 @@ def test_no_time(target: Running, tmp_path: Path) -> None:
 def test_no_program(target: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "make_argv", lambda limit: [str(tmp_path / "none.exe")])
     assert refuse(tmp_path).startswith("the program that writes minidumps cannot be started: ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "fails", "steps", "said"),
+    [
+        (100_000, "", [CAPTURED, SNAPSHOT, "released"], "of a snapshot"),
+        (
+            100_000,
+            "yes",
+            [CAPTURED, SNAPSHOT, "released", "of a process"],
+            "without a snapshot: MiniDumpWriteDump: error 6: Invalid handle.",
+        ),
+        (0, "", [CAPTURED, SNAPSHOT, "released"], "MiniDumpWriteDump: error 1223: "),
+    ],
+    ids=["snapshot", "failing", "late"],
+)
+def test_snapshot(
+    target: Running,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    fails: str,
+    steps: list[str],
+    said: str,
+) -> None:
+    """What the program does where there are snapshots, as far as a stand-in for them can show it."""
+    program = tmp_path / "with_snapshots.exe"
+    compile_program(program, PROGRAMS / "with_snapshots.c", libraries=("-ldbghelp",))
+    ended = subprocess.run(
+        [target.wine.program, program, str(target.pid), "core.dmp", str(limit)],
+        cwd=tmp_path,
+        env={**target.wine.environment, **({"SNAPSHOT_FAILS": fails} if fails else {})},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    path = tmp_path / "core.dmp"
+    assert ended.stdout.split("\n")[:-1] == steps
+    assert path.exists() is (limit > 0) is (ended.returncode == 0)
+    if limit:
+        with read_dump(path, monkeypatch) as dump:
+            assert said in str(dump.comment_a)
+            assert [thread.ThreadId for thread in dump.threads.threads] == target.threads
+    else:
+        assert ended.stderr.startswith(said)
 
 
 TESTS = """
