@@ -11,10 +11,13 @@ from pytest_gencore.texts import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CONNECTIONS: Final = 32
+"""How many requests can be under way."""
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _OPTIONS: Final[Mapping[str, dict[str, Any]]] = {
     "s3": {
         "config_kwargs": {
+            "max_pool_connections": CONNECTIONS,
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
             "retries": {"max_attempts": 1},  # we try again ourselves, and know for how long
