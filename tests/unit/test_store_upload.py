@@ -75,7 +75,7 @@ class Forgetful:
         return {"size": len(self.files[path])}
 
 
-class ForgetfulFile(AbstractBufferedFile):
+class ForgetfulFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no types
     """As s3fs's: what could not be written is written again by ``flush``."""
 
     def __init__(self, store: Forgetful, path: str) -> None:
@@ -89,7 +89,7 @@ class ForgetfulFile(AbstractBufferedFile):
         self.flush()
         return len(data)
 
-    def flush(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as fsspec has it
+    def flush(self, force: bool = False) -> None:
         if self.errors:
             raise self.errors.pop(0)
 
