@@ -90,7 +90,7 @@ class FileWriter(TarWriter):
             raise ManifestTooLongError(message)
         member = fill_gzip(self._compress_manifest(text), self._reserved)
         if len(member) > self._reserved:
-            message = f"the manifest has {len(member)} bytes in the file, the room for it {self._reserved}"
+            message = f"the manifest has {len(member)} bytes, the room for it {self._reserved}"
             raise ManifestTooLongError(message)
         write_at(self._descriptor, member, 0)
 

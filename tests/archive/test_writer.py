@@ -97,7 +97,7 @@ def test_a_manifest_that_does_not_compress_is_refused(path: Path) -> None:
     with writer(path) as archive:
         archive.reserve_manifest(b"{}", 4096)
         archive.rewrite_manifest(json.dumps({"notices": ["a library could not be read"] * 100}).encode())
-        with pytest.raises(ArchiveError, match="in the file, the room for it"):
+        with pytest.raises(ArchiveError, match="the room for it"):
             archive.rewrite_manifest(os.urandom(2000).hex().encode())
 
     with tarfile.open(path) as tar:

@@ -135,6 +135,7 @@ def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
 
 
 @needs("s3")
+@pytest.mark.slow
 def test_s3(gencore: Gencore, served: Path, server: S3Server, tmp_path: Path) -> None:
     """A server that we did not write gives what was put there."""
     shutil.copytree(served, server.bucket / "team")

@@ -106,7 +106,7 @@ def test_s3(project: Project, server: S3Server, conftest: str) -> None:
 
 
 @needs("s3")
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "store", "why"),
     [
