@@ -188,3 +188,12 @@ def test_a_crash(project: Project, server: S3Server) -> None:
     (key,) = [key for key in server.find_objects() if key.endswith(".tar.gz")]
     assert find_urls(project.folder / "j.xml") == [f"s3://bucket/{key}"]
     assert f"gencore: uploaded: s3://bucket/{key}\n" in ended.err
+
+
+@pytest.mark.slow
+def test_a_dead_worker(project: Project, tmp_path: Path) -> None:
+    """Its report is written before the upload has ended, the junit file after it."""
+    project.write(test_a="import os\ndef test_bad(): os.abort()\n")
+    project.run(*TEXT, f"--gencore-store=file://{tmp_path}/store", "-n1")
+    (run,) = (tmp_path / "store").iterdir()
+    assert find_urls(project.folder / "j.xml") == [f"file://{run}/{project.only_archive().name}"]
