@@ -13,6 +13,7 @@ from pytest_gencore.errors import ArchiveError
 
 T = TypeVar("T")
 _INTEGER_LIMIT: Final = 1 << 63
+_ABSENT: Final = object()
 
 
 class Fields:
@@ -29,10 +30,12 @@ class Fields:
     def read(self, kind: type[T], **known: object) -> T:
         """Return an instance of a dataclass; its fields, but for those ``known``, are read by their types."""
         target: Any = kind
-        for field, read in _readers(target):
-            if field.name not in self.values and field.default is not dataclasses.MISSING:
-                continue
-            known[field.name] = read(self, field.name)
+        for name, plain, is_needed, read in _readers(target):
+            value = self.values.get(name, _ABSENT)
+            if type(value) is plain:  # most are: texts of libraries and frames
+                known[name] = value
+            elif value is not _ABSENT or is_needed:
+                known[name] = read(self, name)
         read_object: T = target(**known)
         return read_object
 
@@ -122,15 +125,35 @@ class _Reader(typing.Protocol):
     def __call__(self, fields: Fields, name: str, /) -> Any: ...
 
 
+class _Field(typing.NamedTuple):
+    name: str
+    plain: type | None
+    """A value of this very type is taken as it is."""
+    is_needed: bool
+    read: _Reader
+
+
 @functools.cache
-def _readers(kind: Any) -> list[tuple[dataclasses.Field[Any], _Reader]]:
+def _readers(kind: Any) -> list[_Field]:
     """Return the fields of a dataclass and how each is read."""
     hints = typing.get_type_hints(kind)
     return [
-        (field, _reader_of(hints[field.name], field))
+        _Field(
+            field.name,
+            _plain_of(hints[field.name], field),
+            field.default is dataclasses.MISSING,
+            _reader_of(hints[field.name], field),
+        )
         for field in dataclasses.fields(kind)
         if field.metadata.get("json", True)
     ]
+
+
+def _plain_of(hint: Any, field: dataclasses.Field[Any]) -> type | None:
+    if typing.get_origin(hint) is types.UnionType:
+        hint = typing.get_args(hint)[0]
+    is_plain = hint in (str, bool) and field.metadata["pattern"] != ABSOLUTE_PATH
+    return hint if is_plain else None
 
 
 def _reader_of(hint: Any, field: dataclasses.Field[Any]) -> _Reader:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.archive.unpacker import unpack
+from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pytest_gencore.archive.manifest import Manifest
+    from pytest_gencore.archive.opened import OpenArchive
     from pytest_gencore.archive.opening import ArchivePlace, Remote
 
 TEXT_LIMIT: Final = 4 << 20
@@ -51,6 +53,8 @@ class Archive:
     """Private keys that it is read with; none if it is not sealed, or only its short manifest is known."""
     remote: Remote | None = None
     """Where it is if it is not a file of this machine."""
+    ahead: Mapping[str, MemberText | None] = field(default_factory=dict, repr=False)
+    """Texts that were read with the manifest; None where there is none of that name."""
 
     @property
     def place(self) -> ArchivePlace:
@@ -101,20 +105,10 @@ class Archive:
 
         At most ``TEXT_LIMIT`` bytes are read of each.
         """
-        found: dict[str, MemberText] = {}
+        if self.ahead.keys() >= set(names):
+            return {name: text for name in names if (text := self.ahead[name]) is not None}
         with open_archive(self.place, self.keys) as opened:
-            seen = 0
-            for member in opened.members:
-                inner = opened.inner_name(member)
-                seen += member.stored_size
-                if inner == _CORE_NAME or seen > _BEFORE_CORE_LIMIT:
-                    break
-                if inner in names and inner not in found and member.kind == "file" and member.extents is None:
-                    data = opened.tar.read_exactly(min(member.size, TEXT_LIMIT))
-                    found[inner] = MemberText(data, member.size)
-                    if len(found) == len(names):
-                        break
-        return found
+            return _read_members(opened, names)
 
     def unpack(self, directory: Path, progress: Callable[[int, int], None] | None = None) -> Path:
         """Unpack everything into a new private folder of the archive's name in ``directory``; return it.
@@ -125,21 +119,25 @@ class Archive:
         return unpack(self.place, directory, progress, keys=self.keys)
 
 
-def read_archive(path: str | os.PathLike[str] | Remote, *, identities: Sequence[Path] = ()) -> Archive:
+def read_archive(
+    path: str | os.PathLike[str] | Remote, *, identities: Sequence[Path] = (), ahead: Collection[str] = ()
+) -> Archive:
     """Read the manifest of an archive, and no more than that of the file.
 
     ``identities`` are files with private keys, of age or SSH, that open it if it is sealed; without any, what
-    can be read of a sealed archive is a short manifest.
+    can be read of a sealed archive is a short manifest. ``ahead`` are names of texts that will be asked for:
+    they are read at once if the archive is not sealed.
 
     Raises ArchiveError if the file is not an archive, is damaged, or was made by a later version; OSError if
     it cannot be opened.
     """
     place = Path(path) if isinstance(path, str | os.PathLike) else path
     with open_archive(place) as opened:
+        texts = _read_ahead(opened, ahead)
         if isinstance(place, Path):
-            archive = Archive(place, place.stat().st_size, opened.manifest)
+            archive = Archive(place, place.stat().st_size, opened.manifest, ahead=texts)
         else:
-            archive = Archive(Path(place.name), place.size, opened.manifest, remote=place)
+            archive = Archive(Path(place.name), place.size, opened.manifest, remote=place, ahead=texts)
     if archive.manifest.sealed is None or not identities:
         return archive
     from pytest_gencore.age import read_identities  # few archives need it
@@ -147,3 +145,29 @@ def read_archive(path: str | os.PathLike[str] | Remote, *, identities: Sequence[
     keys = tuple(read_identities(identities))  # once: a file may be a pipe
     with open_archive(place, keys) as opened:
         return replace(archive, manifest=opened.manifest, keys=keys)
+
+
+def _read_ahead(opened: OpenArchive, names: Collection[str]) -> dict[str, MemberText | None]:
+    if not names or opened.manifest.sealed is not None:
+        return {}
+    try:
+        found = _read_members(opened, names)
+    except ArchiveError:  # whoever asks for them is told
+        return {}
+    return {name: found.get(name) for name in names}
+
+
+def _read_members(opened: OpenArchive, names: Collection[str]) -> dict[str, MemberText]:
+    found: dict[str, MemberText] = {}
+    seen = 0
+    for member in opened.members:
+        inner = opened.inner_name(member)
+        seen += member.stored_size
+        if inner == _CORE_NAME or seen > _BEFORE_CORE_LIMIT:
+            break
+        if inner in names and inner not in found and member.kind == "file" and member.extents is None:
+            data = opened.tar.read_exactly(min(member.size, TEXT_LIMIT))
+            found[inner] = MemberText(data, member.size)
+            if len(found) == len(names):
+                break
+    return found

@@ -1,14 +1,15 @@
 """Write the archive: a ``.tar.gz`` in one pass, with a manifest in front that is filled in last.
 
 The file is several gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
-manifest in stored blocks (RFC 1951, section 3.2.4), so that it can be written again in place at the same
-size. Everything else becomes members of a MiB, which several threads compress while the next is read.
+manifest, and a comment of blanks (section 2.3) that fills a room of fixed size: so it can be written again in
+place. Everything else becomes members of a MiB, which several threads compress while the next is read.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import zlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+_GZIP: Final = 31
+"""The ``wbits`` of a gzip member, see zlib's manual."""
 _STORED_LIMIT: Final = 0xFFFF
 _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
+_WITH_COMMENT: Final = bytes.fromhex("1f8b0810000000000003")
+_COMPRESSES: Final = 4
+"""What comes late are sentences: their room in the file is smaller by this."""
 _STORED_END: Final = bytes.fromhex("010000ffff")
 """The last block, which is empty."""
 
@@ -65,24 +71,28 @@ class FileWriter(TarWriter):
             self.abort()
 
     def reserve_manifest(self, text: bytes, slack: int) -> None:
-        """Write the manifest as the first member, with room for ``slack`` bytes more.
+        """Write the manifest as the first member, with room for ``slack`` bytes more if they compress well.
 
         Its JSON is padded with spaces. If the archive is never finished, this manifest is what it has.
         """
         if self._manifest_size or self._output.bytes_in:
             raise ValueError("the manifest comes first and once")
         self._manifest_size = count_blocks(len(text) + 1 + slack) * BLOCK
-        member = self._manifest_member(text)
         self._manifest_tar_size = len(self._header(MANIFEST_NAME, self._manifest_size)) + self._manifest_size
-        self._reserved = len(member)
-        write_all(self._descriptor, member)
+        compressed = self._compress_manifest(text)
+        self._reserved = len(fill_gzip(compressed)) + slack // _COMPRESSES
+        write_all(self._descriptor, fill_gzip(compressed, self._reserved))
 
     def rewrite_manifest(self, text: bytes) -> None:
         """Write the manifest again, in place; before or after the end. Raises ManifestTooLongError."""
         if len(text) >= self._manifest_size:
             message = f"the manifest has {len(text)} bytes, the room for it {self._manifest_size - 1}"
             raise ManifestTooLongError(message)
-        write_at(self._descriptor, self._manifest_member(text), 0)
+        member = fill_gzip(self._compress_manifest(text), self._reserved)
+        if len(member) > self._reserved:
+            message = f"the manifest has {len(member)} bytes, the room for it {self._reserved}"
+            raise ManifestTooLongError(message)
+        write_at(self._descriptor, member, 0)
 
     @abstractmethod
     def finish(self, describe: Callable[[], bytes]) -> None:
@@ -97,9 +107,11 @@ class FileWriter(TarWriter):
     @abstractmethod
     def _close(self) -> None: ...
 
-    def _manifest_member(self, text: bytes) -> bytes:
+    def _compress_manifest(self, text: bytes) -> bytes:
         padded = text.ljust(self._manifest_size - 1) + b"\n"
-        return stored_gzip(self._header(MANIFEST_NAME, self._manifest_size) + padded)
+        compressor = zlib.compressobj(wbits=_GZIP)
+        header = self._header(MANIFEST_NAME, self._manifest_size)
+        return compressor.compress(header + padded) + compressor.flush()
 
 
 @final
@@ -136,6 +148,13 @@ class ArchiveWriter(FileWriter):
 
     def _close(self) -> None:
         self._finish_tar(self._manifest_tar_size)
+
+
+def fill_gzip(member: bytes, size: int = 0) -> bytes:
+    """Return a gzip member without a comment as one that has ``size`` bytes, or more if it must."""
+    body = member[len(_GZIP_HEADER) :]
+    blanks = max(0, size - len(_WITH_COMMENT) - 1 - len(body))
+    return _WITH_COMMENT + b" " * blanks + b"\0" + body
 
 
 def stored_gzip(*pieces: bytes) -> bytes:

@@ -37,6 +37,8 @@ class Capture:
     """Why there is no archive, or what is worth knowing of it."""
     has_core: bool = True
     is_sealed: bool = False
+    url: str = ""
+    """Where the archive is in the store; empty if it is not there, or not yet."""
 
     @property
     def name(self) -> str:
@@ -92,6 +94,7 @@ def describe(outcome: Outcome, *, is_sealed: bool) -> Capture:
         has_core=outcome.has_core,
         reason=outcome.reason,
         is_sealed=is_sealed,
+        url=outcome.url,
     )
 
 

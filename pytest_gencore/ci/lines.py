@@ -47,7 +47,8 @@ def make_notice(text: str) -> str:
 def describe_line(capture: Capture, base: str) -> str:
     """Return what happened, where, and which archive, on one line."""
     where = "" if capture.test in capture.verdict else f": {capture.test}"
-    return escape_unprintable(f"{capture.verdict}{where} ({capture.show_path(base)})")
+    uploaded = f", uploaded: {capture.url}" if capture.url else ""
+    return escape_unprintable(f"{capture.verdict}{where} ({capture.show_path(base)}{uploaded})")
 
 
 def escape_azure(text: str) -> str:
@@ -100,6 +101,11 @@ def make_teamcity_block(capture: Capture, base: str) -> list[str]:
         f"##teamcity[message text='{escape_teamcity(answer)}' status='NORMAL']",
         f"##teamcity[blockClosed name='{name}']",
     ]
+
+
+def make_teamcity_note(text: str) -> str:
+    """Return a message for the log."""
+    return f"##teamcity[message text='{escape_teamcity(text[:_TEXT_LENGTH])}' status='NORMAL']"
 
 
 def make_teamcity_upload(path: Path) -> str:

@@ -38,6 +38,7 @@ def make_cell(capture: Capture, base: str) -> str:
     """Return what is told of the archive: it changes when that is finished."""
     page = [path.name for path in capture.find_beside() if path.suffix == ".html"]
     parts = [f"{make_code(capture.show_path(base))}, {escape(capture.describe_archive())}"]
+    parts += [f"uploaded: {make_code(capture.url)}"] if capture.url else []
     parts += [f"with its stacks as a page: {make_code(name)}" for name in page]
     return "<br>".join(parts)
 

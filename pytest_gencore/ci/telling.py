@@ -157,9 +157,10 @@ def _complete_cells(path: Path, base: str, captures: Sequence[Capture], memory: 
         file = None
         for capture in captures:
             at, before = memory.cells.get(capture.name, (0, ""))
-            after = page.make_cell(capture, base)
-            if len(after.encode()) > len(before.encode()):
-                after = page.make_cell(dataclasses.replace(capture, reason=""), base)
+            shorter = dataclasses.replace(capture, reason="")
+            cells = [page.make_cell(entry, base) for entry in (capture, shorter)]
+            cells.append(page.make_cell(dataclasses.replace(shorter, url=""), base))
+            after = next((cell for cell in cells if len(cell.encode()) <= len(before.encode())), cells[-1])
             room = len(before.encode()) - len(after.encode())
             if before.rstrip() == after or room < 0:
                 continue
@@ -214,6 +215,7 @@ def _tell_buildkite(run: RunPlace, target: Target, news: News, memory: Memory) -
 
 def _tell_teamcity(_run: RunPlace, target: Target, news: News, _memory: Memory) -> Telling:
     told = [line for capture in news.new for line in lines.make_teamcity_block(capture, target.base)]
+    told += [lines.make_teamcity_note(f"uploaded: {entry.url}") for entry in news.ended if entry.url]
     told += filter(None, map(lines.make_teamcity_upload, _find_files(news.ended)))
     return Telling(told)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.document.alike import Diagnosis
 
-_READERS: Final = 16
-"""How many archives of a store are read at a time."""
+_READERS, _TOGETHER = 2, 16
+"""So many threads read so many archives of a store each: one parses while the other one waits."""
 _COLOURS: Final = {"failure": "yellow", "timeout": "magenta", "request": "cyan"}
 """Of triggers; others are red."""
 
@@ -50,11 +49,7 @@ def list_archives(directory: Path | str, *, as_json: bool) -> None:
     with the reason.
     """
     if isinstance(directory, str):
-        from pytest_gencore.cli.stores import find_stored  # few lists need it
-
-        stored = find_stored(directory)
-        with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(functools.partial(_look, alone=len(stored) == 1), stored))
+        found = _look_in_store(directory)
         _show(found, directory, as_json=as_json)
     else:
         under_way = list(_find_under_way(directory))  # before the archives: one that ends is not missed
@@ -84,11 +79,29 @@ def _look(place: ArchivePlace, *, alone: bool) -> _Looked:
     row: dict[str, Any] = {"path": str(place)}
     try:
         row["size"] = place.stat().st_size if isinstance(place, Path) else place.size
-        archive = read_archive(place)
+        if alone:
+            return _Looked(row | _describe(read_archive(place).manifest), None)
+        from pytest_gencore.document.encode import BRIEF
+
+        archive = read_archive(place, ahead=BRIEF)
         row |= _describe(archive.manifest)
-        return _Looked(row, None if alone else _diagnose(archive))
+        return _Looked(row, _diagnose(archive))
     except (GencoreError, OSError) as error:
         return _Looked({"size": 0, **row, "error": str(error)}, None)
+
+
+def _look_in_store(url: str) -> list[_Looked]:
+    """Look at all archives of a store; the first ranges of a few are in memory at a time."""
+    from pytest_gencore.cli.stores import find_stored  # few lists need it
+
+    store, files = find_stored(url)
+
+    def look(start: int) -> list[_Looked]:
+        archives = store.read_heads(files[start : start + _TOGETHER])
+        return [_look(archive, alone=len(files) == 1) for archive in archives]
+
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        return [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
 
 
 def _show(found: list[_Looked], place: str, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_gencore.cli.artifacts import parse_name
-from pytest_gencore.store.stored import Store, StoredArchive
+from pytest_gencore.store.stored import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from pytest_gencore.store.stored import File
 
 
-def find_stored(url: str) -> list[StoredArchive]:
-    """Return what has an archive's name below a URL, oldest first; raises StoreError."""
+def find_stored(url: str) -> tuple[Store, list[File]]:
+    """Return a store, and what has an archive's name in it, oldest first; raises StoreError."""
     store = Store(url)
     found = [(order, file) for file, order in _named(store.list_files())]
-    return [StoredArchive(store, file) for _, file in sorted(found)]
+    return store, [file for _, file in sorted(found)]
 
 
 def _named(files: list[File]) -> Iterator[tuple[File, tuple[float, int, int]]]:

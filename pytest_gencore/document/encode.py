@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+BRIEF: Final = frozenset({STACKS_NAME, DIAGNOSIS_NAME})
+"""What a brief document is made of, besides the manifest."""
 _FAILURE: Final = "failure.txt"
 _OUTPUT: Final = "output.txt"
 
@@ -46,7 +48,7 @@ def make_document(archive: Archive, *, is_brief: bool = False) -> Document:
     """
     manifest = archive.manifest
     is_closed = manifest.sealed is not None and not archive.keys
-    names = {STACKS_NAME, DIAGNOSIS_NAME} if is_brief else {STACKS_NAME, DIAGNOSIS_NAME, _FAILURE, _OUTPUT}
+    names = BRIEF if is_brief else BRIEF | {_FAILURE, _OUTPUT}
     members = {} if is_closed else archive.read_members(names)
     unreadable: list[str] = []
     stacks = _parse(members.get(STACKS_NAME), parse_stacks, unreadable)

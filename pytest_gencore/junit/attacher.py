@@ -34,6 +34,7 @@ class Cancelled:
     summary: str
     text: str
     archive: Path | None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def add_cancelled(suite: ET.Element, cancelled: Cancelled) -> None:
     if cancelled.archive is not None:
         properties = ET.Element("properties")
         ET.SubElement(properties, "property", name=PROPERTY, value=escape(str(cancelled.archive)))
+        if cancelled.url:
+            ET.SubElement(properties, "property", name=URL_PROPERTY, value=escape(cancelled.url))
         case.insert(0, properties)
     error = ET.SubElement(case, "error", {"message": escape(cancelled.summary)})
     error.text = escape(cancelled.text)

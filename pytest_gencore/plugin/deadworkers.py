@@ -77,7 +77,7 @@ class DeadWorkers:
                 url=outcome.url,
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
-            report.user_properties.append((PROPERTY, path))
+            report.user_properties += attach.make_properties(attachment)
             is_failed = outcome.state == "failed"
             line = attach.describe_failure(outcome.reason) if is_failed else attach.describe_archive(path)
             lines += [f"{SECTION}: {line}", outcome.answer.rstrip("\n")]

@@ -6,9 +6,7 @@ import pytest
 
 from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.plugin.isolated import find_isolated_command
-from pytest_gencore.store.url import PACKAGES, kind_of
-
-_OF_THE_EXTRA = frozenset({"fsspec", "s3fs"})
+from pytest_gencore.store.url import PACKAGES, kind_of, name_requirement
 
 
 def find_upload_command(store: str) -> tuple[str, ...]:
@@ -19,7 +17,6 @@ def find_upload_command(store: str) -> tuple[str, ...]:
     kind = kind_of(store)
 
     def say_missing(name: str) -> str:
-        needed = "'pytest-gencore[store]'" if name in _OF_THE_EXTRA else name
-        return f"gencore: a store of kind {kind} needs {name}: pip install {needed}"
+        return f"gencore: a store of kind {kind} needs {name}: pip install {name_requirement(name)}"
 
     return find_isolated_command("store.upload", ("fsspec", PACKAGES[kind]), say_missing, with_all=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.errors import StoreError
-from pytest_gencore.store.url import PACKAGES, kind_of
+from pytest_gencore.store.url import PACKAGES, kind_of, name_requirement
 from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CONNECTIONS: Final = 32
+"""How many requests can be under way."""
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _OPTIONS: Final[Mapping[str, dict[str, Any]]] = {
     "s3": {
         "config_kwargs": {
+            "max_pool_connections": CONNECTIONS,
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
             "retries": {"max_attempts": 1},  # we try again ourselves, and know for how long
@@ -64,8 +67,7 @@ def describe_error(error: BaseException) -> str:
 def as_store_error(url: str, error: BaseException) -> StoreError:
     """Return the error that users see."""
     if isinstance(error, ImportError):
-        package = PACKAGES[kind_of(url)]
-        needed = package if kind_of(url) not in ("file", "s3") else "'pytest-gencore[store]'"
+        needed = name_requirement(PACKAGES[kind_of(url)])
         return StoreError(describe_error(error), help_text=f"pip install {needed}")
     return StoreError(describe_error(error))
 

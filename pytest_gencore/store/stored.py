@@ -9,9 +9,9 @@ from pytest_gencore.store.opening import as_store_error, open_store
 from pytest_gencore.store.url import join, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-FIRST: Final = 32 << 10
+FIRST: Final = 16 << 10
 """Bytes of the first range: manifest and texts of a usual archive."""
 _LONGEST: Final = 8 << 20
 
@@ -53,6 +53,20 @@ class Store:
         with self._errors():
             return bytes(self._files.cat_file(path, start=start, end=end))
 
+    def read_heads(self, files: Sequence[File]) -> list[StoredArchive]:
+        """Return some of the files with their first ranges, which are read at the same time.
+
+        One that cannot be read is asked for again, and says why then.
+        """
+        paths = [self._root + file.url.removeprefix(self._url) for file in files]
+        ends = [min(FIRST, file.size) for file in files]
+        with self._errors():
+            heads = self._files.cat_ranges(paths, [0] * len(paths), ends, on_error="return")
+        return [
+            StoredArchive(self, file, head if isinstance(head, bytes) else None)
+            for file, head in zip(files, heads, strict=True)
+        ]
+
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -64,10 +78,11 @@ class Store:
 class StoredArchive:
     """One file of a store, as ``archive.opening`` reads it."""
 
-    def __init__(self, store: Store, file: File) -> None:
+    def __init__(self, store: Store, file: File, head: bytes | None = None) -> None:
+        """``head`` is its first range, if that is known."""
         self._store = store
         self._file = file
-        self._head: bytes | None = None
+        self._head = head
 
     def __str__(self) -> str:
         return self._file.url

@@ -26,6 +26,8 @@ _PART: Final = 8 << 20
 _PARTS: Final = 9_000
 """At most so many: S3 takes 10,000, see "Amazon S3 multipart upload limits"."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 4.0
+_BEGINNINGS: Final = 5
+"""How often a file is begun at most where the store refuses what comes after a beginning."""
 _PRIVATE: Final = 0o077
 
 
@@ -41,18 +43,25 @@ class Upload:
         self._done = 0
         self._progress_at = time.monotonic()
         self._pause = _PAUSE_SECONDS
+        self._tries = 0
+        """How often something was tried again."""
 
     def put(self, source: Path) -> None:
         """Upload a file, whatever is there under its name; raises what fsspec raises."""
         with os.fdopen(_open(source), "rb", buffering=0) as file:
-            before, has_begun_anew = self._done, False
-            while error := _error_of(lambda: self._put(file, join(self._folder, source.name))):
-                # A store that was restarted may have forgotten the parts.
-                if is_final(error) and (has_begun_anew or self._done == before):
+            before, begun = self._done, 1
+            while True:
+                tries = self._tries
+                error = _error_of(lambda: self._put(file, join(self._folder, source.name)))
+                if error is None:
+                    return
+                # A store that was restarted has forgotten the parts, also one that it was just taking.
+                has_seen_it = self._done != before or self._tries != tries
+                if is_final(error) and not (has_seen_it and begun < _BEGINNINGS):
                     raise error
                 if not self._may_try_again():
                     raise error
-                has_begun_anew |= is_final(error)
+                begun += is_final(error)
                 self._done = before
 
     def _put(self, file: Any, target: str) -> None:
@@ -104,6 +113,7 @@ class Upload:
         """Wait a moment; False if nothing has gone on for too long."""
         if time.monotonic() + self._pause - self._progress_at > self._seconds:
             return False
+        self._tries += 1
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         return True

@@ -6,6 +6,7 @@ from typing import Final
 
 PACKAGES: Final = {"file": "fsspec", "s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 """What fsspec needs for each kind of store: filesystem-spec.readthedocs.io, "Other Known Implementations"."""
+_OF_THE_EXTRA: Final = frozenset({"fsspec", "s3fs"})
 EXPECTED: Final = "expected a URL such as s3://BUCKET/FOLDER, gs://..., az://... or file:///FOLDER"
 _MARK: Final = "://"
 _NO_FOLDER: Final = frozenset({"", ".", ".."})
@@ -19,6 +20,11 @@ def is_url(text: str) -> bool:
 def kind_of(url: str) -> str:
     """Return which kind of store a URL is of: a key of ``PACKAGES``."""
     return url.partition(_MARK)[0]
+
+
+def name_requirement(package: str) -> str:
+    """Return what has to be installed where one of these packages is missing, as for a shell."""
+    return "'pytest-gencore[store]'" if package in _OF_THE_EXTRA else package
 
 
 def parse_url(text: str) -> str:

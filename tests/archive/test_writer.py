@@ -92,6 +92,19 @@ def test_manifest_that_outgrows_its_room_is_refused(path: Path) -> None:
         assert read_member(tar, "gencore.json").read().strip() == b"{}"
 
 
+def test_a_manifest_that_does_not_compress_is_refused(path: Path) -> None:
+    """Late notices are sentences: in the file they have less room than in the text."""
+    with writer(path) as archive:
+        archive.reserve_manifest(b"{}", 4096)
+        archive.rewrite_manifest(json.dumps({"notices": ["a library could not be read"] * 100}).encode())
+        with pytest.raises(ArchiveError, match="the room for it"):
+            archive.rewrite_manifest(os.urandom(2000).hex().encode())
+
+    with tarfile.open(path) as tar:
+        assert len(json.load(read_member(tar, "gencore.json"))["notices"]) == 100
+    assert path.read_bytes().count(b"  ") > 100, "a comment of blanks"
+
+
 def test_manifest_must_come_first(path: Path) -> None:
     with writer(path) as archive:
         archive.add_bytes("core", b"")

@@ -3,21 +3,28 @@
 ::
 
     python tests/benchmarks/fleet.py FOLDER                             # 8 runners, 1,000 captures of texts
-    python tests/benchmarks/fleet.py FOLDER --mib=50 --runs=1 --captures=3   # of 50 MiB
+    python tests/benchmarks/fleet.py FOLDER --mib=40 --restarts=3       # of cores, 40 MiB of which are random
     python tests/benchmarks/fleet.py FOLDER --list=10000 ARCHIVE...     # gencore list of 10,000 archives
 
-All tests of the runners fail. The server is killed in the middle and started again, and what it has at the
-end is compared with what the runners have. For the list the archives are hard links of those that are given.
-What the server has sent is counted by the kernel: ``wchar`` of ``/proc/PID/io``, see proc(5).
+All tests of the runners fail. The server is killed in the middle and started again. After each run of pytest
+its archives are compared with what the server has; then the local ones are removed, and the blocks of the
+server's: 1,000 archives of 50 MiB would not fit twice. Name and size of an object stay, and at the end it
+must still have no blocks: else it came twice.
+
+For the list the archives are hard links of those that are given. What the server has sent is counted by the
+kernel: ``wchar`` of ``/proc/PID/io``, see proc(5).
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,7 +38,7 @@ import psutil
 from s3_server import S3Server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 TESTS = """
 import os, pytest
@@ -42,17 +49,24 @@ def test_bad(number):
 """
 STORE = "s3://bucket/fleet"
 KINDS = {"pytest_gencore.store.upload": "uploading programs", "pytest_gencore.collector.main": "collectors"}
+PARTS = 10
+"""The memory of processes is told of the first and of the last one of so many parts of the time."""
 AWAY_SECONDS = 5.0
 LOOK_SECONDS = 0.25
-MIB = 1 << 20
+PAUSE_SECONDS = 2.0
+MIB, GIB = 1 << 20, 1 << 30
+SPARE = 9 * GIB
+"""Bytes of the disk that are left free, whatever is not done for it."""
 EPOCH = 1_790_000_000
 
 
 class Watch:
-    """Looks at the memory of collectors and uploading programs: the highest of each process."""
+    """Looks at collectors and uploading programs: the highest memory of each, by when it began."""
 
-    def __init__(self) -> None:
-        self.highest: dict[str, dict[int, int]] = {kind: {} for kind in KINDS.values()}
+    def __init__(self, folder: Path) -> None:
+        """Only at those that have, or were given, something of a folder: others may run here, too."""
+        self._folder = str(folder)
+        self.highest: dict[str, dict[tuple[float, int], int]] = {kind: {} for kind in KINDS.values()}
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -63,93 +77,166 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ends.wait(LOOK_SECONDS):
-            for process in psutil.process_iter(["cmdline"]):
+            for process in psutil.process_iter(["cmdline", "create_time"]):
                 text = " ".join(process.info["cmdline"] or ())
                 for mark, kind in KINDS.items():
                     if mark in text and "python" in text:
-                        self._note(kind, process)
+                        self._look(kind, (process.info["create_time"], process.pid), text)
 
-    def _note(self, kind: str, process: psutil.Process) -> None:
-        try:
-            size = process.memory_info().rss
-        except psutil.Error:
-            return
-        known = self.highest[kind]
-        known[process.pid] = max(size, known.get(process.pid, 0))
+    def _look(self, kind: str, key: tuple[float, int], text: str) -> None:
+        pid = key[1]
+        known = self.highest[kind].get(key, 0)
+        if known or self._folder in text or any(self._folder in path for path in list_open(pid)):
+            self.highest[kind][key] = max(find_peak(pid), known)
+
+    def describe(self) -> list[str]:
+        """Return a line for each kind of process."""
+        lines = []
+        for kind, highest in self.highest.items():
+            sizes = [size / MIB for _, size in sorted(highest.items())]
+            part = max(1, len(sizes) // PARTS)
+            ends = [max(some, default=0.0) for some in (sizes, sizes[:part], sizes[-part:])]
+            whole, first, last = (f"{end:.0f}" for end in ends)
+            about = f"at most {whole} MiB, of the first {part} {first}, of the last {last}"
+            lines.append(f"{kind}: {len(sizes)} seen; {about}")
+        return lines
 
 
-def run_pytest(home: Path, options: argparse.Namespace, environment: Mapping[str, str]) -> list[str]:
-    """Run pytest so many times, as a runner does; return the last lines."""
-    kind = "heap" if options.mib else "text"
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "--gencore-on-fail"]
-    command += [f"--gencore-type={kind}", f"--gencore-store={STORE}", "--gencore-libraries=none"]
-    command += [f"--gencore-max-cores={options.captures}", "--gencore-max-size=1TiB"]
-    ends = []
-    for _ in range(options.runs):
+def find_peak(pid: int) -> int:
+    """Return the most memory, in bytes, that a process has had so far: ``VmHWM``, see proc(5)."""
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def list_open(pid: int) -> list[str]:
+    """Return the paths of what a process has open, as far as they can be read."""
+    try:
+        return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []
+
+
+class Fleet:
+    """The runners and their server; what was compared so far."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self._options = options
+        self.server = S3Server(folder / "served")
+        self.homes = [folder / f"runner-{number}" for number in range(options.runners)]
+        for home in self.homes:
+            home.mkdir()
+            text = TESTS.format(size=options.mib * MIB, count=options.captures)
+            (home / "test_a.py").write_text(text)
+        self.sizes: list[int] = []
+        """Of all that were the same here and there."""
+        self.wrong: set[str] = set()
+        self.ends: collections.Counter[str] = collections.Counter()
+        self.has_room = True
+
+    @property
+    def wanted(self) -> int:
+        return int(self._options.runners * self._options.runs * self._options.captures)
+
+    def run(self, home: Path) -> None:
+        """Run pytest so many times, as a runner does."""
+        for _ in range(self._options.runs):
+            while self._options.pause and self._options.pause.exists():
+                time.sleep(PAUSE_SECONDS)
+            if shutil.disk_usage(home).free < SPARE:
+                self.has_room = False
+                return
+            self._run_pytest(home)
+            for path in sorted(home.rglob("core_*.tar.gz")):
+                self._compare(path)
+
+    def _run_pytest(self, home: Path) -> None:
+        options = self._options
+        kind = "heap" if options.mib else "text"
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--tb=no",
+            "-p",
+            "no:cacheprovider",
+            "--gencore-on-fail",
+        ]
+        command += [f"--gencore-type={kind}", f"--gencore-store={STORE}", "--gencore-libraries=none"]
+        command += [f"--gencore-max-cores={options.captures}", "--gencore-max-size=1TiB"]
+        environment = {**os.environ, **self.server.environment}
         ended = subprocess.run(
-            command, cwd=home, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+            command, cwd=home, env=environment, capture_output=True, text=True, check=False
         )
-        ends.append(ended.stdout.splitlines()[-1])
-    return ends
+        self.ends[ended.stdout.splitlines()[-1].partition(" in ")[0]] += 1
+        self.wrong |= {line for line in ended.stdout.splitlines() if "not uploaded" in line}
+
+    def _compare(self, path: Path) -> None:
+        """Compare an archive with what the server has; then their blocks are not needed any more."""
+        there = list(self.server.bucket.rglob(path.name))
+        if [hash_file(copy) for copy in there] != [hash_file(path)]:
+            self.wrong.add(f"{path}: {len(there)} in the store, or another one")
+            return
+        size = path.stat().st_size
+        for end in (0, size):
+            os.truncate(there[0], end)
+        self.sizes.append(size)
+        path.unlink()
+
+    def check_store(self) -> None:
+        """Look at what the server has at the end: each archive that was compared, once, and no other."""
+        found = [path for path in self.server.bucket.rglob("*.tar.gz") if not path.name.startswith(".")]
+        if sorted(path.stat().st_size for path in found) != sorted(self.sizes):
+            self.wrong.add(f"{len(found)} archives are in the store, {len(self.sizes)} were compared")
+        self.wrong |= {f"{path} came twice" for path in found if path.stat().st_blocks}
 
 
-def make_homes(folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Make the folders of the runners, each with its tests."""
-    homes = [folder / f"runner-{number}" for number in range(options.runners)]
-    for home in homes:
-        home.mkdir()
-        (home / "test_a.py").write_text(TESTS.format(size=options.mib * MIB, count=options.captures))
-    return homes
-
-
-def hash_files(folder: Path) -> dict[str, list[str]]:
-    """Return the digests of all archives below a folder, by their names: one for each file of that name."""
-    found: dict[str, list[str]] = {}
-    for path in folder.rglob("core_*.tar.gz"):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.setdefault(path.name, []).append(digest)
-    return {name: sorted(digests) for name, digests in found.items()}
-
-
-def count_archives(server: S3Server) -> int:
-    return sum(key.endswith(".tar.gz") for key in server.find_objects())
+def hash_file(path: Path) -> str:
+    """Return the digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(MIB):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def run_fleet(folder: Path, options: argparse.Namespace) -> bool:
     """Run it and print what came of it; tell whether all is there."""
-    server = S3Server(folder / "served")
-    watch = Watch()
+    fleet, watch = Fleet(folder, options), Watch(folder)
     began = time.monotonic()
-    homes = make_homes(folder, options)
-    wanted = options.runners * options.runs * options.captures
     with concurrent.futures.ThreadPoolExecutor(options.runners) as pool:
-        running = [pool.submit(run_pytest, home, options, server.environment) for home in homes]
+        running = [pool.submit(fleet.run, home) for home in fleet.homes]
         for part in range(1, options.restarts + 1):
-            while count_archives(server) < wanted * part / (options.restarts + 1):
-                time.sleep(LOOK_SECONDS)
-            server.kill()
+            wait_for(fleet, fleet.wanted * part // (options.restarts + 1), running)
+            fleet.server.kill()
             time.sleep(AWAY_SECONDS)
-            server.start()
-        ends = {end.partition(" in ")[0] for runner in running for end in runner.result()}
+            fleet.server.start()
+        for runner in running:
+            runner.result()
     seconds = time.monotonic() - began
     watch.end()
-    server.kill()
-    there = hash_files(server.bucket)
-    here: dict[str, list[str]] = {}
-    for number in range(options.runners):
-        for name, digests in hash_files(folder / f"runner-{number}").items():
-            here[name] = sorted([*here.get(name, []), *digests])
-    count, size = sum(map(len, there.values())), sum(server.find_objects().values())
-    print(f"{options.runners} runners, {options.runs} runs each, {seconds:.0f} s; {ends}")
-    print(f"archives here {sum(map(len, here.values()))}, in the store {count}, {size / MIB:.0f} MiB")
+    server_peak = find_peak(fleet.server.pid)
+    fleet.server.kill()
+    fleet.check_store()
+    sizes = fleet.sizes
+    print(f"{options.runners} runners, {options.runs} runs each, {seconds:.0f} s; {dict(fleet.ends)}")
+    print(f"the same here and in the store, once: {len(sizes)} of {fleet.wanted}, {sum(sizes) / GIB:.1f} GiB")
+    print(f"sizes from {min(sizes, default=0) / MIB:.2f} to {max(sizes, default=0) / MIB:.2f} MiB")
     print(f"the server was killed and started again: {options.restarts} times, {AWAY_SECONDS:g} s away")
-    print(f"the same names and digests: {there == here}")
-    for kind, highest in watch.highest.items():
-        sizes = [size for _, size in sorted(highest.items())]
-        half = len(sizes) // 2
-        first, second = (max(part, default=0) / MIB for part in (sizes[:half], sizes[half:]))
-        print(f"{kind}: {len(sizes)} seen; resident at most {first:.0f} MiB, in the second half {second:.0f}")
-    return there == here and count == wanted
+    print(*watch.describe(), f"the server, since its last start: {server_peak / MIB:.0f} MiB", sep="\n")
+    print(*sorted(fleet.wrong), *([] if fleet.has_room else ["the disk had no room for more"]), sep="\n")
+    return not fleet.wrong and len(sizes) == fleet.wanted
+
+
+def wait_for(fleet: Fleet, count: int, running: Sequence[concurrent.futures.Future[None]]) -> None:
+    """Wait until so many archives are there, or all runners have ended."""
+    while not all(runner.done() for runner in running):
+        if sum(key.endswith(".tar.gz") for key in fleet.server.find_objects()) >= count:
+            return
+        time.sleep(LOOK_SECONDS)
 
 
 def run_list(folder: Path, options: argparse.Namespace) -> None:
@@ -182,8 +269,9 @@ def main() -> None:
     parser.add_argument("--runners", type=int, default=8)
     parser.add_argument("--runs", type=int, default=25, help="of pytest, by each runner, one after the other")
     parser.add_argument("--captures", type=int, default=5, help="of each run")
-    parser.add_argument("--mib", type=int, default=0, help="size of an archive; 0: texts only")
+    parser.add_argument("--mib", type=int, default=0, help="random bytes in the core of each; 0: texts only")
     parser.add_argument("--restarts", type=int, default=1)
+    parser.add_argument("--pause", type=Path, metavar="FILE", help="no run begins while there is such a file")
     parser.add_argument(
         "--list", type=int, default=0, metavar="N", help="measure the list of N archives instead"
     )

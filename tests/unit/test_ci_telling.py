@@ -100,6 +100,22 @@ def test_github_shows_a_long_reason_only_where_there_is_room(tmp_path: Path, ear
     assert "core_1.tar.gz</code>, no archive " in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("reason", "length", "is_named"), [("", 60, True), ("'" * 80, 200, True), ("", 400, False)]
+)
+def test_github_names_the_store_where_there_is_room(
+    tmp_path: Path, early: Capture, reason: str, length: int, *, is_named: bool
+) -> None:
+    path = tmp_path / "summary.md"
+    teller = Teller(tmp_path, "github", str(path))
+    teller.tell(early)
+    url = f"s3://bucket/{'x' * length}/core_1.tar.gz"
+    teller.tell(end(early, url=url, reason=reason))
+    text = path.read_text()
+    assert "core_1.tar.gz</code>, 4.0 KiB" in text
+    assert (f"<br>uploaded: <code>{url}</code>" in text) is is_named
+
+
 def test_github_has_room(tmp_path: Path, early: Capture) -> None:
     """The summary of a step is never larger than GitHub takes, and there are never more than 10 notices."""
     path = tmp_path / "summary.md"
@@ -162,6 +178,12 @@ def test_teamcity_is_told_and_given_archives(tmp_path: Path, early: Capture) -> 
     assert [name for name, _ in first] == ["message", "blockOpened", "message", "blockClosed"]
     second = [read_teamcity(line) for line in teller.tell(end(early)).lines]
     assert second == [("publishArtifacts", {"": f"{early.archive} => gencore"})]
+    third = [read_teamcity(line) for line in teller.tell(end(also(early, 2), url="s3://b/core_2")).lines]
+    assert [text["text"] for name, text in third if name == "message"] == [
+        "failed: t.py::test_2 (core_2.tar.gz, uploaded: s3://b/core_2)",
+        also(early, 2).answer,
+        "uploaded: s3://b/core_2",
+    ]
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from capabilities import needs
 from cutting_proxy import CuttingProxy
+from fsspec.spec import AbstractBufferedFile
 from s3_server import S3Server
+
+from pytest_gencore.store import upload as upload_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +53,72 @@ def start(
 def read_done(stream: IO[str] | None) -> int:
     assert stream is not None
     return int(stream.readline())
+
+
+class Forgetful:
+    """A store with parts that is restarted so many times while it takes the first one."""
+
+    def __init__(self, restarts: int) -> None:
+        self.restarts = restarts
+        self.files: dict[str, bytes] = {}
+        self.begun = 0
+
+    def open(self, path: str, _mode: str, *, block_size: int) -> Any:
+        assert block_size == PART
+        self.begun += 1
+        return ForgetfulFile(self, path)
+
+    def invalidate_cache(self) -> None:
+        """Nothing is cached."""
+
+    def info(self, path: str) -> dict[str, int]:
+        return {"size": len(self.files[path])}
+
+
+class ForgetfulFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no types
+    """As s3fs's: what could not be written is written again by ``flush``."""
+
+    def __init__(self, store: Forgetful, path: str) -> None:
+        self.store, self.path, self.buffer, self.closed = store, path, io.BytesIO(), False
+        self.errors: list[Exception] = []
+        if store.begun <= store.restarts:
+            self.errors = [ConnectionResetError("cut"), FileNotFoundError("NoSuchUpload")]
+
+    def write(self, data: bytes) -> int:
+        self.buffer.write(data)
+        self.flush()
+        return len(data)
+
+    def flush(self, force: bool = False) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def close(self) -> None:
+        self.store.files[self.path] = self.buffer.getvalue()
+        self.closed = True
+
+    def discard(self) -> None:
+        """Nothing has come."""
+        self.closed = True
+
+
+@pytest.mark.parametrize(("restarts", "begun"), [(0, 1), (1, 2), (4, 5), (5, 5)])
+def test_a_store_that_forgets_the_first_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, begun: int
+) -> None:
+    """No part is there yet, and the store says that it does not know the upload: it is begun anew."""
+    store = Forgetful(restarts)
+    monkeypatch.setattr(upload_module, "open_store", lambda folder: (store, "x"))
+    monkeypatch.setattr(upload_module, "_PAUSE_SECONDS", 0.0)
+    path = make_file(tmp_path / "file", 5)
+    upload = upload_module.Upload(FOLDER, 60)
+    if restarts < 5:
+        upload.put(path)
+        assert store.files == {"x/file": path.read_bytes()}
+    else:
+        with pytest.raises(FileNotFoundError):
+            upload.put(path)
+    assert store.begun == begun
 
 
 @needs("s3")

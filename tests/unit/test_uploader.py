@@ -46,7 +46,7 @@ def test_patience_is_for_the_first(tmp_path: Path) -> None:
         problem, _ = upload(uploader, tmp_path)
         assert problem.startswith(f"not uploaded to {STORE}: ")
         assert json.loads(problem.partition(": ")[2]) == [patience, f"{STORE}/1-2-abc", *paths]
-        assert uploader.is_news() is is_news
+        assert uploader.is_news is is_news
     assert uploader.find_url(tmp_path / NAMES[1]) == f"{STORE}/1-2-abc/{NAMES[1]}"
 
 

@@ -23,7 +23,7 @@ from pytest_gencore.run.folder import (
     remove_tree,
     sweep,
 )
-from pytest_gencore.run.pinned import create_private
+from pytest_gencore.run.pinned import create_private, open_regular
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size
 
@@ -118,12 +118,14 @@ class Finisher:
         problem = self.uploader.upload(self._result, self._state, self._messenger.check_grace)
         problem = self._clean(problem)
         line = problem or f"uploaded: {self._url}"
-        if problem:
+        if not problem:
+            self._append_to_text(f"\n{line}\n")
+        else:
             self._url = ""
             if self._messenger.is_needed:
                 self._write_junit(f"gencore: core archive: {self._result}", self._result)
         self._state.end_upload(self._url, problem)
-        if self._url or self.uploader.is_news():
+        if self._url or self.uploader.is_news:
             self._messenger.conclude(line)
 
     def write_text(self, text: str) -> None:
@@ -139,6 +141,12 @@ class Finisher:
             with os.fdopen(create_private(new), "w", errors="backslashreplace") as file:
                 file.write(text)
             new.replace(self._text)  # one of the same name is replaced, and no link is followed
+
+    def _append_to_text(self, line: str) -> None:
+        """Add to the text beside the archive, if there is one; the one in the store lies beside it there."""
+        with contextlib.suppress(OSError), os.fdopen(open_regular(self._text, os.O_WRONLY), "a") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(line)
 
     def check(self) -> None:
         """Raise CaptureAborted if there is nothing left to be finished: somebody removed the directory."""

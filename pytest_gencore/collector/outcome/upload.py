@@ -40,6 +40,10 @@ _OUTPUT: Final = 4 << 20
 _LENGTH: Final = 400
 
 
+class _StalledError(Exception):
+    """The store does not answer."""
+
+
 class Uploader:
     """Uploads one capture; before ``look`` it knows no credentials, and is not to be used."""
 
@@ -50,6 +54,8 @@ class Uploader:
         self._mark: Path = handover.run_folder / STORE.named()
         self._moved_at = 0.0
         self._done = -1
+        self.is_news = True
+        """Whether no other upload of the run has failed before, if this one has."""
 
     @property
     def is_wanted(self) -> bool:
@@ -72,64 +78,71 @@ class Uploader:
 
         Never raises. The archive itself comes last. ``check`` is called about once a second.
         """
-        with contextlib.suppress(OSError):  # the folder of the run is gone: then nothing is known of others
-            if self._mark.exists():
-                return self._upload(archive, state, check, patience=0.0, stall=_HURRY_SECONDS)
-        return self._upload(archive, state, check, patience=_PATIENCE_SECONDS, stall=_STALL_SECONDS)
-
-    def find_url(self, archive: Path) -> str:
-        """Return where an archive is, once it is uploaded."""
-        return join(self._folder, archive.name)
-
-    def is_news(self) -> bool:
-        """Note that an upload has failed; tell whether no other one of the run has."""
-        try:
-            os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            return False
-        except OSError:
-            return True
-        return True
-
-    def _upload(
-        self, archive: Path, state: StateFile, check: Callable[[], None], *, patience: float, stall: float
-    ) -> str:
-        from pytest_gencore.sandbox.bounded import run_bounded
-        from pytest_gencore.sandbox.limits import Limits, limited
-
-        paths = [*self._find_companions(archive), archive]
-        session = self._handover.context.run.session
-        command = [*session.upload_command, str(patience), self._folder, *map(str, paths)]
-        total = sum(find_size(path) or 0 for path in paths)
-
-        def look(output: bytes | bytearray) -> None:
-            self._look(output, state, total, stall)
-            check()
-
         try:
             with (
                 interrupts(),
                 collector_slot(self._handover.run_folder, lambda: None, check, kind=UPLOAD_SLOT),
             ):
-                self._moved_at, self._done = time.monotonic(), -1
-                ended = run_bounded(
-                    limited(command, Limits(memory=_MEMORY)),
-                    seconds=_SECONDS,
-                    output_limit=_OUTPUT,
-                    environment=self._environment,
-                    directory="/",
-                    on_tick=look,
-                )
-        except CaptureAborted as error:
-            return self._tell(str(error))
-        except (OSError, ValueError) as error:
-            return self._tell(str(error))
+                reason = self._run(archive, state, check)
+                if reason:
+                    self._note_failure()  # the next one to have the slot knows it
+        except (CaptureAborted, OSError, ValueError) as error:
+            reason = str(error)
+            self._note_failure()
+        return self._tell(reason) if reason else ""
+
+    def find_url(self, archive: Path) -> str:
+        """Return where an archive is, once it is uploaded."""
+        return join(self._folder, archive.name)
+
+    def _note_failure(self) -> None:
+        """Note that an upload has failed, and whether no other one of the run has."""
+        with contextlib.suppress(OSError):  # the folder of the run is gone
+            try:
+                os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                self.is_news = False
+
+    def _has_failed(self) -> bool:
+        """Whether an upload of the run has failed; where its folder is gone nothing is known of others."""
+        try:
+            return self._mark.exists()
+        except OSError:
+            return False
+
+    def _run(self, archive: Path, state: StateFile, check: Callable[[], None]) -> str:
+        """Run the program; return why it has failed. Raises CaptureAborted."""
+        from pytest_gencore.sandbox.bounded import run_bounded
+        from pytest_gencore.sandbox.limits import Limits, limited
+
+        paths = [*self._find_companions(archive), archive]
+        session = self._handover.context.run.session
+        patience = 0.0 if self._has_failed() else _PATIENCE_SECONDS
+        command = [*session.upload_command, str(patience), self._folder, *map(str, paths)]
+        total = sum(find_size(path) or 0 for path in paths)
+
+        def look(output: bytes | bytearray) -> None:
+            self._look(output, state, total)
+            check()
+
+        self._moved_at, self._done = time.monotonic(), -1
+        try:
+            ended = run_bounded(
+                limited(command, Limits(memory=_MEMORY)),
+                seconds=_SECONDS,
+                output_limit=_OUTPUT,
+                environment=self._environment,
+                directory="/",
+                on_tick=look,
+            )
+        except (_StalledError, OSError, ValueError) as error:
+            return str(error)
         if ended.stopped:
-            return self._tell(f"it was not finished after {_SECONDS:g} s")
+            return f"it was not finished after {_SECONDS:g} s"
         if ended.status == 0:
             return ""
         lines = ended.errors.decode(errors="replace").strip().splitlines()
-        return self._tell(lines[-1] if lines else f"status {ended.status}")
+        return lines[-1] if lines else f"status {ended.status}"
 
     def _find_companions(self, archive: Path) -> list[Path]:
         """Return what is uploaded with an archive: its text, its page, the libraries that the run shares."""
@@ -139,16 +152,18 @@ class Uploader:
             found += [archive.with_name(name) for name in sorted(set(kept.values()))]
         return [path for path in found if find_size(path) is not None]
 
-    def _look(self, output: bytes | bytearray, state: StateFile, total: int, stall: float) -> None:
-        """See how far it is; raises CaptureAborted if that has not changed for too long."""
+    def _look(self, output: bytes | bytearray, state: StateFile, total: int) -> None:
+        """See how far it is; raises _StalledError if that has not changed for too long."""
         number = output.rpartition(b"\n")[0].rpartition(b"\n")[2]
         done = int(number) if number.isdigit() else 0
         if done != self._done:
             self._done, self._moved_at = done, time.monotonic()
             state.upload(done, total)
-        elif time.monotonic() - self._moved_at > stall:
+            return
+        stall = _HURRY_SECONDS if self._has_failed() else _STALL_SECONDS
+        if time.monotonic() - self._moved_at > stall:
             message = f"the store did not answer for {stall:g} s"
-            raise CaptureAborted(message)
+            raise _StalledError(message)
 
     def _tell(self, reason: str) -> str:
         store = self._handover.context.run.session.store
