@@ -1,7 +1,7 @@
 """Write the archive: a ``.tar.gz`` in one pass, with a manifest in front that is filled in last.
 
 The file is several gzip members, which every gzip reader joins (RFC 1952, section 2.2). The first holds the
-manifest, and a comment of blanks (section 2.3) that fills a room of fixed size: so it can be written again in
+manifest, and an extra field (section 2.3.1.1) that fills a room of fixed size: so it can be written again in
 place. Everything else becomes members of a MiB, which several threads compress while the next is read.
 """
 
@@ -26,7 +26,10 @@ _GZIP: Final = 31
 """The ``wbits`` of a gzip member, see zlib's manual."""
 _STORED_LIMIT: Final = 0xFFFF
 _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
-_WITH_COMMENT: Final = bytes.fromhex("1f8b0810000000000003")
+_WITH_FIELD: Final = bytes.fromhex("1f8b0804000000000003")
+_WITH_BOTH: Final = bytes.fromhex("1f8b0814000000000003")
+"""Also with a comment."""
+_FIELD_LIMIT: Final = 0xFFFF - 4
 _COMPRESSES: Final = 4
 """What comes late are sentences: their room in the file is smaller by this."""
 _STORED_END: Final = bytes.fromhex("010000ffff")
@@ -151,10 +154,16 @@ class ArchiveWriter(FileWriter):
 
 
 def fill_gzip(member: bytes, size: int = 0) -> bytes:
-    """Return a gzip member without a comment as one that has ``size`` bytes, or more if it must."""
+    """Return a gzip member that has a plain header as one that has ``size`` bytes, or more if it must.
+
+    What an extra field cannot take is in a comment: the second choice, as Go reads none above 512 bytes.
+    """
     body = member[len(_GZIP_HEADER) :]
-    blanks = max(0, size - len(_WITH_COMMENT) - 1 - len(body))
-    return _WITH_COMMENT + b" " * blanks + b"\0" + body
+    room = max(0, size - len(_WITH_FIELD) - 6 - len(body))
+    field, rest = min(room, _FIELD_LIMIT), max(0, room - _FIELD_LIMIT)
+    comment = (b" " * rest)[1:] + b"\0" if rest else b""
+    header = _WITH_BOTH if comment else _WITH_FIELD
+    return header + struct.pack("<H2sH", 4 + field, b"gc", field) + bytes(field) + comment + body
 
 
 def stored_gzip(*pieces: bytes) -> bytes:
