@@ -43,7 +43,7 @@ class Host:
         self._arrivals = Arrivals(home, budget, lambda file: self._send("landed", file))
         self._connection = Connection(specs, paths, self._take)
         self._changed = threading.Condition()
-        self._is_open = False
+        self._is_open = self._is_armed = False
         self._is_answering = False
         self._problem = ""
         """Why nothing more comes."""
@@ -56,9 +56,12 @@ class Host:
         self._run_problem = ""
         self._refusals = Refusals(0, 0, 0)
 
-    def plan(self, directory: str, run_id: str) -> None:
-        """Say where captures will be, and in which run, if the agent does not say so itself."""
-        self.directory, self.run_id = directory, run_id
+    def plan(self, directory: str, run_id: str, *, is_armed: bool) -> None:
+        """Say where captures will be, and in which run, if the agent does not say so itself.
+
+        ``is_armed``: there may be some that no report names.
+        """
+        self.directory, self.run_id, self._is_armed = directory, run_id, is_armed
 
     def open(self, token: str = "") -> None:
         """Begin to connect, once; ``token`` is the name of a file that is in the artifact directory now."""
@@ -70,6 +73,8 @@ class Host:
     def wait_until_open(self) -> str:
         """Wait for the agent's first word; return why there is none."""
         with self._changed:
+            if not self._is_open:
+                return ""
             self._changed.wait_for(lambda: self._is_answering or self._problem, CONNECT_SECONDS)
             if not (self._is_answering or self._problem):
                 self._end(f"no answer within {CONNECT_SECONDS:.0f} s")
@@ -81,11 +86,6 @@ class Host:
             self._named.setdefault(outcome.archive.name, outcome)
             if outcome.trigger == "request":  # its test has waited for it, and no run has it
                 self._fetch(outcome)
-
-    @property
-    def has_named(self) -> bool:
-        """Whether reports have named captures of this host."""
-        return bool(self._named)
 
     def look(self) -> list[Outcome]:
         """Return the state of every capture there, with the paths that archives have, or will have, here."""
@@ -123,7 +123,9 @@ class Host:
         return f"{self._run_problem} (on {self.name})" if self._run_problem else ""
 
     def begin_wait(self) -> None:
-        """Count from here on how long the agent says nothing."""
+        """Connect now at the latest, if there can be captures; count how long the agent says nothing."""
+        if self._is_armed or self._named:
+            self.open()
         self._heard = time.monotonic()
 
     def wait(self, seconds: float) -> None:
@@ -164,7 +166,7 @@ class Host:
                 self._heard = time.monotonic()
                 if message is None:
                     self._is_closed = True
-                    self._end("the connection to it ended")
+                    self._end("the connection ended")
                 elif not self._problem or message[0] == "closed":
                     self._obey(*message)
             except Exception as error:  # noqa: BLE001 - whatever the other end says
@@ -224,10 +226,12 @@ class Host:
             return outcome._replace(state="done", reason="; ".join(notes))
         place = f"{self.name}:{self.directory}/{outcome.archive.name}"
         if arrival is not None and arrival.state == "failed":
-            outcome = outcome._replace(state="failed", reason=f"it stays at {place}: {arrival.reason}")
+            outcome = outcome._replace(
+                state="failed", reason=f"the archive stays at {place}: {arrival.reason}"
+            )
         elif self._problem:
             outcome = outcome._replace(
-                state="failed", reason=f"it is, or will be, at {place}: {self._problem}"
+                state="failed", reason=f"the archive is, or will be, at {place}: {self._problem}"
             )
         elif arrival is not None:
             outcome = outcome._replace(state="working", bytes_done=arrival.done, bytes_total=arrival.size)

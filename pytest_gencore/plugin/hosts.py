@@ -122,14 +122,9 @@ class Hosts:
 
     def have_captures(self) -> bool:
         """Return whether anything was captured on another host; asked when the workers have ended."""
-        self._open_late()
-        return any(host.look() for host in self._hosts.values())
-
-    def _open_late(self) -> None:
         for host in self._hosts.values():
-            if self._is_armed or host.has_named:
-                host.open()
-                host.wait_until_open()
+            host.begin_wait()
+        return any(host.wait_until_open() or host.look() for host in self._hosts.values())
 
     @property
     def _is_armed(self) -> bool:
@@ -152,14 +147,14 @@ class Hosts:
         specs = [*proxies, spec]
         host = self._hosts[key] = Host(name, specs, paths, self._settings.dir, self._make_budget())
         directory = os.path.join(answer.directory, self._settings.dir.name)  # noqa: PTH118 - of another system
-        host.plan(directory, "")
+        host.plan(directory, "", is_armed=self._is_armed)
         if self._is_armed and not is_one_at_a_time(node.gateway.spec):
             with self._token() as token:
                 host.open(token)
                 if not host.wait_until_open():
                     return host
         birth = parse_start_ticks(answer.stat.encode()) if answer.stat else 0
-        host.plan(directory, name_run(answer.pid, birth))
+        host.plan(directory, name_run(answer.pid, birth), is_armed=self._is_armed)
         return host
 
     @contextlib.contextmanager

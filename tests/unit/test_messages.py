@@ -110,7 +110,8 @@ def die(outcome: Outcome) -> str:
     """Return the text of the report of a worker that died with this capture."""
     run: Any = SimpleNamespace(outcomes=lambda: [outcome], acknowledge=lambda _: None)
     popen = SimpleNamespace(wait=lambda _: -signal.SIGSEGV)
-    node = SimpleNamespace(gateway=SimpleNamespace(id="gw0", _io=SimpleNamespace(popen=popen)))
+    gateway = SimpleNamespace(id="gw0", spec=SimpleNamespace(popen=True), _io=SimpleNamespace(popen=popen))
+    node = SimpleNamespace(gateway=gateway, workerinput={})
     report: Any = SimpleNamespace(nodeid="test_a", longrepr="crashed", user_properties=[])
     workers = DeadWorkers(run, lambda _: "", lambda _: "")
     workers.add("gw0", node, set())
