@@ -6,6 +6,7 @@ A worker cannot be asked while it runs a test: execnet runs one program at a tim
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ class Connection:
                 self._group.terminate(timeout=_END_SECONDS)
 
     def _connect(self, first: tuple[Any, ...]) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # for ssh: Ctrl-C at the terminal is not for it
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             import execnet
 

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.files import PARTIAL_SUFFIX
@@ -15,6 +16,8 @@ from pytest_gencore.run.pinned import create_private
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_IS_LINUX: Final = sys.platform.startswith("linux")
 
 
 class Landing:
@@ -50,16 +53,25 @@ class Landing:
         if self._digest.hexdigest() != digest:
             message = "what arrived is not what was sent: the digests differ"
             raise ArchiveError(message)
-        give_name(self._descriptor, self._partial, self.path)
+        if _IS_LINUX:
+            give_name(self._descriptor, self._partial, self.path)
+            return
+        if self.path.exists():
+            message = f"{self.path} exists already"
+            raise ArchiveError(message)
+        os.close(self._descriptor)  # Windows renames no open file
+        self._descriptor = -1
+        self._partial.rename(self.path)
 
     def close(self) -> None:
         """Leave nothing that has not its name; may be called again."""
         if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(self._descriptor), self._partial.lstat()):
-                    self._partial.unlink()
+            status = os.fstat(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+            with contextlib.suppress(OSError):
+                if os.path.samestat(status, self._partial.lstat()):
+                    self._partial.unlink()
 
     def _describe_size(self, arrived: int) -> str:
         return f"what arrived is not what was sent: {arrived} bytes of {self.size}"
@@ -67,7 +79,7 @@ class Landing:
 
 def _create(partial: Path) -> int:
     flags = getattr(os, "O_TMPFILE", 0)
-    if flags:
+    if flags and _IS_LINUX:
         try:
             return os.open(partial.parent, flags | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         except OSError as error:

@@ -61,7 +61,7 @@ class Capturer:
         self._outlives_session = outlives_session
         self._place = place
         self.has_stderr = True
-        """Whether collectors have our standard error. Not on another host: sshd waits for its end."""
+        """Whether collectors have our standard error: not if it is one of sshd, which waits for its end."""
         self.settings = settings
         self.get_run_id = get_run_id
         self.unavailable = ""

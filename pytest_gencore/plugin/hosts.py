@@ -55,14 +55,14 @@ class Hosts:
         self._of_workers: dict[str, Host] = {}
         self._budget: Any = None
 
-    def place(self, node: Any) -> dict[str, str] | None:
+    def place(self, node: Any) -> dict[str, Any] | None:
         """Return what a worker on another host is told besides, nothing for one here; None: no capture."""
         spec = node.gateway.spec
         if spec.popen and not (spec.via or spec.python):
             return {}
         paths = sys.path if spec.popen else []
         answer = ask(node.gateway, paths)
-        if is_here(answer):
+        if is_here(spec, answer):
             return {}
         name = name_host(spec)
         if not answer.has_plugin:
@@ -78,6 +78,7 @@ class Hosts:
             "run_id": host.run_id,
             "home": str(self._settings.dir),
             "host": host.name,
+            "has_stderr": False,
         }
 
     def expect(self, report: pytest.TestReport) -> None:
@@ -190,14 +191,17 @@ def ask(gateway: Any, paths: list[str]) -> Answer:
 
     channel = gateway.remote_exec(question)
     channel.send(list(paths))
-    return Answer(*channel.receive(_ANSWER_SECONDS))
+    answer = Answer(*channel.receive(_ANSWER_SECONDS))
+    channel.waitclose(_ANSWER_SECONDS)  # the next program can begin
+    return answer
 
 
-def is_here(answer: Answer) -> bool:
-    """Whether a worker finds the same files as we do, and our process."""
+def is_here(spec: Any, answer: Answer) -> bool:
+    """Whether a worker finds the same files as we do, and our process; its root alone tells little."""
     from pytest_gencore.hosts.question import describe_system
 
-    return answer.system == describe_system()
+    boot, *_ = answer.system
+    return answer.system == describe_system() and bool(boot or (spec.popen and not spec.via))
 
 
 def is_one_at_a_time(spec: Any) -> bool:

@@ -225,7 +225,7 @@ def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:
         once_a_worker=ours["once_a_worker"],
         outlives_session=True,
     )
-    capturer.has_stderr = "host" not in ours
+    capturer.has_stderr = ours["has_stderr"]
     roles.capturing = Capturing(config, capturer, record=leave_to_controller, home=ours.get("home", ""))
     roles.worker = Worker(config, lambda: capturer.unavailable)
     roles.register(roles.capturing, "capturing")

@@ -90,6 +90,7 @@ class Controller:
                 "run_id": run_id,
                 "once_a_worker": self._config.getoption("dist", "no") == "each",
                 "is_heard": self._settings.session_timeout is not None,
+                "has_stderr": bool(node.gateway.spec.popen),
                 **elsewhere,
             }
 
@@ -147,7 +148,7 @@ class Controller:
         except Exception as error:  # noqa: BLE001 - the report goes on without us
             self._get_results().add_note(f"cannot describe a crash: {describe_error(error)}")
 
-    def _place(self, node: Any) -> dict[str, str] | None:
+    def _place(self, node: Any) -> dict[str, Any] | None:
         try:
             return self._hosts.place(node)
         except Exception as error:  # noqa: BLE001 - the worker runs its tests without us

@@ -20,7 +20,7 @@ from gencore_archives import is_complete
 from junit_file import read_junit
 from kernel import wait_until
 from process_state import processes_in
-from projects import ARTIFACTS, QUICK, Project
+from projects import ARTIFACTS, QUICK, SUPPORT, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,11 @@ CACHE = "pyexecnetcache"
 """The working directory of workers, as pytest-xdist has it."""
 
 
+def send(project: Project) -> tuple[str, ...]:
+    """Return the arguments that send a project to its workers, and what else it needs."""
+    return ("-d", f"--rsyncdir={project.folder}", f"--rsyncdir={SUPPORT}/without_pystack.py")
+
+
 class Hosts:
     """This one, with a project, and another one."""
 
@@ -75,11 +80,10 @@ class Hosts:
 
         pytest-rerunfailures needs a server of its own that is on the same one.
         """
-        place = ("-d", f"--tx={spec or self.far.spec}", f"--rsyncdir={self.project.folder}")
-        base = (*QUICK, *place, "-p", "no:rerunfailures")
+        base = (*QUICK, *send(self.project), f"--tx={spec or self.far.spec}", "-p", "no:rerunfailures")
         tests = str(self.project.folder / "test_a.py")
         prefix = (*self.far.prefix, *prefix)
-        return self.project.start(*base, *arguments, tests, pystack=True, prefix=prefix)
+        return self.project.start(*base, *arguments, tests, prefix=prefix)
 
     def find_home(self) -> list[str]:
         """Return what is in the artifact directory here."""
@@ -179,6 +183,29 @@ def test_the_connection_breaks(hosts: Hosts) -> None:
     assert [case.attachments for case in cases] == [()]
 
 
+def test_an_interrupt_while_it_comes(hosts: Hosts) -> None:
+    """All processes of the run hear Ctrl-C at the terminal: it is waited for, as for archives of this host."""
+    hosts.project.write(test_a=IS_LARGE)
+    running = hosts.start()
+    assert running.process.stdout is not None
+    lines = iter(running.process.stdout.readline, "")
+    assert any("writing core archives" in line for line in lines), "the workers have ended"
+    wait_until(lambda: has_begun(running.process.pid, hosts.home), "an archive is on its way")
+    os.killpg(running.process.pid, signal.SIGINT)
+    assert "interrupted: archives finished: 0, still being written: 1" in running.end().out
+    (archive,) = hosts.project.archives().values()
+    assert is_complete(archive)
+    assert not hosts.there.exists()
+
+
+def test_nothing_is_left_without_captures(hosts: Hosts) -> None:
+    hosts.project.write(test_a="def test_passes(): pass")
+    ended = hosts.start().end()
+    assert ended.counts()["passed"] == 1
+    assert "= gencore =" not in ended.out
+    assert (hosts.find_home(), hosts.there.exists(), hosts.home.exists()) == ([], False, False)
+
+
 def test_the_controller_is_killed(hosts: Hosts) -> None:
     hosts.project.write(test_a=IS_LARGE)
     running = hosts.start()
@@ -198,7 +225,7 @@ def test_the_disk_is_full_there(hosts: Hosts) -> None:
     hosts.far.run("mount", "-t", "tmpfs", "-o", "size=2m", "none", str(hosts.there))
     ended = hosts.start().end()
     assert ended.counts()["failed"] == 1
-    assert re.search(r"no core archive: the disk is nearly full: .* \(on far\)", ended.out)
+    assert re.search(r"no core archive: the disk is .*full: .* \(on far\)", ended.out)
     assert not [name for name in hosts.find_home() if not name.endswith(".txt")]
     assert hosts.far.run("find", str(hosts.there), "-name", "*.gz*") == ""
 
@@ -247,9 +274,9 @@ def test_a_server_of_sockets(hosts: Hosts) -> None:
 def test_another_directory_is_this_host(project: Project) -> None:
     """Without a connection of ours."""
     project.write(test_a=FAILS, conftest=COUNTS_CONNECTIONS)
-    base = ("-d", f"--tx=popen//chdir={project.folder}/other", f"--rsyncdir={project.folder}")
+    base = (*send(project), f"--tx=popen//chdir={project.folder}/other")
     tests = str(project.folder / "test_a.py")
-    ended = project.start(*QUICK, *base, "-p", "no:rerunfailures", tests, pystack=True).end()
+    ended = project.start(*QUICK, *base, "-p", "no:rerunfailures", tests).end()
     assert "modules of ours for other hosts: 0" in ended.out
     (archive,) = project.archives().values()
     assert f"{project.shown(archive)}  " in ended.out
