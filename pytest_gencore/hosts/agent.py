@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.hosts.wire import PIECE, encode, is_name
-from pytest_gencore.run.files import page_beside, text_beside
+from pytest_gencore.run.files import page_beside, remove_text, text_beside
 from pytest_gencore.run.folder import new_run_id, run_folder_name
 from pytest_gencore.run.library_index import LibraryIndex
 from pytest_gencore.run.opening import open_run
@@ -39,7 +39,9 @@ class Agent:
         """Of the files that are wanted, in order."""
         self._told: object = None
         self._libraries: set[str] = set()
-        """Archives of libraries that were sent; others may still need them."""
+        """Archives of libraries that were sent; captures to come need them there, too."""
+        self._landed: set[str] = set()
+        """Those of them that are at home."""
 
     def serve(self) -> None:
         """Return when the controller is content, or gone."""
@@ -109,12 +111,16 @@ class Agent:
             return set() if folder is None else set(LibraryIndex(folder).find(self._directory).values())
 
     def _remove(self, name: str) -> None:
-        if name not in self._libraries:
-            with contextlib.suppress(OSError):
-                (self._directory / name).unlink()
+        if name in self._libraries:
+            self._landed.add(name)
+        else:
+            remove_text(self._directory / name)
 
     def _close(self) -> None:
         self._run.close()
+        if not any(self._directory.glob("core_*")):  # what stays here stays with its libraries
+            for name in self._landed:
+                remove_text(self._directory / name)
         with contextlib.suppress(OSError):
             self._directory.rmdir()  # if nothing had to stay
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from capabilities import needs
 from far_host import FAR_ADDRESS, far_host
-from gencore_archives import is_complete
+from gencore_archives import is_complete, read_manifest
 from junit_file import read_junit
 from kernel import wait_until
 from process_state import processes_in
@@ -149,17 +149,19 @@ def test_archives_come_home(hosts: Hosts, tmp_path: Path) -> None:
     hosts.project.write(test_a="".join(map(textwrap.dedent, (FAILS, HANGS, CRASHES))))
     copies = tmp_path / "copies"
     with kept(hosts.there, copies):
-        ended = hosts.start("--junitxml=j.xml").end()
+        ended = hosts.start("--junitxml=j.xml", "-o", "gencore_libraries=once").end()
     assert ended.counts()["failed"] == 3
-    archives = hosts.project.archives()
-    names = ("test_fails call", "test_hangs call", "test_crashes call")
-    assert set(archives) == {f"near/test_a.py::{name}" for name in names}
-    for path in archives.values():
+    archives = sorted(hosts.home.glob("core_*.tar.gz"))
+    names = {read_manifest(path)["nodeid"] for path in archives}
+    assert names == {f"near/test_a.py::test_{name}" for name in ("fails", "hangs", "crashes")}
+    (libraries,) = hosts.home.glob("libraries_*")
+    for path in (libraries, *archives):
         assert path.read_bytes() == (copies / path.name).read_bytes()
+    for path in archives:
         assert path.with_name(path.name.replace(".tar.gz", ".txt")).exists()
         assert f"{hosts.project.shown(path)}  " in ended.out, "in the summary"
     attached = [path for case in read_junit(hosts.project.folder / "j.xml") for path in case.attachments]
-    assert sorted(attached) == sorted(map(str, archives.values()))
+    assert sorted(attached) == list(map(str, archives))
     assert len(re.findall(r"core archive: gencore-artifacts/core_", ended.out)) == 3, "in the reports"
     assert str(hosts.there) not in ended.out
     assert not hosts.there.exists(), "nothing is left there"
@@ -184,7 +186,7 @@ def test_the_connection_breaks(hosts: Hosts) -> None:
 
 
 def test_an_interrupt_while_it_comes(hosts: Hosts) -> None:
-    """All processes of the run hear Ctrl-C at the terminal: it is waited for, as for archives of this host."""
+    """All processes of the run hear Ctrl-C: what comes is waited for, as what is written here."""
     hosts.project.write(test_a=IS_LARGE)
     running = hosts.start()
     assert running.process.stdout is not None
