@@ -81,11 +81,10 @@ class Host:
             return self._problem
 
     def expect(self, outcome: Outcome) -> None:
-        """Take notice of a capture that a report names."""
-        with self._changed:
-            self._named.setdefault(outcome.archive.name, outcome)
-            if outcome.trigger == "request":  # its test has waited for it, and no run has it
-                self._fetch(outcome)
+        """Take notice of a capture that a report names; waits for nothing."""
+        self._named.setdefault(outcome.archive.name, outcome)
+        if outcome.trigger == "request":
+            self._send("look", 0)
 
     def look(self) -> list[Outcome]:
         """Return the state of every capture there, with the paths that archives have, or will have, here."""
@@ -200,6 +199,9 @@ class Host:
         for outcome in self._outcomes:
             if outcome.state in {"done", "failed"}:
                 self._fetch(outcome)
+        for outcome in list(self._named.values()):
+            if outcome.trigger == "request":  # its test has waited for it, and no run has it
+                self._fetch(outcome)
 
     def _fetch(self, outcome: Outcome) -> None:
         """Have the files of a capture sent, once; also those of one that failed may be worth it."""
@@ -209,7 +211,7 @@ class Host:
 
     def _settle(self) -> list[Outcome]:
         outcomes = {outcome.archive.name: self._describe(outcome) for outcome in self._outcomes}
-        for name, outcome in self._named.items():
+        for name, outcome in list(self._named.items()):
             if name not in outcomes:
                 outcomes[name] = self._describe(outcome)
         return list(outcomes.values())

@@ -45,6 +45,10 @@ CRASHES = """
     def test_crashes():
         ctypes.string_at(8)
 """
+ASKS = """
+    def test_asks(gencore):
+        gencore.collect_core().result()
+"""
 IS_LARGE = """
     import os
     def test_fails():
@@ -254,6 +258,15 @@ def test_the_directory_is_the_same(hosts: Hosts, tmp_path: Path) -> None:
     assert archive.samefile(copies / archive.name)
     assert f"{archive}  " in ended.out
     assert not [path for path in shared.iterdir() if path.name.startswith(".")]
+
+
+def test_through_another_gateway(hosts: Hosts) -> None:
+    hosts.project.write(test_a=ASKS)
+    there = hosts.far.folder / "other"
+    ended = hosts.start(f"--px=id=way//{hosts.far.spec}", spec=f"popen//via=way//chdir={there}").end()
+    (archive,) = hosts.project.archives().values()
+    assert f"{hosts.project.shown(archive)}  " in ended.out
+    assert not (there / ARTIFACTS).exists()
 
 
 def test_a_server_of_sockets(hosts: Hosts) -> None:

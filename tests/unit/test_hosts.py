@@ -204,6 +204,17 @@ def test_an_archive_is_at_work_until_it_is_here(line: Line, tmp_path: Path) -> N
     assert (only(far).state, only(far).archive.read_bytes()) == ("done", DATA)
 
 
+def test_a_capture_that_its_test_has_waited_for(line: Line, tmp_path: Path) -> None:
+    """It is of no run."""
+    far = connect(line, tmp_path)
+    far.expect(make_outcome(tmp_path, state="working", trigger="request"))
+    assert ("look", 0) in line.sent
+    see(line, 0)
+    assert line.sent[-1] == ("send", NAME)
+    line.take(("unread", NAME, "No such file or directory"))
+    assert only(far).reason == f"the archive stays at far:/far/{NAME}: No such file or directory"
+
+
 def test_a_connection_that_ends(line: Line, tmp_path: Path) -> None:
     far = connect(line, tmp_path / "home")
     see(line, 0, make_outcome(tmp_path))
