@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _END_SECONDS = 5.0
-_SERVER_SECONDS = 5.0
+_SERVER_SECONDS = 2.0
 """For a server of sockets that begins again after a worker has crashed."""
 _TICK_SECONDS = 0.1
 _SOURCE = """

@@ -219,7 +219,8 @@ class Host:
     def _describe(self, outcome: Outcome) -> Outcome:
         """Return what a capture comes to here."""
         arrival = self._arrivals.all.get(outcome.archive.name)
-        if outcome.state == "failed":
+        is_coming = arrival is not None and arrival.state == "awaited"
+        if outcome.state == "failed" and not is_coming:  # its text may be all that there is
             return outcome._replace(reason=f"{outcome.reason} (on {self.name})")
         if outcome.state == "dropped" or (self.is_shared and outcome.state == "done"):
             return outcome
@@ -236,5 +237,6 @@ class Host:
                 state="failed", reason=f"the archive is, or will be, at {place}: {self._problem}"
             )
         elif arrival is not None:
-            outcome = outcome._replace(state="working", bytes_done=arrival.done, bytes_total=arrival.size)
+            done, total = arrival.done, arrival.size
+            outcome = outcome._replace(state="working", bytes_done=done, bytes_total=total)
         return outcome

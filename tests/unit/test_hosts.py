@@ -249,6 +249,8 @@ def test_an_agent_that_says_nonsense(line: Line, tmp_path: Path) -> None:
 def test_what_failed_there(line: Line, tmp_path: Path) -> None:
     far = connect(line, tmp_path)
     see(line, 0, make_outcome(tmp_path, state="failed", reason="the disk is full"))
+    assert only(far).state == "working", "its text may come"
+    line.take(("unread", NAME, "No such file or directory"))
     assert only(far).reason == "the disk is full (on far)"
 
 
