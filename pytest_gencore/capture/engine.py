@@ -72,7 +72,8 @@ class CaptureEngine:
         self.native = start.load_extension()
         """The extension, for handlers and deadlines; or what stands in for it."""
         self.is_portable = not has_extension()
-        """Whether it is that: archives hold texts, and only failures and deadlines are captured."""
+        """Whether it is that: only failures and deadlines are captured."""
+        self._has_cores = self.is_portable and start.may_have_cores(seals=bool(protection.recipients))
         command = start.collector_command(seals=bool(protection.recipients))
         self._directory = directory
         folder = directory / run_folder_name(run_id)
@@ -223,7 +224,14 @@ class CaptureEngine:
         if request.product == "core":
             message = f"a core cannot be made: {NO_EXTENSION}"
             raise CaptureError(message, help_text="collect_core makes an archive of type text")
-        return request._replace(type="text", method="auto", moment="report", dumps_children=False)
+        has_core = self._has_cores and request.type == "full" and request.core_filter != 0
+        return request._replace(
+            type="full" if has_core else "text",
+            core_filter=request.core_filter if has_core else 0,  # 0: what stands in makes no core
+            method="auto",
+            moment="report",
+            dumps_children=False,
+        )
 
     def _ask_secrets(self) -> GivenSecrets:
         self._secrets = self._find_secrets()

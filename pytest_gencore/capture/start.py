@@ -41,6 +41,13 @@ def load_extension() -> Any:
     return _native
 
 
+def may_have_cores(*, seals: bool) -> bool:
+    """Whether cores are made where the extension is not built; ``seals``: archives are sealed."""
+    from pytest_gencore.systems import has_cores
+
+    return has_cores(seals=seals)
+
+
 def collector_command(*, seals: bool = False) -> list[str]:
     """Return the command of a collector: this interpreter, isolated, with just the paths it needs.
 

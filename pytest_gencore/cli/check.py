@@ -13,6 +13,7 @@ from pytest_gencore.cli.options import examples
 from pytest_gencore.cli.output import echo_json
 from pytest_gencore.installed import NO_EXTENSION, has_extension
 from pytest_gencore.methods import choose_method
+from pytest_gencore.systems import METHOD_REASON, find_system, has_cores
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.units import format_size
 
@@ -54,9 +55,7 @@ def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
 
         result = run_selftest(directory)
     works = result.is_ok if result else not problems
-    method, reason = (
-        (result.method, result.method_reason) if result and result.is_ok else choose_method("auto")
-    )
+    method, reason = (result.method, result.method_reason) if result and result.is_ok else _predict()
     if as_json:
         echo_json(_describe(findings, result, works=works, method=method, reason=reason))
     else:
@@ -67,6 +66,14 @@ def check(directory: Path, *, selftest: bool, as_json: bool) -> None:
         click.echo(escape_unprintable(_verdict(problems, result, works=works, method=method, reason=reason)))
     if not works:
         raise SystemExit(1)
+
+
+def _predict() -> tuple[str, str]:
+    """Return the method that a capture would have, and why."""
+    system = find_system()
+    if system is None or has_extension() or not has_cores():
+        return choose_method("auto")
+    return system.method, METHOD_REASON
 
 
 def _describe(
@@ -107,7 +114,8 @@ def _verdict(
     problems: list[Finding], result: SelfTest | None, *, works: bool, method: str, reason: str
 ) -> str:
     if works:
-        how = f"with method {method} ({reason})" if has_extension() else f"of type text ({NO_EXTENSION})"
+        has_core = has_extension() or (result.has_core if result else has_cores())
+        how = f"with method {method} ({reason})" if has_core else f"of type text ({NO_EXTENSION})"
         if result:
             return f"captures work: a real one was made {how}"
         return f"nothing found that prevents captures, {how}; --selftest makes one"

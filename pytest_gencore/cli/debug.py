@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pytest_gencore.cli.gdb import gdb_command, library_folders, script_command, stack_commands
+from pytest_gencore.cli.gdb import gdb_command, is_of_linux, library_folders, script_command, stack_commands
 from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.lldb import lldb_command
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
@@ -94,6 +94,10 @@ def debug(
     opened = read_given(archive)
     if opened.manifest.core is None:
         raise click.ClickException("the archive holds no core; its stacks: gencore stacks ARCHIVE")
+    if not is_of_linux(opened.manifest):
+        raise click.ClickException(
+            "the core is not one of Linux: gencore unpack ARCHIVE, lldb --core NAME/core"
+        )
     with unpacked(opened, directory) as folder:
         opened = add_libraries(opened, folder, library_path)
         for message in find_mismatches(opened, folder):

@@ -26,6 +26,11 @@ _CAN_KEEP_SOURCES_CLOSED: Final = (12, 1)
 _SPECIAL: Final = re.compile(r"""[\s"'\\]""")
 
 
+def is_of_linux(manifest: Manifest) -> bool:
+    """Whether its core is one of Linux: readers here know no other, nor the libraries that belong to it."""
+    return manifest.versions.kernel.startswith("Linux")
+
+
 def script_command(script: Path, folder: Path) -> str:
     """Return the command that loads CPython's commands, which then show the archive's source lines."""
     run = f"runpy.run_path({SOURCES_SCRIPT!a})['run_gdb_script']"

@@ -22,6 +22,7 @@ from pytest_gencore.machine.disk import Disk
 from pytest_gencore.machine.memory import largest_rss, read_headroom
 from pytest_gencore.machine.process import why_no_descriptors
 from pytest_gencore.run.pinned import describe_exposure, why_not_private
+from pytest_gencore.systems import find_library, find_system, has_cores
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def examine(directory: Path) -> Iterator[Finding]:
     yield _kernel()
     yield _extension()
     if not has_extension():
+        yield from _cores()
         yield _disk(directory)
         yield _directory(directory)
         return
@@ -96,9 +98,23 @@ def _extension() -> Finding:
         files = sorted((Path(__file__).parents[1] / "capture").glob("_native*.so"))
         return Finding("extension", files[0].name)
     advice = "archives of type text, of failures, and of hangs that leave the GIL free; no core"
+    if has_cores():
+        advice = "archives of failures, and of hangs that leave the GIL free"
     if sys.platform == "linux":
         advice += "; with a C compiler and the Python headers: pip install --force-reinstall"
     return Finding("extension", NOT_BUILT, "note", advice)
+
+
+def _cores() -> Iterator[Finding]:
+    """Tell what makes cores without the extension, and how far that was tried."""
+    system = find_system()
+    if system is None:
+        return
+    if find_library(system) is None:
+        reason = f"none: the library of method {system.method} was not built"
+        yield Finding("cores", reason, "note", system.help_text)
+        return
+    yield Finding("cores", f"method {system.method}: {system.state}", "note", "--selftest tries it")
 
 
 def _proc() -> Finding:

@@ -19,6 +19,7 @@ from pytest_gencore.cli.readers import run_gdb, run_pystack
 from pytest_gencore.cli.tools import find_tool
 from pytest_gencore.cli.workspace import find_mismatches
 from pytest_gencore.errors import GencoreError
+from pytest_gencore.installed import has_extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ class SelfTest:
     method: str = ""
     """``kernel`` or ``memory``: what made the core."""
     method_reason: str = ""
+    has_core: bool = False
     threads: int = 0
     size: int = 0
     """Bytes of the archive."""
@@ -131,9 +133,10 @@ def _open(path: Path, scratch: Path, result: SelfTest) -> None:
     result.threads, result.size = len(manifest.threads), archive.size
     result.warnings += manifest.notices
     unreached = [thread for thread in manifest.threads if not thread.native_registers]
-    if len(manifest.threads) >= _THREADS and manifest.type == "text":
+    result.has_core = manifest.core is not None
+    if len(manifest.threads) >= _THREADS and not has_extension():
         result.opened_with.append("reader")
-        return  # there is no core for a debugger
+        return  # there is no core for a debugger, or one without the registers of all threads
     if len(manifest.threads) < _THREADS or unreached:
         message = f"{len(manifest.threads)} threads were captured, {len(unreached)} without registers"
         raise _SelfTestError(message)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pytest_gencore.cli.gdb import executable_in, stack_commands
+from pytest_gencore.cli.gdb import executable_in, is_of_linux, stack_commands
 from pytest_gencore.cli.libraries import add_libraries
 from pytest_gencore.cli.options import archive_argument, examples, library_path_option
 from pytest_gencore.cli.output import echo_json, echo_text, list_said, note
@@ -58,7 +58,7 @@ def stacks(
     opened = read_given(archive)
     pystack, gdb = find_tool("pystack"), find_tool("gdb")
     found: tuple[str, str] | None = None
-    has_core = opened.manifest.core is not None
+    has_core = opened.manifest.core is not None and is_of_linux(opened.manifest)
     if has_core and (pystack or gdb):
         with unpacked(opened, None) as folder:
             opened = add_libraries(opened, folder, library_path)

@@ -1,4 +1,4 @@
-"""The helper that writes texts where the C extension is not built: one process for all captures of another.
+"""The helper that writes archives where the C extension is not built: one for all captures of a process.
 
 It is told each capture on its standard input, and ends with that. Nothing here needs Linux.
 """
@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pytest_gencore.archive.manifest import Thread, encode_manifest
+from pytest_gencore.archive.manifest import encode_manifest
 from pytest_gencore.archive.writer import ManifestTooLongError
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.describe import describe_state
@@ -31,6 +31,7 @@ from pytest_gencore.collector.stacks.last_words import LastWords
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT
 from pytest_gencore.collector.texts import list_texts, open_writer
 from pytest_gencore.collector.told import make_handover, make_thread
+from pytest_gencore.collector.told_core import ToldCore, remove_work, watch
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.installed import NO_EXTENSION
 from pytest_gencore.request.model import AFTER_SESSION
@@ -52,7 +53,7 @@ _HEAD_LIMIT: Final = 20
 _SEEN_SECONDS: Final = 2.0
 """In which a test ends, or names the archive in a report: one that still hangs does not."""
 _TICK_SECONDS: Final = 0.05
-NOTICE: Final = f"texts of the process as it went on: {NO_EXTENSION}"
+NOTICE: Final = f"stacks of the process as it went on: {NO_EXTENSION}"
 
 
 class _Capture:
@@ -65,6 +66,7 @@ class _Capture:
             handover.context, [(str(name), str(value)) for name, value in told["environment"]]
         )
         self._problem = str(told["problem"])
+        self._core = ToldCore.of(told["core"])
         busy = told["busy"]
         kind = TRIGGERS[handover.context.request.trigger]
         diagnosis = Diagnosis(
@@ -92,7 +94,10 @@ class _Capture:
         partial = handover.directory / partial_name(handover.name)
         try:
             self._publish_answer()
-            size = self._write_archive(partial)
+            try:
+                size = self._write_archive(partial)
+            finally:
+                remove_work(handover.work_directory)
             self._check_size(size)
             result = handover.directory / f"{handover.name}.tar.gz"
             partial.replace(result)
@@ -141,6 +146,8 @@ class _Capture:
     def _publish_answer(self) -> None:
         session, clean = self.handover.context.run.session, self.redaction.clean_text
         lines, summary = self.stacks.make_answer(has_archive=True), self.stacks.summary
+        if self._core.reason:
+            lines = [*lines, f"no core: {self._core.reason}"]
         if not session.has_clear_text:
             summary = self.stacks.short_summary
             lines = [summary]
@@ -165,40 +172,36 @@ class _Capture:
         request = handover.context.request
         sources = stacks.find_sources(request.failure_text, (), OF_A_TEXT)
         notices = [NOTICE, *filter(None, (self._problem,)), *redaction.notices, *sources.notices]
-        threads = tuple(
-            Thread(
-                tid=thread.native_id or 0,
-                name=thread.name or "",
-                native_registers=False,
-                reason=NO_EXTENSION,
-            )
-            for thread in stacks.threads
-        )
+        notices += self._core.list_notices(is_redacted=bool(redaction.redactor))
         started = time.monotonic()
 
         def describe(seconds: float | None) -> bytes:
             manifest = build_manifest(
                 handover,
                 stacks=stacks,
-                method="memory",
-                method_reason="there is no core",
-                core=None,
+                method=self._core.method,
+                method_reason=self._core.method_reason,
+                core=core,
                 libraries=[],
                 notices=notices,
                 collect_seconds=seconds,
             )
-            manifest = replace(manifest, environment=redaction.environment, threads=threads)
+            manifest = self._core.complete(manifest, stacks.threads)
+            manifest = replace(manifest, environment=redaction.environment)
             return encode_manifest(redaction.clean_manifest(manifest))
 
         descriptor = os.open(partial, os.O_RDWR | NO_LINK)  # made by the captured process
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            with open_writer(handover, file, None) as archive:
+        with os.fdopen(descriptor, "r+b", buffering=0) as file, self._core.open() as core:
+            advance = None if core is None else watch(handover, self.state, core.data_size)
+            with open_writer(handover, file, advance) as archive:
                 archive.reserve_manifest(describe(None), _MANIFEST_SLACK)
                 archive.add_top_folder()
                 for name, text in list_texts(handover, stacks, redaction):
                     archive.add_bytes(name, redaction.clean_text(text).encode(errors="replace"))
                 for path, data in sources.files:
                     archive.add_bytes(path, redaction.redactor.clean(data))
+                if core is not None:
+                    archive.add_sparse("core", core.size, core.extents, redaction.clean_core(core).read)
                 try:
                     archive.finish(lambda: describe(time.monotonic() - started))
                 except ManifestTooLongError:

@@ -8,6 +8,7 @@ from pytest_gencore.collector.source.handover import Handover
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
 from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import decode_context
+from pytest_gencore.request.model import CORE_FILTER_DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +27,13 @@ class _PlainHandover(Handover):
 def make_handover(told: dict[str, Any]) -> Handover:
     """Return it with nothing of what only the extension knows."""
     context = decode_context(told["context"].encode())
+    core = told["core"]
+    if core is None or core["path"] is None:
+        context = context._replace(request=context.request._replace(type="text"))
     phase = Phase(told["phase"]).text if context.by_handler else context.request.phase
     numbers = dict.fromkeys(
         (
-            *("snapshot_pid", "stop_signal", "core_filter", "stop_ns", "snapshot_ns", "pause_ns"),
+            *("snapshot_pid", "stop_signal", "stop_ns", "snapshot_ns", "pause_ns"),
             *("stopped_at_ns", "hold_ns", "trace_function", "all_threads_signal", "own_thread_signal"),
             *("probe_function", "forked_signal", "ident_offset", "signed_bits", "cpu_ns", "wall_ns"),
             *("place_ns", "journal_address", "journal_size", "workers_address", "workers_count"),
@@ -40,6 +44,7 @@ def make_handover(told: dict[str, Any]) -> Handover:
     native = told["stacks"][0]["native_id"] if told["stacks"] else None
     return _PlainHandover(
         **numbers,
+        core_filter=CORE_FILTER_DEFAULT,  # the systems know none: all is in their cores
         name=str(told["name"]),
         pid=int(told["pid"]),
         tid=int(native or 0),

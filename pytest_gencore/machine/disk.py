@@ -48,7 +48,7 @@ class Disk:
         """Return what there is; None if the file system does not tell."""
         try:
             status = os.statvfs(self._place)
-        except OSError:
+        except (AttributeError, OSError):  # Windows has no statvfs
             return None
         size = status.f_blocks * status.f_frsize
         return Space(status.f_bavail * status.f_frsize, reserve_of(size)) if size else None

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-if sys.platform == "win32":
-    import nt as posix
-else:
-    import posix
 
 _RAW: Final = (posix.open, posix.read, posix.close)
 """Kept as they are: a test of this process may have patched ``open``, ``os`` and ``pathlib``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_gencore.installed import has_extension
@@ -13,11 +12,7 @@ from pytest_gencore.plugin import places
 from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
 from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, find_folders, read_marker
-
-if sys.platform == "win32":
-    import nt as posix
-else:
-    import posix  # not os, which a test may have left patched
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

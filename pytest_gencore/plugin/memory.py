@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posix
 import signal
 import time
 from _thread import allocate_lock, get_native_id, start_new_thread
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.machine.memory import find_fullest, read_children_rss, read_rss
 from pytest_gencore.units import format_size
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from _thread import LockType as Lock

@@ -6,9 +6,10 @@ import contextlib
 import os
 from typing import Final
 
+from pytest_gencore.unpatched import posix
+
 try:
     import fcntl
-    import posix  # not os, which a test may have left patched
     import resource
 except ImportError:  # on Windows, where nothing is reserved
     fcntl = None  # type: ignore[assignment]

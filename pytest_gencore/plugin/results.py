@@ -249,7 +249,8 @@ class Results:
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:
             first = self.finished[0]
-            path, has_core = self._shorten(first.path), first.has_core
+            # Without the extension gencore's debuggers are no help: the manifest says what is.
+            path, has_core = self._shorten(first.path), first.has_core and has_extension()
             yield f"open one: {command_to_open(path, has_core=has_core, is_sealed=self._is_sealed)}"
             if has_extension() and importlib.util.find_spec("pystack") is None:
                 yield "pip install 'pytest-gencore[stacks]' adds native frames and locals to these stacks"

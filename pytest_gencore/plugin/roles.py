@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,7 @@ from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.places import CONTROLLER
 from pytest_gencore.plugin.settings import Settings, find_ci, read_marker
 from pytest_gencore.plugin.whole import is_whole_process
-
-if sys.platform == "win32":
-    import nt as posix
-else:
-    import posix  # not os, which a test may have left patched
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

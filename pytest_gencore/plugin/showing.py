@@ -74,9 +74,14 @@ class Showing:
         store = f", uploaded to {self._settings.store}" if self._settings.store else ""
         armed = f"on failure, method {self._settings.method}, archives in {directory}{sealed}{store}"
         if not has_extension():
-            is_asked = self._settings.type != "text"
-            instead = f" instead of {self._settings.type}" if is_asked else ""
-            armed = f"on failure, type text{instead}, archives in {directory}{sealed}{store}: {NO_EXTENSION}"
+            from pytest_gencore.systems import has_cores
+
+            asked = self._settings.type
+            found = "full" if asked == "full" and has_cores(seals=bool(sealed)) else "text"
+            instead = f" instead of {asked}" if asked != found else ""
+            armed = (
+                f"on failure, type {found}{instead}, archives in {directory}{sealed}{store}: {NO_EXTENSION}"
+            )
         lines = [f"no capture is possible: {reason}" if reason else armed, *self._tell_lost_runs()]
         return [*(escape_unprintable(f"gencore: {line}") for line in lines), *self._warn_of_memory()]
 

@@ -10,7 +10,7 @@ import _thread
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pytest_gencore.portable import places
+from pytest_gencore.portable import cores, places
 from pytest_gencore.portable.helper import Helper
 from pytest_gencore.portable.kept import wall_ns
 from pytest_gencore.portable.look import Clock, look
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _getpid, _ident = os.getpid, _thread.get_ident
+_join = os.path.join
 """Kept: tests patch the functions of ``os``."""
 _EXIT_STATUS: Final = 1
 _exit = os._exit  # as the extension does it: nothing may keep a process that is over
 _BUSY_SECONDS: Final = 10.0
+_CORE_SECONDS: Final = 30.0
+_CORE_SECONDS_AT_DEADLINE: Final = 4.0
+"""What a core may take: the test stands still; less than whoever waits for a deadline does."""
 
 
 class Plan(NamedTuple):
@@ -34,6 +38,8 @@ class Plan(NamedTuple):
     directory: str
     run_name: str
     max_captures: int
+    cores: cores.Cores | None
+    """What makes them on this system."""
 
 
 class Standby(NamedTuple):
@@ -44,6 +50,8 @@ class Standby(NamedTuple):
     claim: str | None
     await_seconds: float
     is_only_told: bool
+    core_filter: int
+    """0: no core is wanted; its bits have no meaning here."""
 
 
 class PortableNative:
@@ -51,6 +59,7 @@ class PortableNative:
 
     def __init__(self) -> None:
         self._helpers: dict[tuple[bytes, ...], Helper] = {}
+        self._cores: cores.Cores | None = None
         self._lock = _thread.allocate_lock()
         self._owner = _getpid()
         self._test = "null"
@@ -75,27 +84,30 @@ class PortableNative:
         key = (*argv, b"%d" % stderr_fd)
         if key not in self._helpers:
             self._helpers[key] = Helper(argv, envp, stderr_fd)
-        return Plan(self._helpers[key], os.fsdecode(directory), os.fsdecode(run_name), max_captures)
+        self._cores = self._cores or cores.load()
+        names = os.fsdecode(directory), os.fsdecode(run_name)
+        return Plan(self._helpers[key], *names, max_captures, self._cores)
 
     def capture(
         self,
         plan: Plan,
         text: bytes,
         test: str,
-        _core_filter: int,
+        core_filter: int,
         _stop_threads: bool,
         claim: str | None,
         _hold_seconds: float,
         /,
     ) -> CaptureResult:
         """Look at this process, whose calling thread runs the test, and have the archive written."""
-        return self._capture(Standby(plan, text, claim, 0, is_only_told=False), test, _ident(), 0, 1)
+        standby = Standby(plan, text, claim, 0, is_only_told=False, core_filter=core_filter)
+        return self._capture(standby, test, _ident(), 0, 1)
 
     def prepare_standby(
         self,
         plan: Plan,
         text: bytes,
-        _core_filter: int,
+        core_filter: int,
         _stop_threads: bool,
         claim: str | None,
         _hand_on_stderr: bool,
@@ -104,7 +116,7 @@ class PortableNative:
         /,
     ) -> Standby:
         """Prepare a capture at a deadline."""
-        return Standby(plan, text, claim, await_seconds, is_only_told)
+        return Standby(plan, text, claim, await_seconds, is_only_told, core_filter)
 
     def capture_prepared(self, standby: Standby, /, clock: Clock | None = None) -> CaptureResult:
         """Capture, of whichever test runs; only of what ends in an archive."""
@@ -132,9 +144,16 @@ class PortableNative:
         except places.NoPlaceError as error:
             return _fail(error.stage, error.number)
         else:
+            folder = _join(plan.directory, plan.run_name, place.name)
             try:
                 text = standby.text + test.encode() + b', "claim": '
                 text += f'"{place.claim}"}}'.encode() if place.claim else b"null}"
+                seen = look(thread, clock)
+                core = None
+                if standby.core_filter and plan.cores is not None:
+                    core = plan.cores.make(
+                        folder, _CORE_SECONDS if clock is None else _CORE_SECONDS_AT_DEADLINE
+                    )
                 plan.helper.send(
                     {
                         "context": text.decode(),
@@ -143,14 +162,15 @@ class PortableNative:
                         "started_ns": started_ns,
                         "phase": phase,
                         "attempt": attempt,
-                        **look(thread, clock),
+                        "core": core,
+                        **seen,
                     }
                 )
             except OSError as error:
-                place.give_back()
+                _give_back(place, folder)
                 return _fail(Stage.EXEC, error.errno or 0)
             except BaseException:
-                place.give_back()
+                _give_back(place, folder)
                 raise
             return CaptureResult(0, 0, place.name, _getpid(), plan.helper.pid, 0)
         finally:
@@ -242,6 +262,11 @@ _NOT_HERE: Final = frozenset(
 
 def _do_nothing(*_arguments: object) -> None:
     """Do nothing."""
+
+
+def _give_back(place: places.Place, folder: str) -> None:
+    cores.discard(folder)
+    place.give_back()
 
 
 def _fail(stage: Stage, number: int = 0) -> CaptureResult:

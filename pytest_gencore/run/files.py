@@ -82,7 +82,8 @@ WORK: Final = RunFile(
     _LAUNCHER,
     _COLLECTOR,
     f"{_COLLECTOR}, {_WAITING}",
-    "the working directory of its snapshot; the kernel's core goes there with a relative `core_pattern`",
+    "the working directory of its snapshot; the kernel's core goes there with a relative `core_pattern`, and "
+    "any core without the extension",
 )
 CLAIM: Final = RunFile(
     "claim-HASH",

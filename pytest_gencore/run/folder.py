@@ -33,12 +33,10 @@ from pytest_gencore.run.files import (
     text_name,
 )
 from pytest_gencore.run.pinned import open_regular, pinned
+from pytest_gencore.unpatched import posix
 
-if sys.platform == "win32":
-    import nt as posix
-else:
+if sys.platform != "win32":
     import fcntl
-    import posix  # not os, which a test may have left patched
 
 _MARKS: Final = tuple(kind for kind in FILES if kind.is_mark)
 _PREFIX: Final = ".gencore-"

@@ -15,10 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if sys.platform == "win32":
-    import nt as posix
-else:
-    import posix  # not os, which a test may have left patched
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

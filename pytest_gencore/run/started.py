@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import posix  # not os, which a test may have left patched
 import re
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,6 +16,7 @@ from pytest_gencore.run.files import CLOSED, STARTED
 from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, remove_folder, sweep
 from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
 from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.unpatched import posix
 
 if TYPE_CHECKING:
     from pathlib import Path

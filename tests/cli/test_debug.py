@@ -15,6 +15,7 @@ import pytest
 from capabilities import needs
 from gencore_archives import read_manifest, threads_of
 from kernel import wait_until
+from made_archives import new_manifest, write_archive
 from repacked import repack
 from subjects import search_path
 
@@ -48,6 +49,21 @@ def test_batch(run_program: RunProgram, real_archive: Path, temporary: Path) -> 
         assert "in the_test_function" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr
     assert not list(temporary.iterdir()), "the core is gone"
+
+
+@needs("gdb")
+def test_core_of_another_system(run_program: RunProgram, tmp_path: Path) -> None:
+    versions = {**new_manifest()["versions"], "kernel": "Darwin 23.1.0"}
+    archive = write_archive(tmp_path, new_manifest(versions=versions))
+
+    result = run_program("debug", archive, "--batch")
+    assert result.returncode == 1
+    assert "Error: the core is not one of Linux: gencore unpack ARCHIVE" in result.stderr
+    stacks = run_program("stacks", archive)
+    assert (stacks.returncode, stacks.stderr) == (
+        0,
+        "stacks as they were written at the time of the capture\n",
+    )
 
 
 @needs("gdb")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from gencore_archives import read_member
 from projects import QUICK, Project
+from slow_tests import find_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,13 +83,17 @@ VERDICTS = {
     "test_busy": rf"busy: \d+ % CPU at {FILE}",
     "test_module_import": r"waits for sleep\(1000\)",
 }
+ROWS = [pytest.param(name, marks=[pytest.mark.slow] if n % 3 else []) for n, name in enumerate(VERDICTS)]
 NEW = {"test_task_group": (3, 11)}
 FILES = ("threads", "tasks", "processes")
 
 
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def verdicts(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
     """Return what was said of each hang, by the test's name: all three files in one run."""
+    rows = find_rows("test_verdict", request)
     project = Project(tmp_path_factory.mktemp("hangs"))
     project.write(**{f"test_{name}": (PROGRAMS / f"hangs_of_{name}.py").read_text() for name in FILES})
     try:
@@ -96,6 +101,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             *QUICK,
             *("-p", "pytest_asyncio.plugin", "-p", "anyio", "-n4"),  # they wait, most of the time
             *("--gencore-timeout=1s", "--timeout=5", "-o", "asyncio_mode=strict"),
+            *("-k", " or ".join(rows)),
         )
         found = {}
         for nodeid, archive in project.archives().items():
@@ -108,7 +114,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.mark.xdist_group("hangs-of-diagnosis")
-@pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.parametrize("name", ROWS)
 def test_verdict(verdicts: dict[str, str], name: str) -> None:
     if sys.version_info[:2] < NEW.get(name, (3, 10)):
         pytest.skip("the hang needs a newer Python")

@@ -123,13 +123,14 @@ def committed() -> Iterator[tuple[str, str]]:
         yield match[2].replace("-", " "), match[3]
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_page_shows_what_is_printed(produced: dict[str, str], name: str) -> None:
     file = SAMPLES[name.split(maxsplit=1)[0]].file
     assert essence(dict(committed())[name], file) == essence(produced[name], file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_culprit_is_found_at_once(produced: dict[str, str], name: str) -> None:
     """The culprit's line is among the first 15 of our section."""
@@ -140,6 +141,7 @@ def test_culprit_is_found_at_once(produced: dict[str, str], name: str) -> None:
     assert any(line.strip() == sample.culprit for line in section[:15])
 
 
+@pytest.mark.slow
 @pytest.mark.field
 @pytest.mark.parametrize("name", BLOCKS)
 def test_verdict(produced: dict[str, str], name: str) -> None:
@@ -172,6 +174,7 @@ def assert_verdict(name: str, block: str) -> None:
         assert not re.match("asyncio|busy|deadlock|waits", lines[at - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_other_threads_are_shown(produced: dict[str, str], name: str) -> None:
     for other in SAMPLES[name.split(maxsplit=1)[0]].others:

@@ -12,6 +12,7 @@ import pytest
 from capabilities import needs
 from gencore_archives import read_manifest, read_member
 from projects import EXITS, QUICK, Project
+from slow_tests import find_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,9 @@ CASES = {
     "renewed": Case("LIBRARY.survive_assertion(); free_wrong()", INVALID, output=(FIRST, f"  {FAILED}")),
 }
 
+KEPT = {"assertion", "one_file", "fatal", "many"}
+"""Those whose ``output.txt`` is looked at as a whole."""
+
 
 def write_case(project: Project, library: Path, name: str) -> None:
     text = HEAD.format(library=str(library), body=CASES[name].body)
@@ -134,9 +138,11 @@ class Died:
 
 
 @pytest.fixture(scope="module")
-def died(tmp_path_factory: pytest.TempPathFactory, crashers: Path) -> Iterator[Died]:
+def died(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, crashers: Path
+) -> Iterator[Died]:
     project = Project(tmp_path_factory.mktemp("died"))
-    for name in CASES:
+    for name in find_rows("test_said", request) | KEPT:
         write_case(project, crashers, name)
     ended = project.run("-n2", "--max-worker-restart=99", "--junitxml=j.xml", *QUICK, timeout=240)
     yield Died(ended, project.archives())

@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,7 +135,7 @@ def assert_captures(
     wait_until(lambda: not processes_in(tmp_path), "the collector has ended")
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -258,6 +259,17 @@ def test_stable_abi_is_left_where_there_is_no_gil(
     wheel.py_limited_api = "cp310"
     wheel.finalize_options()
     assert wheel.py_limited_api == ("cp310" if has_gil else False)
+
+
+def test_macos_builds_what_makes_cores(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, however often the command is prepared; from a file that is there."""
+    monkeypatch.setattr(build, "sys", SimpleNamespace(platform="darwin"))
+    command = make_command(build)
+    command.finalize_options()
+    build.BuildExtension(command.distribution).finalize_options()
+    (_, cores) = command.distribution.ext_modules
+    assert command.get_ext_filename(cores.name) == "pytest_gencore/portable/_macos.abi3.so"
+    assert [(ROOT / source).is_file() for source in cores.sources] == [True]
 
 
 def test_file_that_the_newest_python_builds_is_found_by_the_oldest(

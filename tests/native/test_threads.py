@@ -96,9 +96,8 @@ def test_pystack_merges_python_and_native_frames(captured: Captured) -> None:
 
 
 @needs("py-spy")
+@pytest.mark.parametrize("captured", [("memory", 9), ("kernel", 9)], indirect=True, ids=["memory", "kernel"])
 def test_py_spy_lists_python_threads(captured: Captured) -> None:
-    if len(captured.names) != 9:
-        pytest.skip("once for each method is enough")
     listing = py_spy_dump(captured.folder / "core")
     assert listing.count("\nThread ") == len(captured.names)
     assert "wait (" in listing

@@ -17,6 +17,7 @@ import pytest
 from far_host import can_be_another_host
 from memory_cgroup import find_hierarchy
 from pids_cgroup import find_pids_hierarchy
+from wine import find_wine
 
 from pytest_gencore.sandbox.bubblewrap import find_bubblewrap
 from pytest_gencore.sandbox.landlock import has_landlock
@@ -35,6 +36,7 @@ PROGRAMS = {
     "musl-gcc": "musl-gcc",
     "aarch64": "aarch64-linux-gnu-gcc",
     "qemu": "qemu-aarch64",
+    "mingw": "x86_64-w64-mingw32-gcc",
     "age": "age",
     "ssh-keygen": "ssh-keygen",
     "strace": "strace",
@@ -80,6 +82,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "landlock": has_landlock,
     "bindfs": lambda: has_program("bindfs") and os.access("/dev/fuse", os.R_OK | os.W_OK),
     "another host": can_be_another_host,
+    "wine": lambda: find_wine() is not None,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
     "pids_cgroup": lambda: os.geteuid() == 0 and find_pids_hierarchy() is not None,
@@ -99,6 +102,8 @@ REQUIRED = (
     "age",
     "jq",
     "chromium",
+    "mingw",
+    "wine",
 )
 """What CI must have."""
 

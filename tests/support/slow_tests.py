@@ -31,6 +31,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
+def find_rows(test: str, request: pytest.FixtureRequest) -> set[str]:
+    """Return the rows of a table in the test's module that are not left out, by their ids."""
+    items = (item for item in request.session.items if item.path == request.path)
+    names = (item.name.removesuffix("]").partition("[") for item in items)
+    return {row for name, _, row in names if name == test}
+
+
 def is_anything_named(config: pytest.Config) -> bool:
     """Return whether the command line selects files, tests, or the slow ones."""
     is_named = any(".py" in argument for argument in config.option.file_or_dir)

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_gencore"
-SHARED = {"contents", "errors", "installed", "methods", "protocol", "texts", "triggers", "units", "version"}
+SHARED = {
+    "contents",
+    "errors",
+    "installed",
+    "methods",
+    "protocol",
+    "systems",
+    "texts",
+    "triggers",
+    "units",
+    "unpatched",
+    "version",
+}
 """Leaf modules that every room may import."""
 ALLOWED = {
     "plugin": {
@@ -72,10 +84,12 @@ ALLOWED = {
     "installed": set(),
     "methods": set(),
     "protocol": set(),
+    "systems": {"methods"},
     "version": set(),
     "texts": set(),
     "triggers": set(),
     "units": set(),
+    "unpatched": set(),
 }
 """What each room may import of ours."""
 FOREIGN = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pytest_gencore.archive.gzip_writer import Reader
 
 _PIECE: Final = 1 << 20
+_BLOCK: Final = 512
+"""Extents of a sparse tar member are multiples of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,28 @@ def merge_extents(extents: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int
         current = (offset, length)
     if current is not None:
         yield current
+
+
+def find_extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of what is not a hole of a file, in whole blocks but for the last one."""
+    return merge_extents(_list_extents(descriptor, size))
+
+
+def _list_extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except AttributeError:  # a system without holes
+            start, end = position, size
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                return
+            start, end = position, size  # a file system without holes
+        start -= start % _BLOCK
+        position = min(end + -end % _BLOCK, size)
+        yield start, position - start
 
 
 def write_core(core: CoreStream, descriptor: int, on_progress: Callable[[int], None] | None = None) -> None:

@@ -7,13 +7,12 @@ its end, and its header is pointed at them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
-from pytest_gencore.collector.core.core_stream import CoreStream, merge_extents, write_at
+from pytest_gencore.collector.core.core_stream import CoreStream, find_extents, write_at
 from pytest_gencore.corefile.constants import EHDR_SIZE
 from pytest_gencore.corefile.notes import CoreFormatError
 from pytest_gencore.corefile.reader import read_core
@@ -23,7 +22,7 @@ from pytest_gencore.machine.core_pattern import CoreFacts, CorePattern, core_lim
 from pytest_gencore.machine.patience import Patience, activity_of, describe_standstill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_gencore.collector.source.handover import Handover
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 _SIGSEGV = 11
 _BLOCK = 512
-"""Extents of a sparse tar member are multiples of this."""
+"""Notes begin at a multiple of this."""
 _HEADER = 64 * 1024
 _CHECK_SECONDS = 0.2
 
@@ -153,7 +152,7 @@ def stream_core(file: BinaryIO, notes: bytes) -> CoreStream:
     for position, data in [*patches, (note_offset, notes)]:
         write_at(file.fileno(), memoryview(data), position)
     size = note_offset + len(notes)
-    extents = list(merge_extents(_extents(file.fileno(), size)))
+    extents = list(find_extents(file.fileno(), size))
 
     def read(offset: int, buffer: memoryview) -> None:
         while buffer:
@@ -172,19 +171,3 @@ def _explain_unreadable(file: BinaryIO, error: CoreFormatError) -> str:
     if any(file.read(EHDR_SIZE)):
         return f"the kernel's core cannot be read: {error}"
     return "the kernel has not written the beginning of its core"  # without room it goes on behind it
-
-
-def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of what is not a hole, rounded to whole blocks except at the file's end."""
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(descriptor, position, os.SEEK_DATA)
-            end = os.lseek(descriptor, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole is left
-                return
-            start, end = position, size  # a file system without holes
-        start -= start % _BLOCK
-        position = min(end + -end % _BLOCK, size)
-        yield start, position - start
