@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_gencore.archive.writer import ArchiveWriter
 from pytest_gencore.collector.files.members import add_libraries
-from pytest_gencore.collector.outcome.naming import give_name
 from pytest_gencore.run.files import partial_name, shared_name
 from pytest_gencore.run.library_index import LibraryIndex, LibraryKey
+from pytest_gencore.run.naming import give_name
 from pytest_gencore.run.pinned import create_private
 
 if TYPE_CHECKING:

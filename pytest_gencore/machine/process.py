@@ -7,6 +7,10 @@ import errno
 import os
 import select
 from pathlib import Path
+from typing import Final
+
+_START: Final = 19
+"""Of the fields behind the name."""
 
 
 def start_ticks(pid: int) -> int:
@@ -15,7 +19,12 @@ def start_ticks(pid: int) -> int:
     With the id it names one process, whatever becomes of the wall clock. Raises OSError if there is no such
     process, or if ``/proc`` does not show it.
     """
-    return int(_read_stat(pid)[19])
+    return int(_read_stat(pid)[_START])
+
+
+def parse_start_ticks(stat: bytes) -> int:
+    """Return the same from what a process of another system has there."""
+    return int(split_stat(stat)[_START])
 
 
 def is_alive(pid: int, birth: int) -> bool:

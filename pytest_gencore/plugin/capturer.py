@@ -55,6 +55,8 @@ class Capturer:
         self._memory: MemoryWatch | None = None
         self._outlives_session = outlives_session
         self._place = place
+        self.has_stderr = True
+        """Whether collectors have our standard error: not if it is one of sshd, which waits for its end."""
         self.settings = settings
         self.get_run_id = get_run_id
         self.unavailable = ""
@@ -197,7 +199,7 @@ class Capturer:
         from pytest_gencore.plugin.secrets import GivenByUser
 
         secrets = GivenByUser(self._config, self.settings)
-        self._stderr_fd = duplicate_stderr(self._config)
+        self._stderr_fd = duplicate_stderr(self._config) if self.has_stderr else -1
         return CaptureEngine(
             self.settings.dir,
             self.get_run_id(),

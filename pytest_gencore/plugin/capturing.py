@@ -32,9 +32,18 @@ class Capturing:
     """A plugin: captures tests of this process; never changes a verdict."""
 
     def __init__(
-        self, config: pytest.Config, capturer: Capturer, *, record: Callable[[pytest.TestReport], None]
+        self,
+        config: pytest.Config,
+        capturer: Capturer,
+        *,
+        record: Callable[[pytest.TestReport], None],
+        home: str = "",
     ) -> None:
-        """``record`` is called with each report that has something of ours on it."""
+        """``record`` is called with each report that has something of ours on it.
+
+        ``home`` is where archives will be on the host of the controller, empty if that is this one.
+        """
+        self._home = home
         self.capturer = capturer
         self._record = record
         self.is_wanted = capturer.settings.on_fail
@@ -182,6 +191,9 @@ class Capturing:
         self._name(item, report, attachment)
 
     def _name(self, item: pytest.Item, report: pytest.TestReport, attachment: attach.Attachment) -> None:
+        if self._home:
+            name = os.path.basename(attachment["path"])  # noqa: PTH119 - pure, whatever a test patched
+            attachment = {**attachment, "path": f"{self._home}/{name}"}
         attach.attach_archive(item, report, attachment, html_path=self._html_path, has_page=self._has_page)
 
     def _attach_requested(self, item: pytest.Item, report: pytest.TestReport) -> None:

@@ -29,8 +29,14 @@ EXIT_SECONDS = 5.0
 class DeadWorkers:
     """Captures that no report of a worker has named."""
 
-    def __init__(self, run: AnyRun, describe_kill: Callable[[Any], str]) -> None:
-        """``describe_kill`` says why a worker died of SIGKILL, empty if nothing is known."""
+    def __init__(
+        self, run: AnyRun, describe_kill: Callable[[Any], str], find_host: Callable[[Any], str]
+    ) -> None:
+        """``describe_kill`` says why a worker died of SIGKILL, empty if nothing is known.
+
+        ``find_host`` says on which other host a worker was, and where captures are there.
+        """
+        self._find_host = find_host
         self._describe_kill = describe_kill
         self._run = run
         self._captures: dict[str, list[Outcome]] = {}
@@ -55,7 +61,9 @@ class DeadWorkers:
         if not captures:
             status = find_exit_status(node)
             killed = self._describe_kill(node) if status == -signal.SIGKILL else ""
-            self._reasons[worker_id] = f"the worker: {killed}" if killed else describe_end(status)
+            reason = f"the worker: {killed}" if killed else describe_end(status)
+            host = self._find_host(node)
+            self._reasons[worker_id] = f"{reason} (on {host})" if host else reason
 
     def attach(self, worker_id: str, report: pytest.TestReport) -> None:
         """Put on the report of a crashed test what there is; junit takes only the text of such a report."""

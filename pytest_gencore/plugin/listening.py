@@ -170,5 +170,5 @@ class _Ear:
 
 def find_local_process(node: Any) -> int:
     """Return the process of a worker that runs on this machine, else 0."""
-    process = find_process(node) if node.gateway.spec.popen else None
+    process = find_process(node)
     return 0 if process is None else int(process.pid)

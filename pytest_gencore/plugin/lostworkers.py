@@ -70,5 +70,10 @@ class LostWorkers:
 
 
 def find_process(node: Any) -> Any:
-    """Return the Popen of a worker on this machine, None if it cannot be known: execnet has no better way."""
+    """Return the Popen of a worker on this machine, None if it cannot be known: execnet has no better way.
+
+    What leads to a worker on another host is a process, too: it tells nothing of that one.
+    """
+    if not node.gateway.spec.popen or "host" in node.workerinput.get("gencore", {}):
+        return None
     return getattr(getattr(node.gateway, "_io", None), "popen", None)

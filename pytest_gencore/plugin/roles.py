@@ -107,6 +107,7 @@ def fill_roles(roles: Roles) -> None:
 
 def fill_only_process(roles: Roles) -> None:
     """Capture and show."""
+    from pytest_gencore.plugin.own_run import OwnRun
     from pytest_gencore.plugin.showing import Showing
 
     config, settings = roles.config, roles.settings
@@ -123,7 +124,7 @@ def fill_only_process(roles: Roles) -> None:
     roles.showing = Showing(
         config,
         settings,
-        get_run_id=get_run_id,
+        own_run=OwnRun(settings.dir, get_run_id),
         find_unavailable=lambda: capturer.unavailable,
         may_have_captures=lambda: capturer.is_armed,
         ci_page=make_ci_page(roles, get_run_id),
@@ -137,6 +138,8 @@ def fill_only_process(roles: Roles) -> None:
 
 def fill_controller(roles: Roles) -> None:
     """Show what workers capture; here no test runs."""
+    from pytest_gencore.plugin.hosts import Hosts
+    from pytest_gencore.plugin.own_run import OwnRun
     from pytest_gencore.plugin.sessiondeadline import find_controller_seconds
     from pytest_gencore.plugin.showing import Showing
     from pytest_gencore.plugin.xdist import Controller
@@ -154,13 +157,19 @@ def fill_controller(roles: Roles) -> None:
         role="controller",
         outlives_session=is_whole_process(),
     )
+    hosts = Hosts(config, settings, get_run_id=get_run_id, get_results=lambda: showing.results)
     controller = Controller(
-        config, settings, capturer, get_run_id=get_run_id, get_results=lambda: showing.results
+        config,
+        settings,
+        capturer,
+        get_run_id=get_run_id,
+        hosts=hosts,
+        get_results=lambda: showing.results,
     )
     showing = Showing(
         config,
         settings,
-        get_run_id=get_run_id,
+        own_run=OwnRun(settings.dir, get_run_id, hosts),
         find_unavailable=controller.find_unavailable,
         may_have_captures=controller.may_have_captures,
         ci_page=make_ci_page(roles, get_run_id),
@@ -211,7 +220,8 @@ def fill_worker(roles: Roles, worker_input: dict[str, Any]) -> None:
         once_a_worker=ours["once_a_worker"],
         outlives_session=True,
     )
-    roles.capturing = Capturing(config, capturer, record=leave_to_controller)
+    capturer.has_stderr = ours["has_stderr"]
+    roles.capturing = Capturing(config, capturer, record=leave_to_controller, home=ours.get("home", ""))
     roles.worker = Worker(config, lambda: capturer.unavailable)
     roles.register(roles.capturing, "capturing")
     roles.register(roles.worker, "worker")

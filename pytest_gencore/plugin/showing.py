@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_gencore.plugin.ci_page import CiPage
     from pytest_gencore.plugin.finished import Finished
+    from pytest_gencore.plugin.own_run import OwnRun
     from pytest_gencore.plugin.progress import StatusLine
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
@@ -35,7 +36,7 @@ class Showing:
         config: pytest.Config,
         settings: Settings,
         *,
-        get_run_id: Callable[[], str],
+        own_run: OwnRun,
         find_unavailable: Callable[[], str],
         may_have_captures: Callable[[], bool],
         ci_page: CiPage | None,
@@ -55,7 +56,7 @@ class Showing:
         """With something of ours on them, not looked at yet."""
         self._config = config
         self._settings = settings
-        self._get_run_id = get_run_id
+        self._own_run = own_run
         self._find_unavailable = find_unavailable
         self._may_have_captures = may_have_captures
         self._ci_page = ci_page
@@ -158,9 +159,7 @@ class Showing:
             return True
         if not (self._settings.on_fail or self._may_have_captures()):
             return False
-        from pytest_gencore.run.folder import has_captures, run_folder_name
-
-        return has_captures(self._settings.dir / run_folder_name(self._get_run_id()))
+        return self._own_run.has_captures()
 
     def _show(self, reporter: pytest.TerminalReporter) -> None:
         if self._is_shown or (self._results is None and not self._reports):
@@ -191,10 +190,9 @@ class Showing:
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine
         from pytest_gencore.plugin.shown import find_shown_reports
-        from pytest_gencore.run.opening import open_run
         from pytest_gencore.run.pinned import describe_exposure
 
-        run = open_run(self._settings.dir, self._get_run_id())
+        run = self._own_run.open()
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         status_line = StatusLine(reporter)
         run.end_reports()
@@ -231,9 +229,7 @@ class Showing:
 
     def _close_run(self) -> None:
         """Remove what workers have left that were killed."""
-        from pytest_gencore.run.opening import open_run
-
-        open_run(self._settings.dir, self._get_run_id()).close()
+        self._own_run.open().close()
 
     def _wait_after_interrupt(self, run: AnyRun, status_line: StatusLine) -> list[Outcome]:
         """Go on waiting; a second Ctrl-C gives up what is not finished."""

@@ -3,7 +3,7 @@
 ::
 
     controller            worker
-    configure_node ─────► workerinput: directory, run id, recipients
+    configure_node ─────► workerinput: directory, run id, recipients; elsewhere: where archives go
                           makereport: capture
     logreport ◄────────── report.gencore
     testnodedown ◄─────── workeroutput: what does not belong to a single report
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_gencore.plugin.cancels import CancelledWorkers
     from pytest_gencore.plugin.capturer import Capturer
     from pytest_gencore.plugin.deadworkers import DeadWorkers
+    from pytest_gencore.plugin.hosts import Hosts
     from pytest_gencore.plugin.lostworkers import LostWorkers
     from pytest_gencore.plugin.results import Results
     from pytest_gencore.plugin.settings import Settings
@@ -45,9 +46,11 @@ class Controller:
         capturer: Capturer,
         *,
         get_run_id: Callable[[], str],
+        hosts: Hosts,
         get_results: Callable[[], Results],
     ) -> None:
         """Arm nothing; ``capturer`` is that of the controller itself."""
+        self._hosts = hosts
         self._capturer = capturer
         self._cancelled: CancelledWorkers | None = None
         self._get_results = get_results
@@ -79,13 +82,17 @@ class Controller:
         except GencoreError as error:
             self._get_results().add_unavailable(describe_error(error) if self._settings.on_fail else "")
             return
-        node.workerinput[WORKER_KEY] = {
-            "directory": str(self._settings.dir),
-            "recipients": self._settings.recipient,
-            "run_id": run_id,
-            "once_a_worker": self._config.getoption("dist", "no") == "each",
-            "is_heard": self._settings.session_timeout is not None,
-        }
+        elsewhere = self._place(node)
+        if elsewhere is not None:
+            node.workerinput[WORKER_KEY] = {
+                "directory": str(self._settings.dir),
+                "recipients": self._settings.recipient,
+                "run_id": run_id,
+                "once_a_worker": self._config.getoption("dist", "no") == "each",
+                "is_heard": self._settings.session_timeout is not None,
+                "has_stderr": bool(node.gateway.spec.popen),
+                **elsewhere,
+            }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodeready(self, node: Any) -> None:
@@ -113,6 +120,7 @@ class Controller:
         if report.failed:
             self._capturer.note_failure(report)
         if is_ours(report):
+            self._hosts.expect(report)
             self._get_results().add_report(report)
 
     @pytest.hookimpl(optionalhook=True)
@@ -140,6 +148,14 @@ class Controller:
         except Exception as error:  # noqa: BLE001 - the report goes on without us
             self._get_results().add_note(f"cannot describe a crash: {describe_error(error)}")
 
+    def _place(self, node: Any) -> dict[str, Any] | None:
+        try:
+            return self._hosts.place(node)
+        except Exception as error:  # noqa: BLE001 - the worker runs its tests without us
+            worker = node.gateway.id
+            self._get_results().add_note(f"worker {worker} could not capture: {describe_error(error)}")
+            return None
+
     def _note_worker(self, node: Any) -> None:
         from pytest_gencore.plugin.cancels import CancelledWorkers
         from pytest_gencore.plugin.journal import note_worker
@@ -163,12 +179,12 @@ class Controller:
 
     def _look_at_dead(self, node: Any) -> None:
         from pytest_gencore.plugin.deadworkers import DeadWorkers
-        from pytest_gencore.run.opening import open_run
+        from pytest_gencore.plugin.own_run import OwnRun
 
         try:
             if self._dead_workers is None:
-                run = open_run(self._settings.dir, self._get_run_id())
-                self._dead_workers = DeadWorkers(run, self._describe_kill)
+                run = OwnRun(self._settings.dir, self._get_run_id, self._hosts).open()
+                self._dead_workers = DeadWorkers(run, self._describe_kill, self._hosts.find_host)
             self._dead_workers.add(node.gateway.id, node, self._get_results().find_paths())
         except Exception as error:  # noqa: BLE001 - xdist goes on without us
             self._get_results().add_note(

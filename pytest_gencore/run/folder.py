@@ -68,7 +68,12 @@ def new_run_id() -> str:
     reason = why_no_descriptors()
     if reason:
         raise UnavailableError(reason, help_text="captures need Linux 5.3 or newer")
-    return f"{os.getpid()}-{birth}-{os.urandom(6).hex()}"
+    return name_run(os.getpid(), birth)
+
+
+def name_run(pid: int, birth: int) -> str:
+    """Return an id for a run that a process waits for, which began at this clock tick."""
+    return f"{pid}-{birth}-{os.urandom(6).hex()}"
 
 
 def run_folder_name(run_id: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from far_host import can_be_another_host
 from memory_cgroup import find_hierarchy
 from pids_cgroup import find_pids_hierarchy
 from wine import find_wine
@@ -80,6 +81,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "bubblewrap": lambda: find_bubblewrap() is not None,
     "landlock": has_landlock,
     "bindfs": lambda: has_program("bindfs") and os.access("/dev/fuse", os.R_OK | os.W_OK),
+    "another host": can_be_another_host,
     "wine": lambda: find_wine() is not None,
     "root": lambda: os.geteuid() == 0,
     "plain core_pattern": has_plain_core_pattern,
@@ -92,6 +94,7 @@ REQUIRED = (
     "readelf",
     "pystack",
     "root",
+    "another host",
     "s3",
     "gcc",
     "musl-gcc",

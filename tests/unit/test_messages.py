@@ -15,11 +15,11 @@ from pytest_gencore.capture.engine import CaptureEngine
 from pytest_gencore.capture.stages import find_help
 from pytest_gencore.cli import machine
 from pytest_gencore.collector.core.kernel_method import _explain_missing
-from pytest_gencore.collector.outcome.naming import describe_gone
 from pytest_gencore.collector.source import snapshot as snapshot_module
 from pytest_gencore.errors import ArchiveError, CaptureError
 from pytest_gencore.plugin.deadworkers import DeadWorkers, describe_end
 from pytest_gencore.protocol import CaptureResult, Stage
+from pytest_gencore.run.naming import describe_gone
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.run.stuck import why_it_died
 
@@ -110,9 +110,10 @@ def die(outcome: Outcome) -> str:
     """Return the text of the report of a worker that died with this capture."""
     run: Any = SimpleNamespace(outcomes=lambda: [outcome], acknowledge=lambda _: None)
     popen = SimpleNamespace(wait=lambda _: -signal.SIGSEGV)
-    node = SimpleNamespace(gateway=SimpleNamespace(id="gw0", _io=SimpleNamespace(popen=popen)))
+    gateway = SimpleNamespace(id="gw0", spec=SimpleNamespace(popen=True), _io=SimpleNamespace(popen=popen))
+    node = SimpleNamespace(gateway=gateway, workerinput={})
     report: Any = SimpleNamespace(nodeid="test_a", longrepr="crashed", user_properties=[])
-    workers = DeadWorkers(run, lambda _: "")
+    workers = DeadWorkers(run, lambda _: "", lambda _: "")
     workers.add("gw0", node, set())
     workers.attach("gw0", report)
     text: str = report.longrepr

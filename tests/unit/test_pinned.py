@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from capabilities import needs
 
-from pytest_gencore.collector.outcome.naming import give_name
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.run.folder import is_locked, new_run_id, run_folder_name
+from pytest_gencore.run.naming import give_name
 from pytest_gencore.run.pinned import describe_exposure, pin, pinned, read_regular
 from pytest_gencore.run.run import Run
 from pytest_gencore.run.state import CaptureState, read_state, write_state

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from pytest_gencore.collector.abort import CaptureAborted, CaptureDropped
 from pytest_gencore.collector.log import close_log, log
 from pytest_gencore.collector.outcome.ci_page import is_sent_by_collectors, tell_ci
-from pytest_gencore.collector.outcome.naming import describe_gone, give_name
 from pytest_gencore.collector.outcome.page import make_page, wants_page
 from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.files import CLOSED, DROP, STATE, partial_name, remove_text, text_name
@@ -23,6 +22,7 @@ from pytest_gencore.run.folder import (
     remove_tree,
     sweep,
 )
+from pytest_gencore.run.naming import describe_gone, give_name
 from pytest_gencore.run.pinned import create_private, open_regular
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_duration, format_size

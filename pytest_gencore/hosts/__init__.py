@@ -1,0 +1,1 @@
+"""Captures of workers on other hosts: how their archives come home."""

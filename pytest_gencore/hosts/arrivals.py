@@ -1,0 +1,133 @@
+"""The files that come from one host, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+
+from pytest_gencore.errors import ArchiveError
+from pytest_gencore.hosts.landing import Landing
+from pytest_gencore.hosts.wire import is_name
+from pytest_gencore.run.files import ARCHIVE_SUFFIX, SHARED_GLOB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pytest_gencore.hosts.budget import Budget
+
+
+@dataclass(slots=True)
+class Arrival:
+    """The archive of one capture, with what lies beside it."""
+
+    size: int
+    done: int = 0
+    state: Literal["awaited", "landed", "failed"] = "awaited"
+    reason: str = ""
+    """Why it failed."""
+    notes: list[str] = field(default_factory=list)
+    """What did not come of the files beside it."""
+
+
+class Arrivals:
+    """Writes them at home; for one thread at a time."""
+
+    def __init__(self, home: Path, budget: Budget, tell_landed: Callable[[str], None]) -> None:
+        """``tell_landed`` is called with the name of each file that is there."""
+        self._home = home
+        self._budget = budget
+        self._tell_landed = tell_landed
+        self._name = ""
+        self._landing: Landing | None = None
+        self.all: dict[str, Arrival] = {}
+        """By the names of the archives."""
+
+    def expect(self, name: str, size: int) -> bool:
+        """Await the archive of this name, of which so much is known; tell whether it is to be sent."""
+        if name in self.all:
+            return False
+        arrival = self.all[name] = Arrival(size)
+        self._fail(name, self._budget.take(size))
+        return arrival.state == "awaited"
+
+    def begin(self, name: str, size: int) -> None:
+        """Take the first word of a file."""
+        self.close()
+        self._name = name if is_name(name) else ""
+        if not self._name:
+            return
+        if fnmatch(name, SHARED_GLOB):
+            problem = self._budget.take(size)
+            if problem:
+                self._fail(name, problem)
+                return
+        try:
+            self._landing = Landing(self._home / name, size)
+        except OSError as error:
+            self._fail(name, describe_problem(error))
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece; of a file that cannot be written it is lost."""
+        if self._landing is None:
+            return
+        try:
+            self._landing.add(piece)
+        except (OSError, ArchiveError) as error:
+            self._fail(self._name, describe_problem(error))
+            return
+        if self._name in self.all:
+            self.all[self._name].done = self._landing.done
+
+    def end(self, digest: str) -> None:
+        """Take the last word of a file."""
+        if self._landing is None:
+            return
+        try:
+            self._landing.finish(digest)
+        except (OSError, ArchiveError) as error:
+            self._fail(self._name, describe_problem(error))
+            return
+        self.close()
+        if self._name in self.all:
+            self.all[self._name].state = "landed"
+        self._tell_landed(self._name)
+
+    def miss(self, name: str, reason: str) -> None:
+        """Take notice that a file could not be read there."""
+        self._fail(name, reason)
+
+    def give_up(self, reason: str) -> None:
+        """Await nothing more."""
+        self.close()
+        for name in list(self.all):
+            self._fail(name, reason)
+
+    def close(self) -> None:
+        """Leave nothing of a file that is not there as a whole."""
+        if self._landing is not None:
+            self._landing.close()
+            self._landing = None
+
+    def _fail(self, name: str, reason: str) -> None:
+        """Note why a file does not come; nothing without a reason, and of one that is there."""
+        if not reason:
+            return
+        self.close()
+        arrival = self.all.get(name)
+        if arrival is not None:
+            if arrival.state == "awaited":
+                arrival.state, arrival.reason = "failed", reason
+            return
+        stem = PurePath(name).stem
+        for archive, beside in self.all.items():
+            is_its_own = archive.removesuffix(ARCHIVE_SUFFIX) == stem
+            if is_its_own or (fnmatch(name, SHARED_GLOB) and beside.state == "awaited"):
+                beside.notes.append(f"{name} did not come: {reason}")
+
+
+def describe_problem(error: OSError | ArchiveError) -> str:
+    """Return why a file could not be written."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
