@@ -34,7 +34,6 @@ class Cancelled:
     summary: str
     text: str
     archive: Path | None
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def attach_to_junit(path: Path, archives: Archives, environ: Mapping[str, str]) 
     for cancelled in archives.cancelled if suite is not None else ():
         if suite is not None and not has_case(suite, cancelled):
             changed = True
-            add_cancelled(suite, cancelled)
+            add_cancelled(suite, cancelled, archives.urls)
     for case in root.iter("testcase"):
         changed |= attach_to_case(case, archives, path, environ, problems)
     if changed:
@@ -89,7 +88,7 @@ def has_case(suite: ET.Element, cancelled: Cancelled) -> bool:
     return any(names.items() <= case.attrib.items() for case in suite.iter("testcase"))
 
 
-def add_cancelled(suite: ET.Element, cancelled: Cancelled) -> None:
+def add_cancelled(suite: ET.Element, cancelled: Cancelled, urls: Mapping[str, str]) -> None:
     """Add a test as an error, with what is known of it.
 
     pytest counts only tests that ended; of one whose setup ended it writes a test case without a name.
@@ -103,8 +102,9 @@ def add_cancelled(suite: ET.Element, cancelled: Cancelled) -> None:
     if cancelled.archive is not None:
         properties = ET.Element("properties")
         ET.SubElement(properties, "property", name=PROPERTY, value=escape(str(cancelled.archive)))
-        if cancelled.url:
-            ET.SubElement(properties, "property", name=URL_PROPERTY, value=escape(cancelled.url))
+        url = urls.get(cancelled.archive.name)
+        if url:
+            ET.SubElement(properties, "property", name=URL_PROPERTY, value=escape(url))
         case.insert(0, properties)
     error = ET.SubElement(case, "error", {"message": escape(cancelled.summary)})
     error.text = escape(cancelled.text)

@@ -33,10 +33,9 @@ class Attachment(TypedDict):
     """Where it will be in the store; empty without one."""
 
 
-def make_properties(attachment: Attachment) -> list[tuple[str, object]]:
+def make_properties(path: str, url: str) -> list[tuple[str, object]]:
     """Return what names an archive, and where it is in the store, among the properties of a report."""
-    url = attachment["url"]
-    return [(PROPERTY, attachment["path"]), *([(URL_PROPERTY, url)] if url else [])]
+    return [(PROPERTY, path), *([(URL_PROPERTY, url)] if url else [])]
 
 
 def attach_archive(
@@ -53,7 +52,7 @@ def attach_archive(
     where pytest-html writes, ``has_page``: there will be a page for the browser.
     """
     report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
-    entries = make_properties(attachment)
+    entries = make_properties(attachment["path"], attachment["url"])
     for properties in (report.user_properties, item.user_properties):
         properties += [entry for entry in entries if entry not in properties]
     report.sections.append((SECTION, describe_archive(attachment["path"])))

@@ -6,7 +6,6 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_gencore.junit import PROPERTY
 from pytest_gencore.plugin import attach
 from pytest_gencore.plugin.attach import SECTION, Attachment
 from pytest_gencore.plugin.lostworkers import find_process
@@ -85,7 +84,7 @@ class DeadWorkers:
                 url=outcome.url,
             )
             report.gencore = [*getattr(report, "gencore", []), attachment]  # type: ignore[attr-defined]
-            report.user_properties += attach.make_properties(attachment)
+            report.user_properties += attach.make_properties(path, outcome.url)
             is_failed = outcome.state == "failed"
             line = attach.describe_failure(outcome.reason) if is_failed else attach.describe_archive(path)
             lines += [f"{SECTION}: {line}", outcome.answer.rstrip("\n")]
@@ -93,7 +92,7 @@ class DeadWorkers:
         before = self._by_test.get(report.nodeid)
         if not captures and before is not None:
             path = str(before.archive)
-            report.user_properties.append((PROPERTY, path))
+            report.user_properties += attach.make_properties(path, before.url)
             lines.append(f"{SECTION}: {attach.describe_archive(path)}")
             lines.append(f"{SECTION}: not captured again: {before.worker_id} made this archive")
         elif reason:

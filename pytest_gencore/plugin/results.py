@@ -149,7 +149,6 @@ class Results:
                     summary=outcome.summary,
                     text=outcome.answer,
                     archive=finished.get(outcome.archive.name),
-                    url=outcome.url,
                 )
                 for outcome in self._cancelled
                 if outcome.nodeid is not None
