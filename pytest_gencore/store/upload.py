@@ -54,6 +54,7 @@ class Upload:
                 tries = self._tries
                 error = _error_of(lambda: self._put(file, join(self._folder, source.name)))
                 if error is None:
+                    self._note_progress()
                     return
                 # A store that was restarted has forgotten the parts, also one that it was just taking.
                 has_seen_it = self._done != before or self._tries != tries
@@ -77,6 +78,8 @@ class Upload:
         try:
             while piece := file.read(part):
                 self._write(copy, piece)
+                if len(piece) == part:  # less is only kept in memory until the end
+                    self._note_progress()
                 self._advance(len(piece))
             copy.close()
         except BaseException:
@@ -101,13 +104,15 @@ class Upload:
 
     def _advance(self, count: int) -> None:
         self._done += count
-        self._progress_at = time.monotonic()
-        self._pause = _PAUSE_SECONDS
         try:
             sys.stdout.write(f"{self._done}\n")
             sys.stdout.flush()
         except OSError:  # the collector is gone
             sys.exit(1)
+
+    def _note_progress(self) -> None:
+        self._progress_at = time.monotonic()
+        self._pause = _PAUSE_SECONDS
 
     def _may_try_again(self) -> bool:
         """Wait a moment; False if nothing has gone on for too long."""
