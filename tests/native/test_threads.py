@@ -101,3 +101,12 @@ def test_py_spy_lists_python_threads(captured: Captured) -> None:
     listing = py_spy_dump(captured.folder / "core")
     assert listing.count("\nThread ") == len(captured.names)
     assert "wait (" in listing
+
+
+@needs("strace")
+def test_a_thread_that_is_late_in_the_handler_is_waited_for(tmp_path: Path) -> None:
+    """All signals are blocked there: that is not a thread that can never be reached."""
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "--trace=gettid", "--inject=gettid:delay_enter=40000"]
+    report = json.loads(run_subject("python_threads.py", 9, "memory", tmp_path, prefix=strace))
+    threads = read_manifest(Path(report["archive"]))["threads"]
+    assert [thread for thread in threads if not thread["native_registers"]] == []

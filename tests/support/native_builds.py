@@ -91,10 +91,13 @@ def compile_once(
     return output
 
 
-def run_subject(program: str, *arguments: object, timeout: float = 60) -> str:
-    """Run a Python program of ``programs`` to its end; return its standard output."""
+def run_subject(program: str, *arguments: object, prefix: Sequence[str] = (), timeout: float = 60) -> str:
+    """Run a Python program of ``programs`` to its end; return its standard output.
+
+    ``prefix`` is a command that runs it.
+    """
     done = subprocess.run(
-        [sys.executable, str(PROGRAMS / program), *map(str, arguments)],
+        [*prefix, sys.executable, str(PROGRAMS / program), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

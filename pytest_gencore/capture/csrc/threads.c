@@ -242,7 +242,7 @@ describe_unreached(struct gencore_thread *thread, int32_t pid)
 /*
  * Why a thread has not answered: GONE if it has ended, MASKED if it has blocked the signal twice in
  * a row (libraries block all signals for a moment, when they create a thread for example); 0 if it
- * may still answer.
+ * may still answer: where the signal is not pending the thread has it, and is on its way.
  */
 static uint32_t
 judge_silent(struct gencore_thread *thread, int32_t pid, uint64_t signal_bit)
@@ -258,6 +258,11 @@ judge_silent(struct gencore_thread *thread, int32_t pid, uint64_t signal_bit)
     if (size == -ENOENT || size == -ESRCH || (size > 0 && (value[0] == 'Z' || value[0] == 'X'))) {
         return GENCORE_THREAD_GONE;
     }
+    if (safe_read_field(path, "SigPnd:\t", value, sizeof(value)) <= 0
+        || !(safe_hex(&at) & signal_bit)) {
+        return 0;
+    }
+    at = value;
     if (safe_read_field(path, "SigBlk:\t", value, sizeof(value)) <= 0) {
         return 0;
     }
