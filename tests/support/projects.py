@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).parent
 ARTIFACTS = "gencore-artifacts"
-FOREIGN = (*VARIABLES.values(), "CI_PROJECT_DIR", "COLUMNS", "FAKE_CAPTURE")
+FOREIGN = (*VARIABLES.values(), "BUILD_NUMBER", "CI", "CI_PROJECT_DIR", "COLUMNS", "FAKE_CAPTURE")
 """Variables that change what pytest or the plugin do; and all that begin with ``PYTEST``."""
 ON_FAIL = ("--gencore-on-fail", "--gencore-filter=0x11", "--gencore-max-cores=100")
 QUICK = (*ON_FAIL, "--gencore-method=memory")
