@@ -71,6 +71,7 @@ class DeadWorkers:
             for outcome in self._captures.get(worker_id, ())
             if outcome.nodeid is None or outcome.nodeid == report.nodeid
         ]
+        report.gencore_crash = str(report.longrepr)  # type: ignore[attr-defined]
         lines = [str(report.longrepr)]
         for outcome in captures:
             path = str(outcome.archive)

@@ -139,7 +139,7 @@ class Showing:
         self._end_captures(self._find_unavailable)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show the summary."""
+        """Show the summary; pytest's failures stand above it, its short summary below."""
         self._show(terminalreporter)
 
     def close(self) -> None:
@@ -164,9 +164,10 @@ class Showing:
     def _show(self, reporter: pytest.TerminalReporter) -> None:
         if self._is_shown or (self._results is None and not self._reports):
             return
-        from pytest_gencore.plugin.shown import find_shown_texts
+        from pytest_gencore.plugin.shown import find_shown_texts, shorten_crashes
 
         lines = self.results.make_lines(find_shown_texts(reporter))
+        shorten_crashes(reporter)
         if lines:
             self._is_shown = True
             reporter.section("gencore")

@@ -34,6 +34,13 @@ def find_shown_texts(reporter: Any) -> Iterator[str]:
             yield from (content for name, content in report.sections if name == SECTION)
 
 
+def shorten_crashes(reporter: Any) -> None:
+    """Leave of a worker that crashed what pytest-xdist says: pytest's short summary would repeat all on CI."""
+    for report in find_shown_reports(reporter):
+        if hasattr(report, "gencore_crash"):
+            report.longrepr = report.gencore_crash
+
+
 def find_encoding(reporter: Any) -> str:
     """Return that of the terminal or file to which pytest writes."""
     writer = getattr(reporter, "_tw", None)  # private: without it, the usual one

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from gencore_archives import read_manifest
 from junit_file import read_junit
+from projects import QUICK
 
 if TYPE_CHECKING:
+    from projects import Project
     from sample_runs import FindArchives, RunGencore
 
 SAMPLE = """
@@ -92,6 +94,20 @@ def test_archive_of_a_worker_that_died(pytester: pytest.Pytester, run_gencore: R
     )
     result = run_gencore("-n1", "--max-worker-restart=0")
     result.stdout.fnmatch_lines(["*worker 'gw0' crashed*", "1 captured", "gencore-artifacts/*test_x (call)"])
+
+
+@pytest.mark.parametrize("variables", [{}, {"CI": "true"}], ids=["local", "ci"])
+def test_short_summary_of_a_crash_is_that_of_pytest(project: Project, variables: dict[str, str]) -> None:
+    """On CI pytest repeats there the whole text of such a report."""
+    project.write(test_a="import ctypes\ndef test_crashes(): ctypes.string_at(8)")
+
+    def find_summary(*arguments: str) -> list[str]:
+        ended = project.run("-n1", *arguments, environment=variables)
+        return ended.out.partition("short test summary info")[2].splitlines()[1:-1]
+
+    captured = find_summary(*QUICK)
+    assert captured == find_summary("-p", "no:gencore")
+    assert len(captured) == 1
 
 
 @pytest.mark.parametrize("marker", ["gencore(5)", "gencore(unknown=1)", "gencore(method='gdb')"])
