@@ -42,3 +42,24 @@ class LimitError(CaptureError):
 
 class StoreError(ArchiveError):
     """A store cannot be read."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what happened and what would help, on one line."""
+    if isinstance(error, (GencoreError, OSError)):
+        return _find_text(error)
+    return f"unexpected {name_error(error)}"
+
+
+def name_error(error: BaseException) -> str:
+    """Return the type of a foreign error and its text, on one line."""
+    text = _find_text(error)
+    kind = type(error).__name__
+    return f"{kind}: {text}" if text else kind
+
+
+def _find_text(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the text of a foreign exception can raise anything
+        return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LEVEL: Final = 1
 """See docs/adr/0006-compression-level.md."""
-_GZIP: Final = 31
+GZIP: Final = 31
 """The ``wbits`` of a gzip member with a window of 32 KiB, see zlib's manual."""
 _BLOCK: Final = 1 << 20
 """Bytes of a member; starting a new member costs almost no ratio."""
@@ -31,9 +31,9 @@ def _compress(block: memoryview) -> bytes:
     try:
         from isal import isal_zlib
     except ImportError:
-        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, GZIP)
         return compressor.compress(block) + compressor.flush()
-    faster = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
+    faster = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, GZIP)
     return bytes(faster.compress(block) + faster.flush())
 
 

@@ -13,7 +13,7 @@ import zlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
-from pytest_gencore.archive.gzip_writer import find_crc32, write_all
+from pytest_gencore.archive.gzip_writer import GZIP, find_crc32, write_all
 from pytest_gencore.archive.names import MANIFEST_NAME
 from pytest_gencore.archive.tar_writer import BLOCK, TarWriter, count_blocks
 from pytest_gencore.errors import ArchiveError
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-_GZIP: Final = 31
-"""The ``wbits`` of a gzip member, see zlib's manual."""
 _STORED_LIMIT: Final = 0xFFFF
 _GZIP_HEADER: Final = bytes.fromhex("1f8b0800000000000003")
 _WITH_FIELD: Final = bytes.fromhex("1f8b0804000000000003")
@@ -112,7 +110,7 @@ class FileWriter(TarWriter):
 
     def _compress_manifest(self, text: bytes) -> bytes:
         padded = text.ljust(self._manifest_size - 1) + b"\n"
-        compressor = zlib.compressobj(wbits=_GZIP)
+        compressor = zlib.compressobj(wbits=GZIP)
         header = self._header(MANIFEST_NAME, self._manifest_size)
         return compressor.compress(header + padded) + compressor.flush()
 

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from pytest_gencore.errors import name_error
 from pytest_gencore.version import __version__
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Connection:
             self._channel = channel
             channel.setcallback(self._take, endmarker=None)
         except Exception as error:  # noqa: BLE001 - the run goes on without this host
-            self._take(("refused", f"it cannot be reached: {describe(error)}"))
+            self._take(("refused", f"it cannot be reached: {name_error(error)}"))
 
     def _make_gateway(self, spec: str) -> Any:
         deadline = time.monotonic() + _SERVER_SECONDS
@@ -97,9 +98,3 @@ class Connection:
                 return self._group.makegateway(spec)
             time.sleep(_TICK_SECONDS)
         return self._group.makegateway(spec)
-
-
-def describe(error: Exception) -> str:
-    """Return what happened, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

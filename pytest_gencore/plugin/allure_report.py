@@ -10,7 +10,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.plugin.attach import SECTION, describe_error
+from pytest_gencore.errors import describe_error
+from pytest_gencore.plugin.attach import SECTION
 from pytest_gencore.run.files import find_size, page_beside
 from pytest_gencore.run.pinned import read_regular
 

@@ -9,7 +9,6 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_gencore.errors import GencoreError
 from pytest_gencore.junit import PROPERTY, URL_PROPERTY
 from pytest_gencore.run.files import page_beside
 from pytest_gencore.texts import escape_unprintable
@@ -105,18 +104,6 @@ def describe_archive(path: str) -> str:
 def describe_failure(reason: str) -> str:
     """Return the line of the report section of a capture that failed."""
     return escape_unprintable(f"no core archive: {reason}")
-
-
-def describe_error(error: BaseException) -> str:
-    """Return what happened and what would help, on one line."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - the text of a foreign exception can raise anything
-        text = ""
-    if isinstance(error, (GencoreError, OSError)):
-        return text
-    kind = type(error).__name__
-    return f"unexpected {kind}: {text}" if text else f"unexpected {kind}"
 
 
 def tell_span(attachment: Attachment) -> None:

@@ -7,9 +7,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_gencore.errors import describe_error
 from pytest_gencore.installed import has_extension
 from pytest_gencore.plugin import places
-from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import has_marker
 from pytest_gencore.plugin.settings import Settings, apply_marker, find_ci, find_folders, read_marker
 from pytest_gencore.unpatched import posix

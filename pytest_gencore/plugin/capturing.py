@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.errors import AlreadyCapturedError, LimitError
+from pytest_gencore.errors import AlreadyCapturedError, LimitError, describe_error
 from pytest_gencore.plugin import allure_report, attach, failures
 from pytest_gencore.plugin.failures import PASS_ON
 
@@ -123,7 +123,7 @@ class Capturing:
             attach.attach_refusal(report, str(error))
         except BaseException as error:  # noqa: BLE001 - a capture that fails changes no verdict
             item.stash[TRIED_KEY] = True
-            attach.attach_failure(report, attach.describe_error(error))
+            attach.attach_failure(report, describe_error(error))
         if attach.is_ours(report):
             allure_report.attach_sections(item.config, report, has_page=self._has_page)
             self._record(report)

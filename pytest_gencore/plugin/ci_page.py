@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.errors import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -105,7 +105,7 @@ def stop(config: pytest.Config) -> None:
 
 def tell_left(config: pytest.Config, error: Exception) -> None:
     """Say that the end of captures went wrong."""
-    from pytest_gencore.plugin.attach import describe_error
+    from pytest_gencore.errors import describe_error
 
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:

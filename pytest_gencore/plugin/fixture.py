@@ -6,7 +6,8 @@ import concurrent.futures
 import os
 from typing import TYPE_CHECKING, Literal
 
-from pytest_gencore.plugin.attach import Attachment, describe_error
+from pytest_gencore.errors import describe_error
+from pytest_gencore.plugin.attach import Attachment
 from pytest_gencore.plugin.capturing import REQUEST_FAILURE_KEY, REQUESTED_KEY
 from pytest_gencore.plugin.settings import apply_marker, find_folders, read_marker
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_gencore.plugin.attach import describe_error
+from pytest_gencore.errors import describe_error
 from pytest_gencore.plugin.debuggers import is_debugging
 from pytest_gencore.plugin.failures import MACHINERY, PASS_ON, name_type
 from pytest_gencore.plugin.raised import Raised, is_new

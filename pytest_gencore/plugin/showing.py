@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gencore.errors import describe_error
 from pytest_gencore.installed import NO_EXTENSION, has_extension
-from pytest_gencore.plugin.attach import describe_error
 from pytest_gencore.plugin.options import is_distributed
 from pytest_gencore.plugin.settings import find_folders
 from pytest_gencore.texts import escape_unprintable

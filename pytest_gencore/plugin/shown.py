@@ -35,7 +35,7 @@ def find_shown_texts(reporter: Any) -> Iterator[str]:
 
 
 def shorten_crashes(reporter: Any) -> None:
-    """Leave of a worker that crashed what pytest-xdist says: pytest's short summary would repeat all on CI."""
+    """Leave of a worker that crashed what pytest-xdist says: the short summary repeats all of it on CI."""
     for report in find_shown_reports(reporter):
         if hasattr(report, "gencore_crash"):
             report.longrepr = report.gencore_crash

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gencore.errors import GencoreError
+from pytest_gencore.errors import GencoreError, describe_error
 from pytest_gencore.installed import has_extension
-from pytest_gencore.plugin.attach import describe_error, is_ours
+from pytest_gencore.plugin.attach import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
