@@ -111,7 +111,7 @@ def _cores() -> Iterator[Finding]:
     if system is None:
         return
     if find_library(system) is None:
-        reason = f"none: the library of method {system.method} was not built"
+        reason = f"none: the C part of method {system.method} was not built"
         yield Finding("cores", reason, "note", system.help_text)
         return
     yield Finding("cores", f"method {system.method}: {system.state}", "note", "--selftest tries it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePath
@@ -13,7 +14,7 @@ from pytest_gencore.hosts.wire import is_name
 from pytest_gencore.run.files import ARCHIVE_SUFFIX, SHARED_GLOB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pytest_gencore.hosts.budget import Budget
@@ -64,31 +65,25 @@ class Arrivals:
             if problem:
                 self._fail(name, problem)
                 return
-        try:
+        with self._failing():
             self._landing = Landing(self._home / name, size)
-        except OSError as error:
-            self._fail(name, describe_problem(error))
 
     def add(self, piece: bytes) -> None:
         """Take the next piece; of a file that cannot be written it is lost."""
         if self._landing is None:
             return
-        try:
+        with self._failing():
             self._landing.add(piece)
-        except (OSError, ArchiveError) as error:
-            self._fail(self._name, describe_problem(error))
-            return
-        if self._name in self.all:
-            self.all[self._name].done = self._landing.done
+            if self._name in self.all:
+                self.all[self._name].done = self._landing.done
 
     def end(self, digest: str) -> None:
         """Take the last word of a file."""
         if self._landing is None:
             return
-        try:
+        with self._failing():
             self._landing.finish(digest)
-        except (OSError, ArchiveError) as error:
-            self._fail(self._name, describe_problem(error))
+        if self._landing is None:
             return
         self.close()
         if self._name in self.all:
@@ -111,6 +106,16 @@ class Arrivals:
             self._landing.close()
             self._landing = None
 
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Note what the file of now meets, and leave nothing of it."""
+        try:
+            yield
+        except OSError as error:
+            self._fail(self._name, error.strerror or str(error))
+        except ArchiveError as error:
+            self._fail(self._name, str(error))
+
     def _fail(self, name: str, reason: str) -> None:
         """Note why a file does not come; nothing without a reason, and of one that is there."""
         if not reason:
@@ -126,8 +131,3 @@ class Arrivals:
             is_its_own = archive.removesuffix(ARCHIVE_SUFFIX) == stem
             if is_its_own or (fnmatch(name, SHARED_GLOB) and beside.state == "awaited"):
                 beside.notes.append(f"{name} did not come: {reason}")
-
-
-def describe_problem(error: OSError | ArchiveError) -> str:
-    """Return why a file could not be written."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)

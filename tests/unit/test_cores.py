@@ -77,7 +77,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch, pattern: str, are_on: 
     ("library", "state", "words"),
     [
         ("/x/_macos.so", "method kernel: compiled, ", "never run on macOS"),
-        (None, "none: the library of method kernel", "was not built"),
+        (None, "none: the C part of method kernel", "was not built"),
     ],
 )
 def test_check(monkeypatch: pytest.MonkeyPatch, library: str | None, state: str, words: str) -> None:
