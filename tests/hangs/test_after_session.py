@@ -144,7 +144,7 @@ CRASHES = {
 }
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["local", "xdist"])
 @pytest.mark.parametrize("case", CRASHES)
 def test_crash_at_the_end(project: Project, case: str, workers: tuple[str, ...]) -> None:

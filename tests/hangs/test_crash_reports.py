@@ -124,6 +124,7 @@ def test_killed_worker_says_why_there_is_no_archive(project: Project) -> None:
     assert "gencore: no core archive: the worker ended with status 7, not by a signal" in ended.out
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_rerun_of_a_crash(project: Project, workers: list[str]) -> None:
     """pytest-rerunfailures runs it again in another worker, and it crashes again: one archive."""
@@ -233,6 +234,7 @@ def test_fatal_error_of_python(project: Project) -> None:
 
 
 @needs("pystack")
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_fatal_error_of_python_with_pystack(project: Project, workers: list[str]) -> None:
     """What pystack reads comes later, and is told as well."""

@@ -153,7 +153,7 @@ STYLES = {
 }
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("style", list(STYLES))
 def test_failures_are_the_same(pytester: pytest.Pytester, run_gencore: RunGencore, style: str) -> None:
     pytester.makeconftest(CONFTEST)
