@@ -42,6 +42,8 @@ class Agent:
         """Archives of libraries that were sent; captures to come need them there, too."""
         self._landed: set[str] = set()
         """Those of them that are at home."""
+        self._known: set[str] = set()
+        """Names of the archives of captures, wherever they are."""
 
     def serve(self) -> None:
         """Return when the controller is content, or gone."""
@@ -65,6 +67,7 @@ class Agent:
         if word == "look":
             self._tell(argument, self._look())
         elif word == "send" and is_name(argument):
+            self._known.add(argument)
             self._pieces.append(self._read_capture(self._directory / argument))
         elif word == "landed" and is_name(argument):
             self._remove(argument)
@@ -82,6 +85,7 @@ class Agent:
 
     def _look(self) -> tuple[Any, ...]:
         outcomes = list(map(encode, self._run.outcomes()))
+        self._known.update(outcome["archive"] for outcome in outcomes)
         return outcomes, self._run.find_problem(), tuple(self._run.refusals())
 
     def _tell(self, number: int, news: tuple[Any, ...]) -> None:
@@ -117,8 +121,11 @@ class Agent:
             remove_text(self._directory / name)
 
     def _close(self) -> None:
-        self._run.close()
-        if not any(self._directory.glob("core_*")):  # what stays here stays with its libraries
+        with contextlib.suppress(OSError):
+            self._run.close()
+        if not any(
+            (self._directory / name).exists() for name in self._known
+        ):  # they stay with their libraries
             for name in self._landed:
                 remove_text(self._directory / name)
         with contextlib.suppress(OSError):
@@ -135,7 +142,7 @@ def read_file(path: Path) -> Iterator[tuple[Any, ...]]:
                 digest.update(piece)
                 yield "piece", piece
     except OSError as error:
-        yield "unread", path.name, error.strerror or str(error)
+        yield "unread", path.name, error.strerror or str(error), not isinstance(error, FileNotFoundError)
         return
     yield "end", digest.hexdigest()
 
@@ -143,8 +150,20 @@ def read_file(path: Path) -> Iterator[tuple[Any, ...]]:
 def serve(channel: Any) -> None:
     """Take the first word of a controller of this version, and serve it."""
     _, directory, fallback, token, run_id = channel.receive()
-    is_shared = bool(token) and Path(directory, token).exists()
-    place = Path(directory if is_shared else fallback)
+    places = (
+        [fallback] if run_id else [directory, fallback]
+    )  # where captures of a run that is known are was said
+    shared = [place for place in places if token and is_home(place, token)]
+    place = Path(*(shared or [fallback])[:1])
     run_id = run_id or new_run_id()
-    channel.send(("hello", run_id, str(place), is_shared))
-    Agent(channel, place, run_id).serve()
+    channel.send(("hello", run_id, str(place), bool(shared)))
+    try:
+        Agent(channel, place, run_id).serve()
+    except OSError as error:
+        channel.send(("refused", str(error)))
+
+
+def is_home(directory: str, token: str) -> bool:
+    """Whether this directory is that of the controller, which has left a file there, and ours as well."""
+    # Not as a method: it raises where a folder above may not be searched, before Python 3.14.
+    return os.path.exists(os.path.join(directory, token)) and os.access(directory, os.W_OK | os.X_OK)  # noqa: PTH110, PTH118

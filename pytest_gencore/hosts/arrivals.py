@@ -6,12 +6,13 @@ import contextlib
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.errors import ArchiveError
 from pytest_gencore.hosts.landing import Landing
 from pytest_gencore.hosts.wire import is_name
 from pytest_gencore.run.files import ARCHIVE_SUFFIX, SHARED_GLOB
+from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,15 +21,22 @@ if TYPE_CHECKING:
     from pytest_gencore.hosts.budget import Budget
 
 
+_BESIDE_LIMIT: Final = 32 << 20
+"""Bytes of a text or a page, which the limits of a run do not count."""
+
+
 @dataclass(slots=True)
 class Arrival:
     """The archive of one capture, with what lies beside it."""
 
     size: int
+    """As it was announced; 0 while unknown."""
     done: int = 0
     state: Literal["awaited", "landed", "failed"] = "awaited"
     reason: str = ""
     """Why it failed."""
+    is_there: bool = True
+    """Whether it may still be on the other host."""
     notes: list[str] = field(default_factory=list)
     """What did not come of the files beside it."""
 
@@ -45,13 +53,15 @@ class Arrivals:
         self._landing: Landing | None = None
         self.all: dict[str, Arrival] = {}
         """By the names of the archives."""
+        self._lost_libraries: list[str] = []
+        """Why archives of libraries did not come, which those of captures refer to."""
 
     def expect(self, name: str, size: int) -> bool:
         """Await the archive of this name, of which so much is known; tell whether it is to be sent."""
         if name in self.all:
             return False
-        arrival = self.all[name] = Arrival(size)
-        self._fail(name, self._budget.take(size))
+        arrival = self.all[name] = Arrival(size, notes=list(self._lost_libraries))
+        self._fail(name, self._budget.claim(name) or self._budget.take(size))
         return arrival.state == "awaited"
 
     def begin(self, name: str, size: int) -> None:
@@ -60,11 +70,10 @@ class Arrivals:
         self._name = name if is_name(name) else ""
         if not self._name:
             return
-        if fnmatch(name, SHARED_GLOB):
-            problem = self._budget.take(size)
-            if problem:
-                self._fail(name, problem)
-                return
+        problem = self._find_problem(name, size)
+        if problem:
+            self._fail(name, problem)
+            return
         with self._failing():
             self._landing = Landing(self._home / name, size)
 
@@ -90,8 +99,10 @@ class Arrivals:
             self.all[self._name].state = "landed"
         self._tell_landed(self._name)
 
-    def miss(self, name: str, reason: str) -> None:
+    def miss(self, name: str, reason: str, *, is_there: bool) -> None:
         """Take notice that a file could not be read there."""
+        if name in self.all:
+            self.all[name].is_there = is_there
         self._fail(name, reason)
 
     def give_up(self, reason: str) -> None:
@@ -105,6 +116,20 @@ class Arrivals:
         if self._landing is not None:
             self._landing.close()
             self._landing = None
+
+    def _find_problem(self, name: str, size: int) -> str:
+        """Return why a file is not taken; count the size of what was not announced."""
+        if fnmatch(name, SHARED_GLOB):
+            return self._budget.take(size)
+        arrival = self.all.get(name)
+        if arrival is None:
+            stem = PurePath(name).stem
+            is_beside = size <= _BESIDE_LIMIT and f"{stem}{ARCHIVE_SUFFIX}" in self.all
+            return "" if is_beside else f"nobody has asked for a file of {format_size(size)}"
+        if not arrival.size:
+            arrival.size = size
+            return self._budget.take(size)
+        return "" if size == arrival.size else f"it has {size} bytes, and not {arrival.size}"
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -120,14 +145,19 @@ class Arrivals:
         """Note why a file does not come; nothing without a reason, and of one that is there."""
         if not reason:
             return
-        self.close()
+        if name == self._name:
+            self.close()
         arrival = self.all.get(name)
         if arrival is not None:
             if arrival.state == "awaited":
                 arrival.state, arrival.reason = "failed", reason
             return
+        note = f"{name} did not come: {reason}"
+        are_libraries = fnmatch(name, SHARED_GLOB)
+        if are_libraries and not self._lost_libraries:  # a run on a host has one
+            self._lost_libraries.append(note)
         stem = PurePath(name).stem
         for archive, beside in self.all.items():
             is_its_own = archive.removesuffix(ARCHIVE_SUFFIX) == stem
-            if is_its_own or (fnmatch(name, SHARED_GLOB) and beside.state == "awaited"):
-                beside.notes.append(f"{name} did not come: {reason}")
+            if (is_its_own or (are_libraries and beside.state == "awaited")) and note not in beside.notes:
+                beside.notes.append(note)

@@ -1,7 +1,8 @@
-"""The bytes that the archives of a run may take together at home."""
+"""The names and the bytes that the archives of a run have at home, whichever host they come from."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from pytest_gencore.units import format_limit, format_size
@@ -11,22 +12,33 @@ if TYPE_CHECKING:
 
 
 class Budget:
-    """What all hosts of a run share; the collectors there keep to the limit for themselves."""
+    """What all hosts of a run share, each on its thread; collectors there keep to the limit by themselves."""
 
     def __init__(self, max_bytes: int, find_local_size: Callable[[], int]) -> None:
         """``max_bytes`` 0: no bound; ``find_local_size`` says what the archives of this host take."""
         self._limit = max_bytes
         self._find_local_size = find_local_size
         self._taken = 0
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    def claim(self, name: str) -> str:
+        """Keep a name for a host that asks once; return why it cannot have it."""
+        with self._lock:
+            if name in self._names:
+                return "an archive of this name comes from another host"
+            self._names.add(name)
+        return ""
 
     def take(self, size: int) -> str:
         """Count an archive in; return why it is too much, then it is not counted."""
-        if self._limit:
-            taken = self._taken + self._find_local_size()
-            if taken + size > self._limit:
+        local = self._find_local_size() if self._limit else 0
+        with self._lock:
+            taken = self._taken + local
+            if self._limit and taken + size > self._limit:
                 return (
                     f"the archives of this run would be larger than {format_limit(self._limit)}: "
                     f"{format_size(taken)} are finished (raise --gencore-max-size)"
                 )
-        self._taken += size
+            self._taken += size
         return ""

@@ -6,9 +6,11 @@ A worker cannot be asked while it runs a test: execnet runs one program at a tim
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_gencore.errors import name_error
@@ -21,6 +23,8 @@ _END_SECONDS = 5.0
 _SERVER_SECONDS = 2.0
 """For a server of sockets that begins again after a worker has crashed."""
 _TICK_SECONDS = 0.1
+_SSH_OPTIONS = "-o BatchMode=yes -o ConnectTimeout=20"
+"""See ssh_config(5)."""
 _SOURCE = """
 import sys
 version, paths = channel.receive()
@@ -53,10 +57,12 @@ class Connection:
         self._channel: Any = None
         self._group: Any = None
         self._is_wanted = True
+        self._thread: threading.Thread | None = None
 
     def open(self, *first: Any) -> None:
         """Begin to connect; ``first`` is the first message. Nobody waits here."""
-        threading.Thread(target=self._connect, args=(first,), name="gencore-host", daemon=True).start()
+        self._thread = threading.Thread(target=self._connect, args=(first,), name="gencore-host", daemon=True)
+        self._thread.start()
 
     def send(self, *message: Any) -> bool:
         """Send a message, if there is a connection; tell whether there is."""
@@ -72,6 +78,8 @@ class Connection:
         if self._group is not None:
             with contextlib.suppress(Exception):  # whatever has become of it
                 self._group.terminate(timeout=_END_SECONDS)
+        if self._thread is not None and self._thread.is_alive():  # of a gateway that begins no group knows
+            end_children(self._thread)
 
     def _connect(self, first: tuple[Any, ...]) -> None:
         if hasattr(signal, "pthread_sigmask"):  # for ssh: Ctrl-C at the terminal is not for it
@@ -95,6 +103,22 @@ class Connection:
         deadline = time.monotonic() + _SERVER_SECONDS
         while time.monotonic() < deadline and self._is_wanted:
             with contextlib.suppress(ConnectionRefusedError):
-                return self._group.makegateway(spec)
+                return self._group.makegateway(make_quiet(spec))
             time.sleep(_TICK_SECONDS)
-        return self._group.makegateway(spec)
+        return self._group.makegateway(make_quiet(spec))
+
+
+def make_quiet(spec: str) -> str:
+    """Return the spec of a gateway whose ssh never asks anybody: pytest has the terminal."""
+    parts = spec.split("//")
+    return "//".join(
+        part.replace("ssh=", f"ssh={_SSH_OPTIONS} ", 1) if part.startswith("ssh=") else part for part in parts
+    )
+
+
+def end_children(thread: threading.Thread) -> None:
+    """End the processes that a thread has started, where the kernel tells which, see proc(5)."""
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/self/task/{thread.native_id}/children").read_text()
+        for pid in map(int, children.split()):
+            os.kill(pid, signal.SIGTERM)

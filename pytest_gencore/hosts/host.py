@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.hosts.arrivals import Arrivals
 from pytest_gencore.hosts.connection import Connection
-from pytest_gencore.hosts.wire import decode
+from pytest_gencore.hosts.wire import decode, is_name
 from pytest_gencore.run.folder import Refusals
 from pytest_gencore.texts import escape_unprintable
 
@@ -34,12 +36,15 @@ class Host:
     ) -> None:
         """``name`` is for people; ``home`` is the artifact directory here; others as for ``Connection``."""
         self.name = name
+        self.specs = specs
         self.directory = ""
         """The artifact directory there."""
         self.run_id = ""
         self.is_shared = False
         """Whether that is the one here."""
         self._home = home
+        self._token: Path | None = None
+        """A file in the artifact directory, until the agent has looked for it there."""
         self._arrivals = Arrivals(home, budget, lambda file: self._send("landed", file))
         self._connection = Connection(specs, paths, self._take)
         self._changed = threading.Condition()
@@ -63,11 +68,13 @@ class Host:
         """
         self.directory, self.run_id, self._is_armed = directory, run_id, is_armed
 
-    def open(self, token: str = "") -> None:
-        """Begin to connect, once; ``token`` is the name of a file that is in the artifact directory now."""
+    def open(self) -> None:
+        """Begin to connect, once."""
         if not self._is_open:
             self._is_open = True
             self._heard = time.monotonic()
+            self._token = leave_token(self._home)
+            token = "" if self._token is None else self._token.name
             self._connection.open("start", str(self._home), self.directory, token, self.run_id)
 
     def wait_until_open(self) -> str:
@@ -98,6 +105,8 @@ class Host:
                 if self._seen >= number:  # what no run there knows may be there all the same
                     for name in self._named.keys() - known:
                         self._fetch(self._named[name])
+                        if self.is_shared:
+                            self._named[name] = look_here(self._named[name])
             return self._settle()
 
     def is_at_work(self) -> bool:
@@ -120,6 +129,10 @@ class Host:
     def find_problem(self) -> str:
         """Return why it is not known what became of captures there."""
         return f"{self._run_problem} (on {self.name})" if self._run_problem else ""
+
+    def find_lost_connection(self) -> str:
+        """Return why what was captured there and not told before is not known; empty if it is."""
+        return self._problem
 
     def begin_wait(self) -> None:
         """Connect now at the latest, if there can be captures; count how long the agent says nothing."""
@@ -153,6 +166,7 @@ class Host:
         self._connection.send(*message)
 
     def _end(self, reason: str) -> None:
+        self._remove_token()
         if not self._problem:
             self._problem = reason
             self._arrivals.give_up(reason)
@@ -174,7 +188,9 @@ class Host:
 
     def _obey(self, word: str, *arguments: Any) -> None:
         if word == "hello":
-            self.run_id, self.directory, self.is_shared = arguments
+            self._remove_token()
+            run_id, directory, self.is_shared = arguments
+            self.run_id, self.directory = str(run_id), escape_unprintable(str(directory))
             self._is_answering = True
         elif word == "refused":
             self._end(escape_unprintable(str(arguments[0])))
@@ -187,14 +203,20 @@ class Host:
         elif word == "end":
             self._arrivals.end(*arguments)
         elif word == "unread":
-            self._arrivals.miss(arguments[0], escape_unprintable(str(arguments[1])))
+            name, reason, is_there = arguments
+            self._arrivals.miss(name, escape_unprintable(str(reason)), is_there=is_there)
         elif word == "closed":
             self._is_closed = True
 
     def _note_outcomes(self, number: int, outcomes: list[Any], problem: str, refusals: Sequence[int]) -> None:
+        before = self._outcomes
         self._outcomes = [decode(fields, self._home) for fields in outcomes]
         self._run_problem = escape_unprintable(problem)
-        self._refusals = Refusals(*refusals)
+        self._refusals = Refusals(*map(int, refusals))
+        known = {outcome.archive for outcome in self._outcomes}
+        for outcome in before:  # when the last process of the run there is gone, so is what the run knew
+            if outcome.archive not in known and outcome.state in {"working", "done"}:
+                self._named.setdefault(outcome.archive.name, outcome)
         self._seen = max(self._seen, number)
         for outcome in self._outcomes:
             if outcome.state in {"done", "failed"}:
@@ -206,7 +228,7 @@ class Host:
     def _fetch(self, outcome: Outcome) -> None:
         """Have the files of a capture sent, once; also those of one that failed may be worth it."""
         name = outcome.archive.name
-        if not self.is_shared and self._arrivals.expect(name, outcome.size_bytes):
+        if not self.is_shared and is_name(name) and self._arrivals.expect(name, outcome.size_bytes):
             self._send("send", name)
 
     def _settle(self) -> list[Outcome]:
@@ -215,6 +237,12 @@ class Host:
             if name not in outcomes:
                 outcomes[name] = self._describe(outcome)
         return list(outcomes.values())
+
+    def _remove_token(self) -> None:
+        if self._token is not None:
+            with contextlib.suppress(OSError):
+                self._token.unlink()
+            self._token = None
 
     def _describe(self, outcome: Outcome) -> Outcome:
         """Return what a capture comes to here."""
@@ -226,12 +254,13 @@ class Host:
             return outcome
         if arrival is not None and arrival.state == "landed":
             notes = filter(None, (outcome.reason, *arrival.notes))
-            return outcome._replace(state="done", reason="; ".join(notes))
+            return outcome._replace(state="done", reason="; ".join(notes), size_bytes=arrival.size)
         place = f"{self.name}:{self.directory}/{outcome.archive.name}"
         if arrival is not None and arrival.state == "failed":
-            outcome = outcome._replace(
-                state="failed", reason=f"the archive stays at {place}: {arrival.reason}"
-            )
+            reason = f"the archive stays at {place}: {arrival.reason}"
+            if not arrival.is_there:
+                reason = f"there is no archive at {place}: {arrival.reason}"
+            outcome = outcome._replace(state="failed", reason=reason)
         elif self._problem:
             outcome = outcome._replace(
                 state="failed", reason=f"the archive is, or will be, at {place}: {self._problem}"
@@ -240,3 +269,23 @@ class Host:
             done, total = arrival.done, arrival.size
             outcome = outcome._replace(state="working", bytes_done=done, bytes_total=total)
         return outcome
+
+
+def leave_token(directory: Path) -> Path | None:
+    """Leave a file in the artifact directory: who finds it there has the same one; None if that fails."""
+    path = directory / f".gencore-home-{os.urandom(6).hex()}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError:
+        return None
+    return path
+
+
+def look_here(outcome: Outcome) -> Outcome:
+    """Return what became of a capture of which no run knows, by its archive in a directory of both hosts."""
+    try:
+        size = outcome.archive.stat().st_size
+    except OSError as error:
+        return outcome._replace(state="failed", reason=f"the archive is not there: {error.strerror}")
+    return outcome._replace(state="done", size_bytes=size)

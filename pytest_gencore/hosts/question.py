@@ -13,16 +13,17 @@ from typing import Any
 
 
 def describe_system() -> list[object]:
-    """Return the kernel's boot, what this process sees of mounts and processes, and its root directory.
+    """Return the kernel's boot, what this process sees of mounts and processes, its root directory, its user.
 
-    Processes of which all this is the same find the same files, and each other.
+    Processes of which all this is the same find the same files, and each other, and may use them.
     """
     facts: list[object] = [read_text("/proc/sys/kernel/random/boot_id")]
     for name in ("mnt", "pid"):
         with contextlib.suppress(OSError, AttributeError):
             facts.append(os.readlink(f"/proc/self/ns/{name}"))  # noqa: PTH115 - as text
     root = os.stat("/")  # noqa: PTH116 - a path that needs no object
-    return [*facts, root.st_dev, root.st_ino]
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    return [*facts, root.st_dev, root.st_ino, user]
 
 
 def read_text(path: str) -> str:

@@ -49,6 +49,8 @@ class RunOfHosts:
                 progress([*local, *self._look()])
 
         local = self._local.wait(progress=show, timeout=timeout)
+        for host in self._hosts:
+            host.wait_until_open()
         while working := [host for host in self._hosts if host.is_at_work()]:
             if deadline is not None and time.monotonic() >= deadline:
                 self._give_up("it was not waited for")

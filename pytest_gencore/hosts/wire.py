@@ -3,14 +3,15 @@
 ::
 
     controller                          agent
-    start, directory, token, run id ──►
+    start, its directory, that of tests,
+       token, run id ────────────────►
                         ◄────────────── hello, run id, directory, is shared
     look, number ─────────────────────►
                         ◄────────────── seen, number, outcomes, problem, refusals      also when they change
     send, name ───────────────────────►
                         ◄────────────── file, name, size
                         ◄────────────── piece, bytes                                   until all are there
-                        ◄────────────── end, SHA-256       or: unread, name, reason
+                        ◄────────────── end, SHA-256       or: unread, name, reason, whether it is there
     landed, name ─────────────────────►                                                removes what was sent
     seen, name; end; cancel ──────────►                                                as the methods of a run
     close ────────────────────────────►
@@ -21,11 +22,13 @@ A controller that is gone is one that says ``close``.
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from pytest_gencore.run.outcome import Outcome
 from pytest_gencore.texts import escape_unprintable
+from pytest_gencore.triggers import Trigger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +53,29 @@ def decode(fields: dict[str, Any], directory: Path) -> Outcome:
     name = fields["archive"]
     if not is_name(name):
         raise ValueError(name)
+    hints = _find_hints()
+    for key, value in fields.items():
+        if not _fits(value, hints[key]):
+            message = f"{key} is {value!r:.80}"
+            raise ValueError(message)
     texts = {key: text for key, text in fields.items() if isinstance(text, str)}
     texts = {key: escape_unprintable(text, keep="\n") for key, text in texts.items()}
     return Outcome(**{**fields, **texts, "archive": directory / name})
+
+
+@functools.cache
+def _find_hints() -> dict[str, Any]:
+    """Return what each field is as plain data."""
+    return {
+        **get_type_hints(Outcome, {"Path": str, "Trigger": str, "Literal": Literal}),
+        "trigger": Trigger | None,
+    }
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of this type; negative numbers are none that we know."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):  # of a union
+        return any(_fits(value, one) for one in get_args(hint))
+    return isinstance(value, hint) and not (isinstance(value, int) and value < 0)

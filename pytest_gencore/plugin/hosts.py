@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import getopt
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     import pytest
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from pytest_gencore.run.opening import AnyRun
 
 _ANSWER_SECONDS = 30.0
+_SSH_OPTIONS = "1246AaCfGgKkMNnqsTtVvXxYyB:b:c:D:E:e:F:I:i:J:L:l:m:O:o:P:p:Q:R:S:W:w:"
+"""See ssh(1); a colon stands behind those with a value."""
 
 
 class Answer(NamedTuple):
     """What a worker's process says of itself."""
 
     system: list[Any]
-    """The kernel's boot, what the process sees of mounts and processes, and its root directory."""
+    """The kernel's boot, what the process sees of mounts and processes, its root directory, its user."""
     has_plugin: bool
     directory: str
     """Its working directory."""
@@ -105,13 +107,18 @@ class Hosts:
                     bytes_total=0,
                 )
             )
-            if not is_one_at_a_time(node.gateway.spec):
+            if not any(map(is_of_sockets, host.specs)):
                 host.open()
 
     def find_host(self, node: Any) -> str:
         """Return what people call the host of a worker, empty for this one."""
         host = self._of_workers.get(node.gateway.id)
-        return "" if host is None else f"{host.name}, in {host.directory}"
+        if host is None:
+            return ""
+        problem = host.find_lost_connection()
+        return f"{host.name}, in {host.directory}" + (
+            f", where nobody could look: {problem}" if problem else ""
+        )
 
     def join(self, run: AnyRun) -> AnyRun:
         """Return the run of all hosts."""
@@ -143,34 +150,18 @@ class Hosts:
         key = f"{spec} in {answer.directory}"
         if key in self._hosts:
             return self._hosts[key]
-        via = f"id={node.gateway.spec.via}"
-        proxies = [proxy for proxy in self._config.getoption("px", []) if via in proxy.split("//")]
-        specs = [*proxies, spec]
+        specs = [*find_way(self._config.getoption("px", []), node.gateway.spec.via), spec]
+        is_one_at_a_time = any(map(is_of_sockets, specs))
         host = self._hosts[key] = Host(name, specs, paths, self._settings.dir, self._make_budget())
         directory = os.path.join(answer.directory, self._settings.dir.name)  # noqa: PTH118 - of another system
         host.plan(directory, "", is_armed=self._is_armed)
-        if self._is_armed and not is_one_at_a_time(node.gateway.spec):
-            with self._token() as token:
-                host.open(token)
-                if not host.wait_until_open():
-                    return host
+        if self._is_armed and not is_one_at_a_time:
+            host.open()
+            if not host.wait_until_open():
+                return host
         birth = parse_start_ticks(answer.stat.encode()) if answer.stat else 0
         host.plan(directory, name_run(answer.pid, birth), is_armed=self._is_armed)
         return host
-
-    @contextlib.contextmanager
-    def _token(self) -> Iterator[str]:
-        """Leave a file in the artifact directory: who finds it there has the same one."""
-        path = self._settings.dir / f".gencore-home-{os.urandom(6).hex()}"
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-        except OSError:
-            yield ""
-            return
-        yield path.name
-        with contextlib.suppress(OSError):
-            path.unlink()
 
     def _make_budget(self) -> Any:
         from pytest_gencore.hosts.budget import Budget
@@ -204,15 +195,33 @@ def is_here(spec: Any, answer: Answer) -> bool:
     return answer.system == describe_system() and bool(boot or (spec.popen and not spec.via))
 
 
-def is_one_at_a_time(spec: Any) -> bool:
-    """Whether a host serves one connection at a time, as the server of execnet's sockets does."""
-    return bool(spec.socket)
+def is_of_sockets(spec: str) -> bool:
+    """Whether one connection at a time is served there, as the server of execnet's sockets does."""
+    return any(part.startswith("socket=") for part in spec.split("//"))
 
 
 def name_host(spec: Any) -> str:
     """Return what people call the host of a worker."""
     ssh = spec.ssh or spec.vagrant_ssh
-    return ssh.split()[-1] if ssh else str(spec.socket or strip(spec))
+    if not ssh:
+        return spec.socket if isinstance(spec.socket, str) else strip(spec)
+    try:
+        _, operands = getopt.gnu_getopt(ssh.split(), _SSH_OPTIONS)
+    except getopt.GetoptError:
+        operands = []
+    return str((operands or ssh.split())[0])
+
+
+def find_way(proxies: Sequence[str], last: str | None) -> list[str]:
+    """Return the specs of the gateways that lead to the one with this id, in order, and its own."""
+    way: list[str] = []
+    while last:
+        spec = next((proxy for proxy in proxies if f"id={last}" in proxy.split("//")), None)
+        if spec is None or spec in way:
+            break
+        way.insert(0, spec)
+        last = next((part[4:] for part in spec.split("//") if part.startswith("via=")), None)
+    return way
 
 
 def strip(spec: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -190,8 +190,6 @@ class Showing:
 
     def _finish(self) -> None:
         from pytest_gencore.plugin.progress import StatusLine
-        from pytest_gencore.plugin.shown import find_shown_reports
-        from pytest_gencore.run.pinned import describe_exposure
 
         run = self._own_run.open()
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -199,6 +197,18 @@ class Showing:
         run.end_reports()
         with self._paused_session():
             outcomes = self._wait(run, status_line)
+        try:
+            self._settle(run, outcomes, reporter)
+            status_line.finish(f"gencore: {self.results.make_count_text() or 'no archive'}")
+            self._tell(outcomes)
+        finally:
+            run.close()
+
+    def _settle(self, run: AnyRun, outcomes: list[Outcome], reporter: Any) -> None:
+        """Take the outcomes, and what else is known of the run."""
+        from pytest_gencore.plugin.shown import find_shown_reports
+        from pytest_gencore.run.pinned import describe_exposure
+
         problem = run.find_problem()
         if problem:
             self.results.add_note(f"what became of the captures is not known: {problem}")
@@ -211,7 +221,9 @@ class Showing:
         if exposure:
             self.results.add_note(f"others can replace the archives in {self._settings.dir}: {exposure}")
         self.results.add_refusals(run.refusals(), self._settings)
-        status_line.finish(f"gencore: {self.results.make_count_text() or 'no archive'}")
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        """Name the archives wherever else they are looked for."""
         if self._ci_page is not None:
             problem = self._ci_page.finish(outcomes, self.results.finished)
             if problem:
@@ -219,7 +231,6 @@ class Showing:
         self._call_captured_hooks()
         self._complete_junit()
         self._complete_allure()
-        run.close()
 
     def _wait(self, run: AnyRun, status_line: StatusLine) -> list[Outcome]:
         try:

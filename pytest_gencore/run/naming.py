@@ -15,21 +15,18 @@ if TYPE_CHECKING:
 def give_name(file: int, partial: Path, result: Path) -> None:
     """Give the finished file its name: this very file, and not what others may have put under ``partial``.
 
-    Never over an existing one where the file system can tell. Raises ArchiveError and OSError.
+    Never over an existing one. Raises ArchiveError and OSError.
     """
     try:
-        _link(file, result)
+        _link_or_rename(file, partial, result)
     except FileExistsError as error:
         message = f"{result} exists already"
         raise ArchiveError(message) from error
     except FileNotFoundError as error:
         raise ArchiveError(describe_gone(partial)) from error
-    except OSError:  # a file system without hard links
-        _rename(file, partial, result)
-    else:
-        with contextlib.suppress(OSError):
-            if _is_named(file, partial):
-                partial.unlink()
+    with contextlib.suppress(OSError):
+        if _is_named(file, partial):
+            partial.unlink()
 
 
 def describe_gone(partial: Path) -> str:
@@ -37,6 +34,15 @@ def describe_gone(partial: Path) -> str:
     if not partial.parent.exists():
         return f"the directory is gone: {partial.parent}"
     return f"{partial} is gone: something else has removed or renamed it"
+
+
+def _link_or_rename(file: int, partial: Path, result: Path) -> None:
+    try:
+        _link(file, result)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # a file system without hard links
+        _rename(file, partial, result)
 
 
 def _link(file: int, result: Path) -> None:
@@ -48,10 +54,16 @@ def _link(file: int, result: Path) -> None:
 
 
 def _rename(file: int, partial: Path, result: Path) -> None:
+    """Rename over an empty file that nobody else has made; raises FileExistsError and others."""
     is_ours = _is_named(file, partial)
     if is_ours:
-        partial.rename(result)
-        is_ours = _is_named(file, result)
+        os.close(os.open(result, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            partial.rename(result)
+            is_ours = _is_named(file, result)
+        except OSError:
+            result.unlink()
+            raise
         if not is_ours:
             result.unlink()
     if not is_ours:

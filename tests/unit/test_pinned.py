@@ -172,6 +172,12 @@ def test_a_file_is_named_where_links_are_not_possible(folder: Path, monkeypatch:
 
         partial.unlink()
         (folder / "moved").rename(partial)
+        result.write_text("another one")
+        with pytest.raises(ArchiveError, match="exists already"):
+            give_name(file, partial, result)
+        assert (result.read_text(), partial.exists()) == ("another one", True)
+
+        result.unlink()
         give_name(file, partial, result)
         assert stat.S_ISREG(result.lstat().st_mode)
         assert not partial.exists()
