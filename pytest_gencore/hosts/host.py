@@ -58,6 +58,8 @@ class Host:
         self._outcomes: list[Outcome] = []
         self._named: dict[str, Outcome] = {}
         """What reports have said of captures, by the names of the archives."""
+        self._forgotten: set[str] = set()
+        """Those of them that no report has named: the run there knew them."""
         self._run_problem = ""
         self._refusals = Refusals(0, 0, 0)
 
@@ -213,10 +215,11 @@ class Host:
         self._outcomes = [decode(fields, self._home) for fields in outcomes]
         self._run_problem = escape_unprintable(problem)
         self._refusals = Refusals(*map(int, refusals))
-        known = {outcome.archive for outcome in self._outcomes}
+        known = {outcome.archive.name for outcome in self._outcomes} | self._named.keys()
         for outcome in before:  # when the last process of the run there is gone, so is what the run knew
-            if outcome.archive not in known and outcome.state in {"working", "done"}:
-                self._named.setdefault(outcome.archive.name, outcome)
+            if outcome.archive.name not in known and outcome.state in {"working", "done"}:
+                self._named[outcome.archive.name] = outcome
+                self._forgotten.add(outcome.archive.name)
         self._seen = max(self._seen, number)
         for outcome in self._outcomes:
             if outcome.state in {"done", "failed"}:
@@ -257,6 +260,8 @@ class Host:
             return outcome._replace(state="done", reason="; ".join(notes), size_bytes=arrival.size)
         place = f"{self.name}:{self.directory}/{outcome.archive.name}"
         if arrival is not None and arrival.state == "failed":
+            if outcome.archive.name in self._forgotten and not arrival.is_there:  # nobody wanted it
+                return outcome._replace(state="dropped")
             reason = f"the archive stays at {place}: {arrival.reason}"
             if not arrival.is_there:
                 reason = f"there is no archive at {place}: {arrival.reason}"

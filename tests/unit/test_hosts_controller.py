@@ -135,15 +135,26 @@ def test_an_agent_that_says_nonsense(line: Line, tmp_path: Path, nonsense: Any) 
     assert "unexpected " in only(far).reason
 
 
-def test_what_a_run_has_forgotten(line: Line, tmp_path: Path) -> None:
-    """The folder of a run goes with its last process."""
+@pytest.mark.parametrize(
+    ("is_named", "state", "reason"),
+    [
+        (False, "dropped", ""),
+        (True, "failed", f"there is no archive at far:/far/{NAME}: No such file or directory"),
+    ],
+)
+def test_what_a_run_has_forgotten(
+    line: Line, tmp_path: Path, is_named: bool, state: str, reason: str
+) -> None:
+    """The folder of a run goes with its last process; an archive that nobody wanted has gone before."""
     far = connect(line, tmp_path)
+    if is_named:
+        far.expect(make_outcome(tmp_path, state="working", size_bytes=0))
     see(line, 0, make_outcome(tmp_path, state="working", size_bytes=0))
     see(line, 1)
     assert far.is_at_work()
     assert ("send", NAME) in line.sent
     line.take(("unread", NAME, "No such file or directory", False))
-    assert only(far).reason == f"there is no archive at far:/far/{NAME}: No such file or directory"
+    assert (only(far).state, only(far).reason) == (state, reason)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
