@@ -44,15 +44,25 @@ class Arrival:
 class Arrivals:
     """Writes them at home; for one thread at a time."""
 
-    def __init__(self, home: Path, budget: Budget, tell_landed: Callable[[str], None]) -> None:
-        """``tell_landed`` is called with the name of each file that is there."""
+    def __init__(
+        self,
+        home: Path,
+        budget: Budget,
+        name_here: Callable[[str], str],
+        tell_landed: Callable[[str], None],
+    ) -> None:
+        """``name_here`` says what an archive is called here.
+
+        ``tell_landed`` is called with the name of each file that is at home, as it was sent.
+        """
         self._home = home
+        self._name_here = name_here
         self._budget = budget
         self._tell_landed = tell_landed
         self._name = ""
         self._landing: Landing | None = None
         self.all: dict[str, Arrival] = {}
-        """By the names of the archives."""
+        """By the names of the archives on the other host."""
         self._lost_libraries: list[str] = []
         """Why archives of libraries did not come, which those of captures refer to."""
 
@@ -61,7 +71,7 @@ class Arrivals:
         if name in self.all:
             return False
         arrival = self.all[name] = Arrival(size, notes=list(self._lost_libraries))
-        self._fail(name, self._budget.claim(name) or self._budget.take(size))
+        self._fail(name, self._budget.take(size))
         return arrival.state == "awaited"
 
     def begin(self, name: str, size: int) -> None:
@@ -75,7 +85,7 @@ class Arrivals:
             self._fail(name, problem)
             return
         with self._failing():
-            self._landing = Landing(self._home / name, size)
+            self._landing = Landing(self._home / self._find_name(name), size)
 
     def add(self, piece: bytes) -> None:
         """Take the next piece; of a file that cannot be written it is lost."""
@@ -117,14 +127,21 @@ class Arrivals:
             self._landing.close()
             self._landing = None
 
+    def _find_name(self, name: str) -> str:
+        """Return the name of a file here: what lies beside an archive has that of the archive."""
+        if fnmatch(name, SHARED_GLOB):
+            return name
+        archive = name_archive(name)
+        here = self._name_here(archive).removesuffix(ARCHIVE_SUFFIX)
+        return here + name.removeprefix(archive.removesuffix(ARCHIVE_SUFFIX))
+
     def _find_problem(self, name: str, size: int) -> str:
         """Return why a file is not taken; count the size of what was not announced."""
         if fnmatch(name, SHARED_GLOB):
             return self._budget.take(size)
         arrival = self.all.get(name)
         if arrival is None:
-            stem = PurePath(name).stem
-            is_beside = size <= _BESIDE_LIMIT and f"{stem}{ARCHIVE_SUFFIX}" in self.all
+            is_beside = size <= _BESIDE_LIMIT and name_archive(name) in self.all
             return "" if is_beside else f"nobody has asked for a file of {format_size(size)}"
         if not arrival.size:
             arrival.size = size
@@ -156,8 +173,12 @@ class Arrivals:
         are_libraries = fnmatch(name, SHARED_GLOB)
         if are_libraries and not self._lost_libraries:  # a run on a host has one
             self._lost_libraries.append(note)
-        stem = PurePath(name).stem
         for archive, beside in self.all.items():
-            is_its_own = archive.removesuffix(ARCHIVE_SUFFIX) == stem
+            is_its_own = archive == name_archive(name)
             if (is_its_own or (are_libraries and beside.state == "awaited")) and note not in beside.notes:
                 beside.notes.append(note)
+
+
+def name_archive(name: str) -> str:
+    """Return the archive that a file is, or lies beside."""
+    return name if name.endswith(ARCHIVE_SUFFIX) else PurePath(name).stem + ARCHIVE_SUFFIX

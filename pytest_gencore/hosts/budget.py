@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from pytest_gencore.run.files import ARCHIVE_SUFFIX
 from pytest_gencore.units import format_limit, format_size
 
 if TYPE_CHECKING:
@@ -19,16 +21,23 @@ class Budget:
         self._limit = max_bytes
         self._find_local_size = find_local_size
         self._taken = 0
-        self._names: set[str] = set()
+        self._named: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def claim(self, name: str) -> str:
-        """Keep a name for a host that asks once; return why it cannot have it."""
+    def choose_name(self, name: str) -> str:
+        """Return what an archive is called at home; each host asks once for one of its own.
+
+        Processes of two hosts may have equal ids: the number of the second one's is a thousand more.
+        """
         with self._lock:
-            if name in self._names:
-                return "an archive of this name comes from another host"
-            self._names.add(name)
-        return ""
+            others = self._named[name]
+            self._named[name] += 1
+        if not others:
+            return name
+        stem, _, number = name.removesuffix(ARCHIVE_SUFFIX).rpartition(".")
+        if not number.isdecimal():
+            return f"{name.removesuffix(ARCHIVE_SUFFIX)}.{1000 * others}{ARCHIVE_SUFFIX}"
+        return f"{stem}.{int(number) + 1000 * others}{ARCHIVE_SUFFIX}"
 
     def take(self, size: int) -> str:
         """Count an archive in; return why it is too much, then it is not counted."""

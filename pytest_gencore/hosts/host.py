@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.hosts.arrivals import Arrivals
 from pytest_gencore.hosts.connection import Connection
+from pytest_gencore.hosts.home import leave_token, look_here
 from pytest_gencore.hosts.wire import decode, is_name
+from pytest_gencore.run.files import ARCHIVE_SUFFIX
 from pytest_gencore.run.folder import Refusals
 from pytest_gencore.texts import escape_unprintable
 
@@ -45,7 +46,8 @@ class Host:
         self._home = home
         self._token: Path | None = None
         """A file in the artifact directory, until the agent has looked for it there."""
-        self._arrivals = Arrivals(home, budget, lambda file: self._send("landed", file))
+        self._budget = budget
+        self._arrivals = Arrivals(home, budget, self.name_here, lambda file: self._send("landed", file))
         self._connection = Connection(specs, paths, self._take)
         self._changed = threading.Condition()
         self._is_open = self._is_armed = False
@@ -57,7 +59,8 @@ class Host:
         self._heard = 0.0
         self._outcomes: list[Outcome] = []
         self._named: dict[str, Outcome] = {}
-        """What reports have said of captures, by the names of the archives."""
+        """What reports have said of captures, by the names of the archives there."""
+        self._names_here: dict[str, str] = {}
         self._forgotten: set[str] = set()
         """Those of them that no report has named: the run there knew them."""
         self._run_problem = ""
@@ -89,8 +92,20 @@ class Host:
                 self._end(f"no answer within {CONNECT_SECONDS:.0f} s")
             return self._problem
 
+    def name_here(self, name: str) -> str:
+        """Return what an archive of this host is called here; no two of the run have one name."""
+        with self._changed:
+            if name not in self._names_here:
+                self._names_here[name] = self._budget.choose_name(name)
+            return self._names_here[name]
+
+    def name_there(self, name: str) -> str:
+        """Return what an archive is called there that has this name here; itself if it is not known yet."""
+        with self._changed:
+            return next((there for there, here in self._names_here.items() if here == name), name)
+
     def expect(self, outcome: Outcome) -> None:
-        """Take notice of a capture that a report names; waits for nothing."""
+        """Take notice of a capture that a report names, as it is called there; waits for nothing."""
         self._named.setdefault(outcome.archive.name, outcome)
         if outcome.trigger == "request":
             self._send("look", 0)
@@ -115,10 +130,14 @@ class Host:
         """Whether an archive is being written there, or is on its way."""
         return any(outcome.state == "working" for outcome in self.look())
 
-    def is_known(self, name: str) -> bool:
-        """Whether the archive of this name, without its suffix, is one of this host."""
+    def acknowledge(self, name: str) -> bool:
+        """Say that a report names the archive of this name, without its suffix, if it is one of this host."""
         with self._changed:
-            return any(outcome.archive.name == f"{name}.tar.gz" for outcome in self._outcomes)
+            there = {outcome.archive.name for outcome in self._outcomes}
+            found = [other for other in there if self.name_here(other) == name + ARCHIVE_SUFFIX]
+            for other in found:
+                self._send("seen", other.removesuffix(ARCHIVE_SUFFIX))
+            return bool(found)
 
     def send(self, word: str, argument: Any = None) -> None:
         """Pass on what is done with the run."""
@@ -239,7 +258,10 @@ class Host:
         for name, outcome in list(self._named.items()):
             if name not in outcomes:
                 outcomes[name] = self._describe(outcome)
-        return list(outcomes.values())
+        return [
+            outcome._replace(archive=outcome.archive.with_name(self.name_here(name)))
+            for name, outcome in outcomes.items()
+        ]
 
     def _remove_token(self) -> None:
         if self._token is not None:
@@ -274,23 +296,3 @@ class Host:
             done, total = arrival.done, arrival.size
             outcome = outcome._replace(state="working", bytes_done=done, bytes_total=total)
         return outcome
-
-
-def leave_token(directory: Path) -> Path | None:
-    """Leave a file in the artifact directory: who finds it there has the same one; None if that fails."""
-    path = directory / f".gencore-home-{os.urandom(6).hex()}"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    except OSError:
-        return None
-    return path
-
-
-def look_here(outcome: Outcome) -> Outcome:
-    """Return what became of a capture of which no run knows, by its archive in a directory of both hosts."""
-    try:
-        size = outcome.archive.stat().st_size
-    except OSError as error:
-        return outcome._replace(state="failed", reason=f"the archive is not there: {error.strerror}")
-    return outcome._replace(state="done", size_bytes=size)

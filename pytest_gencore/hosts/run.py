@@ -80,10 +80,8 @@ class RunOfHosts:
 
     def acknowledge(self, name: str) -> None:
         """Say that a report names the archive of this name."""
-        for host in self._hosts:
-            if host.is_known(name):
-                host.send("seen", name)
-                return
+        if any(host.acknowledge(name) for host in self._hosts):
+            return
         self._local.acknowledge(name)
 
     def refusals(self) -> Refusals:

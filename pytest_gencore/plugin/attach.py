@@ -96,6 +96,26 @@ def replace_section(report: pytest.TestReport, path: str, text: str) -> None:
         report.longrepr = report.longrepr.replace(f"{SECTION}: {old[1]}\n", f"{SECTION}: {line}\n")
 
 
+def find_archives(report: pytest.TestReport) -> list[str]:
+    """Return the archives that a report names; that of the teardown has only the properties of the item."""
+    paths = [attachment["path"] for attachment in getattr(report, "gencore", ())]
+    properties = [str(value) for key, value in report.user_properties if key == PROPERTY]
+    return list(dict.fromkeys([*paths, *properties]))
+
+
+def rename_archive(report: pytest.TestReport, old: str, new: str) -> None:
+    """Let a report name an archive by another path; nothing if that is the same one."""
+    if old == new:
+        return
+    for attachment in getattr(report, "gencore", ()):
+        if attachment["path"] == old:
+            attachment["path"] = new
+    report.user_properties[:] = [
+        (key, new if value == old else value) for key, value in report.user_properties
+    ]
+    replace_section(report, old, describe_archive(new))
+
+
 def describe_archive(path: str) -> str:
     """Return the line of the report section."""
     return escape_unprintable(f"core archive: {path}")

@@ -84,17 +84,22 @@ class Hosts:
         }
 
     def expect(self, report: pytest.TestReport) -> None:
-        """Take notice of what a report of another host's worker names."""
+        """Take notice of the archives that a report of another host names, and let it name them as here."""
         node: Any = getattr(report, "node", None)
         host = node and self._of_workers.get(node.gateway.id)
         if not host:
             return
+        from pytest_gencore.plugin.attach import find_archives, rename_archive
         from pytest_gencore.run.outcome import Outcome
 
+        for path in map(Path, find_archives(report)):
+            there = host.name_there(path.name)  # a report of ours has the name here
+            rename_archive(report, str(path), str(path.with_name(host.name_here(there))))
         for attachment in getattr(report, "gencore", ()):
+            path = Path(attachment["path"])
             host.expect(
                 Outcome(
-                    archive=Path(attachment["path"]),
+                    archive=path.with_name(host.name_there(path.name)),
                     state="working",
                     reason="",
                     nodeid=report.nodeid,

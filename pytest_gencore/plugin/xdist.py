@@ -115,12 +115,13 @@ class Controller:
         if self._cancelled is not None:
             self._cancelled.close()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record what workers captured."""
+        """Record what workers captured, before others read the report: an archive may get another name."""
         if report.failed:
             self._capturer.note_failure(report)
+        self._hosts.expect(report)
         if is_ours(report):
-            self._hosts.expect(report)
             self._get_results().add_report(report)
 
     @pytest.hookimpl(optionalhook=True)

@@ -86,7 +86,7 @@ def _small_files() -> Iterator[None]:
 @pytest.mark.usefixtures("_small_files")
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     landed: list[str] = []
-    arrivals = Arrivals(tmp_path, Budget(0, lambda: 0), landed.append)
+    arrivals = Arrivals(tmp_path, Budget(0, lambda: 0), str, landed.append)
     assert arrivals.expect(NAME, len(DATA))
     send(arrivals)
     assert (arrivals.all[NAME].state, arrivals.all[NAME].reason) == ("failed", "File too large")
@@ -101,7 +101,7 @@ def send(arrivals: Arrivals, name: str = NAME) -> None:
 
 def test_the_size_of_all_archives(tmp_path: Path) -> None:
     landed: list[str] = []
-    arrivals = Arrivals(tmp_path, Budget(len(DATA) + 10, lambda: 5), landed.append)
+    arrivals = Arrivals(tmp_path, Budget(len(DATA) + 10, lambda: 5), str, landed.append)
     assert arrivals.expect(NAME, len(DATA))
     assert not arrivals.expect(NAME, len(DATA)), "once"
     send(arrivals, LIBRARIES)
@@ -115,7 +115,7 @@ def test_the_size_of_all_archives(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_meanwhile_ends_nothing_else(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path, Budget(len(DATA) + 10, lambda: 0), lambda _: None)
+    arrivals = Arrivals(tmp_path, Budget(len(DATA) + 10, lambda: 0), str, lambda _: None)
     arrivals.expect(NAME, len(DATA))
     arrivals.begin(NAME, len(DATA))
     arrivals.expect("core_2.tar.gz", 1000)
@@ -130,13 +130,13 @@ def test_what_is_refused_meanwhile_ends_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [NAME, NAME.replace(".tar.gz", ".html"), NAME.replace(".tar.gz", ".txt")])
 def test_what_nobody_has_asked_for_is_not_written(tmp_path: Path, name: str) -> None:
-    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), lambda _: None)
+    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), str, lambda _: None)
     send(arrivals, name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_has_the_size_that_was_said(tmp_path: Path) -> None:
-    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), lambda _: None)
+    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), str, lambda _: None)
     arrivals.expect(NAME, 10)
     send(arrivals)
     assert arrivals.all[NAME].reason == f"it has {len(DATA)} bytes, and not 10"
@@ -145,7 +145,7 @@ def test_an_archive_has_the_size_that_was_said(tmp_path: Path) -> None:
 
 def test_a_size_that_nobody_knew_counts(tmp_path: Path) -> None:
     budget = Budget(len(DATA) + 10, lambda: 0)
-    arrivals = Arrivals(tmp_path, budget, lambda _: None)
+    arrivals = Arrivals(tmp_path, budget, str, lambda _: None)
     arrivals.expect(NAME, 0)
     send(arrivals)
     assert arrivals.all[NAME].state == "landed"
@@ -153,18 +153,28 @@ def test_a_size_that_nobody_knew_counts(tmp_path: Path) -> None:
 
 
 def test_two_hosts_have_archives_of_one_name(tmp_path: Path) -> None:
-    """Their processes may have equal numbers: what lies beside one archive is not that of another."""
+    """Their processes may have equal ids: what lies beside an archive has its name."""
     budget = Budget(0, lambda: 0)
-    first, second = (Arrivals(tmp_path, budget, lambda _: None) for _ in range(2))
-    assert first.expect(NAME, len(DATA))
-    assert not second.expect(NAME, len(DATA))
-    send(first)
-    assert (first.all[NAME].state, second.all[NAME].state) == ("landed", "failed")
+    text = NAME.replace(".tar.gz", ".txt")
+    for _ in range(2):
+        here = budget.choose_name(NAME)
+        arrivals = Arrivals(tmp_path, budget, {NAME: here}.__getitem__, lambda _: None)
+        arrivals.expect(NAME, len(DATA))
+        send(arrivals, text)
+        send(arrivals)
+        assert (arrivals.all[NAME].state, arrivals.all[NAME].notes) == ("landed", [])
+    second = NAME.replace(".001.", ".1001.")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        NAME,
+        text,
+        second,
+        second.replace(".tar.gz", ".txt"),
+    }
 
 
 @pytest.mark.parametrize("name", ["../core_x.tar.gz", "core_/x.tar.gz", ".bashrc", "core_x.tar.gz\n", "", 5])
 def test_names_that_are_none(tmp_path: Path, name: Any) -> None:
-    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), lambda _: None)
+    arrivals = Arrivals(tmp_path / "home", Budget(0, lambda: 0), str, lambda _: None)
     send(arrivals, name)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match=r".*"):

@@ -9,6 +9,7 @@ from sent_files import DATA, DIGEST, NAME, make_outcome
 
 from pytest_gencore.hosts import host, wire
 from pytest_gencore.hosts.budget import Budget
+from pytest_gencore.plugin import attach
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +49,8 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     return line
 
 
-def connect(line: Line, home: Path) -> host.Host:
-    far = host.Host("far", [], [], home, Budget(0, lambda: 0))
+def connect(line: Line, home: Path, budget: Budget | None = None) -> host.Host:
+    far = host.Host("far", [], [], home, budget or Budget(0, lambda: 0))
     far.plan("/far", "", is_armed=True)
     far.open()
     line.take(("hello", "1-2-3", "/far", False))
@@ -180,3 +181,36 @@ def test_what_failed_there(line: Line, tmp_path: Path) -> None:
     assert only(far).state == "working", "its text may come"
     line.take(("unread", NAME, "No such file or directory", False))
     assert only(far).reason == "the disk is full (on far)"
+
+
+def test_a_name_that_another_host_has(line: Line, tmp_path: Path) -> None:
+    budget = Budget(0, lambda: 0)
+    outcome = make_outcome(tmp_path)
+    first = connect(line, tmp_path, budget)
+    see(line, 0, outcome)
+    second = connect(line, tmp_path, budget)
+    see(line, 0, outcome)
+    here = NAME.replace(".001.", ".1001.")
+    assert (only(first).archive.name, only(second).archive.name) == (NAME, here)
+    assert second.name_there(here) == NAME
+    assert line.sent.count(("send", NAME)) == 2
+    assert not second.acknowledge(NAME.removesuffix(".tar.gz"))
+    assert second.acknowledge(here.removesuffix(".tar.gz"))
+    assert line.sent[-1] == ("seen", NAME.removesuffix(".tar.gz"))
+
+
+def test_a_report_of_an_archive_with_another_name() -> None:
+    old, new = "/home/core_a.tar.gz", "/home/core_b.tar.gz"
+    properties = [*attach.make_properties(old, "file:///x"), ("mine", f"{old}, and more")]
+    report = pytest.TestReport("test_a", ("test_a", 1, "test_a"), {}, "failed", None, "call")
+    report.user_properties = list(properties)
+    report.sections = [(attach.SECTION, attach.describe_archive(old)), ("Captured stdout", old)]
+    report.gencore = [{"path": old}]  # type: ignore[attr-defined]
+    teardown = pytest.TestReport("test_a", ("test_a", 1, "test_a"), {}, "passed", None, "teardown")
+    teardown.user_properties = list(properties)
+    for one in (report, teardown):
+        assert attach.find_archives(one) == [old]
+        attach.rename_archive(one, old, new)
+        assert attach.find_archives(one) == [new]
+        assert one.user_properties[1:] == properties[1:]
+    assert report.sections == [(attach.SECTION, attach.describe_archive(new)), ("Captured stdout", old)]
