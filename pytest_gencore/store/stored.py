@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pytest_gencore.errors import StoreError
 from pytest_gencore.store.opening import as_store_error, open_store
 from pytest_gencore.store.url import join, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FIRST: Final = 16 << 10
 """Bytes of the first range: manifest and texts of a usual archive."""
@@ -33,19 +34,28 @@ class Store:
             self._files, self._root = open_store(url)
 
     def list_files(self) -> list[File]:
-        """Return all files below, in the order of their URLs; names are as they are there, and untrusted."""
+        """Return all files below, in the order of their URLs; names are as they are there, and untrusted.
+
+        What is no regular file is left out, as in an artifact directory.
+        """
         with self._errors():
             found = self._files.find(self._root, detail=True).values()
             if not found and kind_of(self._url) == "file":
                 self._files.info(self._root)  # a folder that is not there is no empty one
         cut = len(self._root)
-        files = [File(join(self._url, entry["name"][cut:].lstrip("/")), entry["size"]) for entry in found]
-        return sorted(files)
+        return sorted(
+            File(join(self._url, entry["name"][cut:].lstrip("/")), entry["size"])
+            for entry in found
+            if _is_regular(entry)
+        )
 
     def find_file(self) -> File:
         """Return the file that the URL is of."""
         with self._errors():
-            return File(self._url, int(self._files.info(self._root)["size"]))
+            entry = self._files.info(self._root)
+        if not _is_regular(entry):
+            raise StoreError("not a regular file")
+        return File(self._url, int(entry["size"]))
 
     def read_range(self, url: str, start: int, end: int) -> bytes:
         """Return the bytes of a file of the store from ``start`` to before ``end``."""
@@ -73,6 +83,11 @@ class Store:
             yield
         except Exception as error:
             raise as_store_error(self._url, error) from error
+
+
+def _is_regular(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of fsspec is of a regular file: to open another one can wait for ever."""
+    return bool(entry["type"] == "file" and not entry.get("islink", False))  # only folders have links
 
 
 class StoredArchive:

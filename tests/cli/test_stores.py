@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from pytest_gencore.store import stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from subprocess import CompletedProcess
 
     from click.testing import Result
 
     Gencore = Callable[..., Result]
+    Program = Callable[..., CompletedProcess[str]]
 
 NAME = "core_20261121.225921.9520.{:03d}.tar.gz"
 
@@ -132,6 +135,19 @@ def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
         ended = gencore(*arguments)
         assert ended.exit_code == 2
         assert "hunter2" not in ended.stderr
+
+
+def test_what_is_no_regular_file(run_program: Program, served: Path, tmp_path: Path) -> None:
+    """It is not opened: a FIFO would wait for a writer, a link can lead anywhere."""
+    fifo, link = served / "run-a" / NAME.format(3), served / "run-a" / NAME.format(4)
+    os.mkfifo(fifo)
+    link.symlink_to(served / "run-a" / NAME.format(2))
+    rows = json.loads(run_program("list", f"file://{served}", "--json").stdout)
+    assert [row["path"].rpartition("/")[2] for row in rows] == [NAME.format(1), NAME.format(2)]
+    assert run_program("fetch", f"file://{served}", tmp_path / "here").stdout.count("\n") == 2
+    for path in (fifo, link):
+        ended = run_program("show", f"file://{path}")
+        assert (ended.returncode, ended.stderr) == (1, f"Error: file://{path}: not a regular file\n")
 
 
 @needs("s3")
