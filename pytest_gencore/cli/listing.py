@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -91,17 +93,23 @@ def _look(place: ArchivePlace, *, alone: bool) -> _Looked:
 
 
 def _look_in_store(url: str) -> list[_Looked]:
-    """Look at all archives of a store; the first ranges of a few are in memory at a time."""
-    from pytest_gencore.cli.stores import find_stored  # few lists need it
+    """Look at all archives of a store; the first ranges of a few are in memory at a time.
 
-    store, files = find_stored(url)
+    Ctrl-C and other signals end the program here: Python would wait for threads that wait for the store.
+    """
+    from pytest_gencore.cli.stores import find_stored  # few lists need it
 
     def look(start: int) -> list[_Looked]:
         archives = store.read_heads(files[start : start + _TOGETHER])
         return [_look(archive, alone=len(files) == 1) for archive in archives]
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        return [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
+        try:
+            store, files = find_stored(url)
+            return [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
+        except (KeyboardInterrupt, SystemExit) as error:
+            click.echo("Aborted!", err=True)
+            os._exit(int(error.code or 0) if isinstance(error, SystemExit) else 128 + signal.SIGINT)
 
 
 def _show(found: list[_Looked], place: str, *, as_json: bool) -> None:

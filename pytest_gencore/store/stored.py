@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.errors import StoreError
-from pytest_gencore.store.opening import as_store_error, open_store
+from pytest_gencore.store.opening import as_store_error, is_final, is_timeout, open_store
 from pytest_gencore.store.url import join, kind_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Store:
         self._url = url
         with self._errors():
             self._files, self._root = open_store(url)
+        if kind_of(url) == "s3":
+            self._files.retries = (
+                1  # s3fs tries five times in each of two nested loops, a minute and more each
+            )
 
     def list_files(self) -> list[File]:
         """Return all files below, in the order of their URLs; names are as they are there, and untrusted.
@@ -58,24 +62,35 @@ class Store:
         return File(self._url, int(entry["size"]))
 
     def read_range(self, url: str, start: int, end: int) -> bytes:
-        """Return the bytes of a file of the store from ``start`` to before ``end``."""
+        """Return the bytes of a file of the store from ``start`` to before ``end``.
+
+        They are asked for once more if the connection is cut, but not if there is no answer.
+        """
         path = self._root + url.removeprefix(self._url)
         with self._errors():
+            try:
+                return bytes(self._files.cat_file(path, start=start, end=end))
+            except Exception as error:
+                if is_final(error) or is_timeout(error):
+                    raise
             return bytes(self._files.cat_file(path, start=start, end=end))
 
     def read_heads(self, files: Sequence[File]) -> list[StoredArchive]:
         """Return some of the files with their first ranges, which are read at the same time.
 
-        One that cannot be read is asked for again, and says why then.
+        One that cannot be read is asked for again, and says why then; one that was not answered says so.
         """
         paths = [self._root + file.url.removeprefix(self._url) for file in files]
         ends = [min(FIRST, file.size) for file in files]
         with self._errors():
             heads = self._files.cat_ranges(paths, [0] * len(paths), ends, on_error="return")
-        return [
-            StoredArchive(self, file, head if isinstance(head, bytes) else None)
-            for file, head in zip(files, heads, strict=True)
-        ]
+        return [StoredArchive(self, file, self._keep(head)) for file, head in zip(files, heads, strict=True)]
+
+    def _keep(self, head: bytes | Exception) -> bytes | StoreError | None:
+        """Return what is known of a first range; None if it is asked for again."""
+        if isinstance(head, bytes):
+            return head
+        return as_store_error(self._url, head) if is_timeout(head) else None
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -93,8 +108,8 @@ def _is_regular(entry: Mapping[str, Any]) -> bool:
 class StoredArchive:
     """One file of a store, as ``archive.opening`` reads it."""
 
-    def __init__(self, store: Store, file: File, head: bytes | None = None) -> None:
-        """``head`` is its first range, if that is known."""
+    def __init__(self, store: Store, file: File, head: bytes | StoreError | None = None) -> None:
+        """``head`` is its first range, if that is known, or why it cannot be read."""
         self._store = store
         self._file = file
         self._head = head
@@ -122,6 +137,8 @@ class StoredArchive:
         end = min(start + length, self._file.size)
         if start >= end:
             return b""
+        if isinstance(self._head, StoreError):
+            raise self._head
         if start == 0 and self._head is not None:
             return self._head
         data = self._store.read_range(self._file.url, start, end)

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from capabilities import needs
 from fsspec.implementations.local import LocalFileSystem
 from s3_server import S3Server
+from subjects import search_path
 
 from pytest_gencore.store import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from subprocess import CompletedProcess
 
     from click.testing import Result
 
     Gencore = Callable[..., Result]
-    Program = Callable[..., CompletedProcess[str]]
+    Program = Callable[..., subprocess.CompletedProcess[str]]
 
 NAME = "core_20261121.225921.9520.{:03d}.tar.gz"
 
@@ -148,6 +151,38 @@ def test_what_is_no_regular_file(run_program: Program, served: Path, tmp_path: P
     for path in (fifo, link):
         ended = run_program("show", f"file://{path}")
         assert (ended.returncode, ended.stderr) == (1, f"Error: file://{path}: not a regular file\n")
+
+
+SILENT = """
+import sys, threading
+from fsspec.implementations.local import LocalFileSystem
+from pytest_gencore.cli.program import run
+def cat_file(*arguments, **named):
+    print("asked", flush=True)
+    threading.Event().wait()
+LocalFileSystem.cat_file = cat_file
+run()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_list_that_is_ended_while_it_waits(served: Path, number: int, status: int) -> None:
+    """It does not wait until the store has answered."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SILENT, "list", f"file://{served}"],
+        env={**os.environ, "PYTHONPATH": search_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (status, "Aborted!\n")
 
 
 @needs("s3")
