@@ -51,7 +51,9 @@ def fetch(url: str, directory: Path) -> None:
     their folders. What is there already with the same size is left as it is. Exit status 1 if something
     cannot be copied.
     """
-    if not all(_copy_or_tell(archive, path) for archive, path in _find(url, directory)):
+    found, is_all = _find(url, directory)
+    copied = [_copy_or_tell(archive, path) for archive, path in found]
+    if not is_all or not all(copied):
         raise SystemExit(1)
 
 
@@ -67,8 +69,9 @@ def _copy_or_tell(archive: StoredArchive, path: Path) -> bool:
     return True
 
 
-def _find(url: str, directory: Path) -> list[tuple[StoredArchive, Path]]:
-    """Return what is to be copied, and where to; raises StoreError."""
+def _find(url: str, directory: Path) -> tuple[list[tuple[StoredArchive, Path]], bool]:
+    """Return what is to be copied, and where to, and whether that is all there is; raises StoreError."""
+    from pytest_gencore.cli.stores import tell_closed
     from pytest_gencore.store.stored import Store, StoredArchive
 
     folder, _, name = url.rpartition("/")
@@ -77,14 +80,18 @@ def _find(url: str, directory: Path) -> list[tuple[StoredArchive, Path]]:
     if not is_one:
         folder = url
     store = Store(folder)
+    listing = store.list_files()
+    is_all = is_one or not listing.closed
+    if not is_all:
+        tell_closed(listing)
     found = []
-    for file in store.list_files():
+    for file in listing.files:
         path = _place(file, folder, directory)
         if path is not None and (not is_one or path.name in beside or is_shared_name(path.name)):
             found.append((StoredArchive(store, file), path))
-    if not any(parse_name(path.name) for _, path in found):
+    if is_all and not any(parse_name(path.name) for _, path in found):
         raise StoreError("there is no archive")
-    return found
+    return found, is_all
 
 
 def _stem(name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_gencore.errors import StoreError
-from pytest_gencore.store.opening import as_store_error, is_final, is_timeout, open_store
+from pytest_gencore.store.opening import as_store_error, describe_error, is_final, is_timeout, open_store
 from pytest_gencore.store.url import join, kind_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,21 @@ class File(NamedTuple):
     """Bytes."""
 
 
+class Closed(NamedTuple):
+    """A folder in a store that cannot be looked into."""
+
+    url: str
+    reason: str
+
+
+class Listing(NamedTuple):
+    """What is below a URL."""
+
+    files: list[File]
+    closed: list[Closed]
+    """What else there is in these is not known."""
+
+
 class Store:
     """A store, or a folder of one, opened; all methods raise StoreError."""
 
@@ -37,21 +52,38 @@ class Store:
                 1  # s3fs tries five times in each of two nested loops, a minute and more each
             )
 
-    def list_files(self) -> list[File]:
+    def list_files(self) -> Listing:
         """Return all files below, in the order of their URLs; names are as they are there, and untrusted.
 
         What is no regular file is left out, as in an artifact directory.
         """
+        closed: list[Closed] = []
         with self._errors():
-            found = self._files.find(self._root, detail=True).values()
-            if not found and kind_of(self._url) == "file":
-                self._files.info(self._root)  # a folder that is not there is no empty one
-        cut = len(self._root)
-        return sorted(
-            File(join(self._url, entry["name"][cut:].lstrip("/")), entry["size"])
-            for entry in found
-            if _is_regular(entry)
-        )
+            if kind_of(self._url) == "file":
+                found = [*self._walk(closed)]
+            else:
+                found = [*self._files.find(self._root, detail=True).values()]
+        files = [File(self._url_of(entry["name"]), entry["size"]) for entry in found if _is_regular(entry)]
+        return Listing(sorted(files), sorted(closed))
+
+    def _walk(self, closed: list[Closed]) -> Iterator[Mapping[str, Any]]:
+        """Yield the entries of all folders; fsspec's ``find`` says nothing of those that it may not read."""
+        folders = [self._root]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = self._files.ls(folder, detail=True)
+            except OSError as error:
+                if folder == self._root:
+                    raise
+                if not isinstance(error, FileNotFoundError):  # one that was removed meanwhile
+                    closed.append(Closed(self._url_of(folder), describe_error(error)))
+                continue
+            folders += [entry["name"] for entry in entries if entry["type"] == "directory"]
+            yield from entries
+
+    def _url_of(self, path: str) -> str:
+        return join(self._url, path[len(self._root) :].lstrip("/"))
 
     def find_file(self) -> File:
         """Return the file that the URL is of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -151,6 +152,40 @@ def test_what_is_no_regular_file(run_program: Program, served: Path, tmp_path: P
     for path in (fifo, link):
         ended = run_program("show", f"file://{path}")
         assert (ended.returncode, ended.stderr) == (1, f"Error: file://{path}: not a regular file\n")
+
+
+@pytest.fixture
+def closed(served: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder in the store that cannot be read, as one of another user."""
+    folder = served / "run-b"
+    read = LocalFileSystem.ls
+
+    def ls(self: Any, path: str, **options: Any) -> Any:
+        if path == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return read(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    return folder
+
+
+def test_a_folder_that_cannot_be_read(gencore: Gencore, closed: Path, tmp_path: Path) -> None:
+    """It is named, and what is in the others is there all the same."""
+    store, open_one = closed.parent, closed.parent / "run-a"
+    why = f"file://{closed} cannot be read: access is denied: [Errno 13] Permission denied: '{closed}'\n"
+    listed = gencore("list", f"file://{store}", "--json")
+    assert (listed.exit_code, listed.stderr) == (1, why)
+    (row,) = json.loads(listed.stdout)
+    assert row["path"] == f"file://{open_one}/{NAME.format(2)}"
+    fetched = gencore("fetch", f"file://{store}", tmp_path / "here")
+    assert (fetched.exit_code, fetched.stderr) == (1, why)
+    assert fetched.stdout == f"{tmp_path}/here/run-a/{NAME.format(2)}\n"
+
+    shutil.rmtree(open_one)
+    listed, fetched = gencore("list", f"file://{store}"), gencore("fetch", f"file://{store}", tmp_path)
+    assert (listed.exit_code, listed.output) == (1, f"{why}no archives in what can be read\n")
+    assert (fetched.exit_code, fetched.output) == (1, why)
+    assert gencore("list", f"file://{closed}").exit_code == 1
 
 
 SILENT = """
