@@ -123,6 +123,37 @@ def test_fetch(gencore: Gencore, served: Path, tmp_path: Path, *, has_text: bool
     ]
 
 
+def test_fetch_to_where_it_was_made(gencore: Gencore, served: Path) -> None:
+    """There the text says what was uploaded since; nothing is overwritten, and nothing is wrong."""
+    path = served / "run-a" / NAME.format(2)
+    here = served.with_name("made")
+    shutil.copytree(path.parent, here)
+    text = here / path.name.replace("tar.gz", "txt")
+    text.write_text(f"text\nuploaded: file://{path}\n")
+    for _ in range(2):
+        fetched = gencore("fetch", f"file://{path}", here)
+        assert (fetched.exit_code, fetched.output) == (0, f"{here / path.name}\n")
+    assert text.read_text() == f"text\nuploaded: file://{path}\n"
+
+
+def test_fetch_of_one(gencore: Gencore, served: Path, tmp_path: Path) -> None:
+    """What has the same name in folders below is another one."""
+    path = served / "run-a" / NAME.format(2)
+    shutil.copytree(path.parent, path.parent / "below")
+    assert gencore("fetch", f"file://{path}", tmp_path / "here").stdout == f"{tmp_path}/here/{path.name}\n"
+    assert not (tmp_path / "here" / "below").exists()
+
+
+def test_a_folder_whose_name_is_not_safe(gencore: Gencore, served: Path, tmp_path: Path) -> None:
+    (served / "run-a").rename(served / "run\x1b")
+    fetched = gencore("fetch", f"file://{served}", tmp_path / "here")
+    assert fetched.exit_code == 1
+    assert fetched.stdout == f"{tmp_path}/here/run-b/{NAME.format(1)}\n"
+    assert fetched.stderr == (
+        f"file://{served}/run\\x1b/{NAME.format(2)} is left out: its folder has a name that is not safe\n"
+    )
+
+
 def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
     for url, why in (
         (f"file://{served}/run-c", f"Error: file://{served}/run-c: it is not there: "),
