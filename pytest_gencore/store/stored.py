@@ -63,6 +63,8 @@ class Store:
                 found = [*self._walk(closed)]
             else:
                 found = [*self._files.find(self._root, detail=True).values()]
+        if len(found) == 1 and found[0]["name"] == self._root:
+            raise StoreError("it is a file, not a folder")
         files = [File(self._url_of(entry["name"]), entry["size"]) for entry in found if _is_regular(entry)]
         return Listing(sorted(files), sorted(closed))
 
@@ -89,6 +91,8 @@ class Store:
         """Return the file that the URL is of."""
         with self._errors():
             entry = self._files.info(self._root)
+        if entry["type"] == "directory":
+            raise StoreError("it is a folder; list its archives: gencore list URL")
         if not _is_regular(entry):
             raise StoreError("not a regular file")
         return File(self._url, int(entry["size"]))

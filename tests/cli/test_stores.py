@@ -154,6 +154,21 @@ def test_a_folder_whose_name_is_not_safe(gencore: Gencore, served: Path, tmp_pat
     )
 
 
+def check_wrong_kinds(gencore: Gencore, folder: str) -> None:
+    """Check that a file is no empty folder, and a folder no empty file."""
+    one = f"{folder}/{NAME.format(2)}"
+    for command, url, why in (
+        ("list", one, "it is a file, not a folder"),
+        ("show", folder, "it is a folder; list its archives: gencore list URL"),
+    ):
+        ended = gencore(command, url)
+        assert (ended.exit_code, ended.output) == (1, f"Error: {url}: {why}\n")
+
+
+def test_wrong_kinds(gencore: Gencore, served: Path) -> None:
+    check_wrong_kinds(gencore, f"file://{served}/run-a")
+
+
 def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
     for url, why in (
         (f"file://{served}/run-c", f"Error: file://{served}/run-c: it is not there: "),
@@ -264,6 +279,7 @@ def test_s3(gencore: Gencore, served: Path, server: S3Server, tmp_path: Path) ->
     assert gencore("fetch", url, tmp_path / "here").exit_code == 0
     name = NAME.format(1)
     assert (tmp_path / "here" / name).read_bytes() == (served / "run-b" / name).read_bytes()
+    check_wrong_kinds(gencore, "s3://bucket/team/run-a")
     assert gencore("list", "s3://bucket/empty").stdout == "no archives in s3://bucket/empty\n"
     server.kill()
     gone = gencore("list", "s3://bucket/team")
