@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BLOCK: Final = 512
-_EXTENTS_LIMIT: Final = 2_000_000
+EXTENTS_LIMIT: Final = 2_000_000
 """16 bytes each in memory; a core has at most one extent for each two pages."""
 _DIGITS_LIMIT: Final = 19
 
@@ -34,8 +34,8 @@ def read_sparse_map(read_exactly: Callable[[int], bytes], real_size: int) -> arr
                 raise _damaged()
             if expected is None:
                 expected = 2 * int(line)
-                if expected > 2 * _EXTENTS_LIMIT:
-                    message = f"a sparse file has {int(line)} extents; the limit is {_EXTENTS_LIMIT}"
+                if expected > 2 * EXTENTS_LIMIT:
+                    message = f"a sparse file has {int(line)} extents; the limit is {EXTENTS_LIMIT}"
                     raise ArchiveError(message)
             else:
                 numbers.append(int(line))

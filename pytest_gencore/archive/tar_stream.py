@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_gencore.archive.names import MEMBERS_LIMIT, NAMES_LIMIT
 from pytest_gencore.archive.pax import parse_number, parse_records
-from pytest_gencore.archive.sparse_map import read_sparse_map
+from pytest_gencore.archive.sparse_map import EXTENTS_LIMIT, read_sparse_map
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ Kind = Literal["file", "directory", "link"]
 
 BLOCK: Final = 512
 _PAX_LIMIT: Final = 64 << 10
+_ALL_PAX_LIMIT: Final = NAMES_LIMIT + (1 << 20)
+"""Bytes of all pax headers together: they hold names, and little else."""
 _PADDING_LIMIT: Final = 64 << 10
 """Zeros behind the end; tar pads to 10 KiB."""
 _SIZE_LIMIT: Final = 1 << 62
@@ -64,6 +66,7 @@ class TarStream:
         self._content_left = 0
         self._padding = 0
         self._at_start = True
+        self._pax_bytes = self._extents = 0
 
     def members(self) -> Iterator[Member]:
         """Yield each member; what ``read`` has left of its contents is skipped. Raises ArchiveError."""
@@ -108,6 +111,10 @@ class TarStream:
             if size > _PAX_LIMIT:
                 message = f"a member has {size} bytes of pax headers; the limit is {_PAX_LIMIT}"
                 raise ArchiveError(message)
+            self._pax_bytes += size
+            if self._pax_bytes > _ALL_PAX_LIMIT:
+                message = f"the archive has more than {_ALL_PAX_LIMIT} bytes of pax headers"
+                raise ArchiveError(message)
             self._begin_contents(size)
             records = parse_records(self.read_exactly(size))
             self._finish_contents()
@@ -134,6 +141,10 @@ class TarStream:
                 raise ArchiveError(message)
             size = _number_of(records.get("GNU.sparse.realsize", ""))
             extents = read_sparse_map(self.read_exactly, size)
+            self._extents += len(extents) // 2
+            if self._extents > EXTENTS_LIMIT:
+                message = f"the sparse files of the archive have more than {EXTENTS_LIMIT} extents"
+                raise ArchiveError(message)
             stored = sum(extents[1::2])
             if stored != self._content_left:
                 message = f"the archive is corrupt: the map of {name!r} does not fit its contents"

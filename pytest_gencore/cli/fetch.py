@@ -24,7 +24,7 @@ from pytest_gencore.run.pinned import create_private
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
-    from pytest_gencore.store.stored import File, StoredArchive
+    from pytest_gencore.store.stored import StoredArchive
 
 _PIECE: Final = 8 << 20
 
@@ -51,7 +51,9 @@ def fetch(url: str, directory: Path) -> None:
     their folders. What is there already with the same size is left as it is. Exit status 1 if something
     cannot be copied.
     """
-    if not all(_copy_or_tell(archive, path) for archive, path in _find(url, directory)):
+    found, is_all = _find(url, directory)
+    copied = [_copy_or_tell(archive, path) for archive, path in found]
+    if not is_all or not all(copied):
         raise SystemExit(1)
 
 
@@ -67,8 +69,9 @@ def _copy_or_tell(archive: StoredArchive, path: Path) -> bool:
     return True
 
 
-def _find(url: str, directory: Path) -> list[tuple[StoredArchive, Path]]:
-    """Return what is to be copied, and where to; raises StoreError."""
+def _find(url: str, directory: Path) -> tuple[list[tuple[StoredArchive, Path]], bool]:
+    """Return what is to be copied, and where to, and whether that is all there is; raises StoreError."""
+    from pytest_gencore.cli.stores import tell_closed
     from pytest_gencore.store.stored import Store, StoredArchive
 
     folder, _, name = url.rpartition("/")
@@ -77,33 +80,52 @@ def _find(url: str, directory: Path) -> list[tuple[StoredArchive, Path]]:
     if not is_one:
         folder = url
     store = Store(folder)
+    listing = store.list_files()
+    is_all = is_one or not listing.closed
+    if not is_all:
+        tell_closed(listing)
     found = []
-    for file in store.list_files():
-        path = _place(file, folder, directory)
-        if path is not None and (not is_one or path.name in beside or is_shared_name(path.name)):
-            found.append((StoredArchive(store, file), path))
-    if not any(parse_name(path.name) for _, path in found):
+    for file in listing.files:
+        *folders, name = file.url.removeprefix(f"{folder}/").split("/")
+        if is_one and (folders or not (name in beside or is_shared_name(name))):
+            continue
+        if _is_ours(name) and _are_safe(folders):
+            found.append((StoredArchive(store, file), directory.joinpath(*folders, name)))
+        elif parse_name(name) is not None:
+            note(f"{file.url} is left out: its folder has a name that is not safe")
+            is_all = False
+    if is_all and not any(parse_name(path.name) for _, path in found):
         raise StoreError("there is no archive")
-    return found
+    return found, is_all
 
 
 def _stem(name: str) -> str:
     return name.removesuffix(ARCHIVE_SUFFIX)
 
 
-def _place(file: File, folder: str, directory: Path) -> Path | None:
-    """Return where a file goes, None if it is none of ours: what a store says is not trusted."""
-    *folders, name = file.url.removeprefix(f"{folder}/").split("/")
+def _is_ours(name: str) -> bool:
+    """Whether a name is that of an archive, or of its text or page, or of an archive of libraries."""
+    return parse_name(name) is not None or is_shared_name(name) or _is_beside(name)
+
+
+def _is_beside(name: str) -> bool:
+    """Whether a name is that of the text or the page of an archive."""
     stem = name.removesuffix(".txt").removesuffix(".html")
-    is_ours = parse_name(name) is not None or is_shared_name(name) or parse_name(stem + ARCHIVE_SUFFIX)
-    is_safe = all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in folders)
-    return directory.joinpath(*folders, name) if is_ours and is_safe else None
+    return stem != name and parse_name(stem + ARCHIVE_SUFFIX) is not None
+
+
+def _are_safe(folders: list[str]) -> bool:
+    """Whether folders can have these names here: what a store says is not trusted."""
+    return all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in folders)
 
 
 def _copy(archive: StoredArchive, path: Path) -> None:
-    """Copy a file; it has its name when it is whole. Raises StoreError, ArchiveError and OSError."""
+    """Copy a file; it has its name when it is whole. Raises StoreError, ArchiveError and OSError.
+
+    A text or a page that is there stays: in the directory of the run, the text says what was uploaded since.
+    """
     found = find_size(path)
-    if found == archive.size:
+    if found == archive.size or (found is not None and _is_beside(path.name)):
         return
     if os.path.lexists(path):
         message = f"{path} is there already, and is another file"

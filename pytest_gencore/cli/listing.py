@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -49,20 +51,22 @@ def list_archives(directory: Path | str, *, as_json: bool) -> None:
     with the reason.
     """
     if isinstance(directory, str):
-        found = _look_in_store(directory)
-        _show(found, directory, as_json=as_json)
+        found, is_all = _look_in_store(directory)
+        nothing = f"no archives in {directory}" if is_all else "no archives in what can be read"
+        _show(found, nothing, as_json=as_json)
     else:
+        is_all = True
         under_way = list(_find_under_way(directory))  # before the archives: one that ends is not missed
         files = [file.path for file in find_archives(directory)]
         found = [_look(path, alone=len(files) == 1) for path in files]
-        _show(found, str(directory), as_json=as_json)
+        _show(found, f"no archives in {directory}", as_json=as_json)
         listed = {looked.row["path"] for looked in found}
         for path, line in under_way:
             if path not in listed:
                 note(line)
         for lost in find_lost_runs(directory):
             note(str(lost))
-    if any("error" in looked.row for looked in found):
+    if not is_all or any("error" in looked.row for looked in found):
         raise SystemExit(1)
 
 
@@ -90,27 +94,37 @@ def _look(place: ArchivePlace, *, alone: bool) -> _Looked:
         return _Looked({"size": 0, **row, "error": str(error)}, None)
 
 
-def _look_in_store(url: str) -> list[_Looked]:
-    """Look at all archives of a store; the first ranges of a few are in memory at a time."""
-    from pytest_gencore.cli.stores import find_stored  # few lists need it
+def _look_in_store(url: str) -> tuple[list[_Looked], bool]:
+    """Look at the archives of a store, few at a time; say whether all of it could be looked into.
 
-    store, files = find_stored(url)
+    Ctrl-C and other signals end the program here: Python would wait for threads that wait for the store.
+    """
+    from pytest_gencore.cli.stores import find_stored, tell_closed  # few lists need it
 
     def look(start: int) -> list[_Looked]:
         archives = store.read_heads(files[start : start + _TOGETHER])
         return [_look(archive, alone=len(files) == 1) for archive in archives]
 
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        return [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
+        try:
+            store, listing = find_stored(url)
+            files = listing.files
+            found = [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
+            tell_closed(listing)
+            return found, not listing.closed
+        except (KeyboardInterrupt, SystemExit) as error:
+            click.echo("Aborted!", err=True)
+            os._exit(int(error.code or 0) if isinstance(error, SystemExit) else 128 + signal.SIGINT)
 
 
-def _show(found: list[_Looked], place: str, *, as_json: bool) -> None:
+def _show(found: list[_Looked], nothing: str, *, as_json: bool) -> None:
+    """Print a list; ``nothing`` stands for an empty one."""
     groups = _number_groups(found)
     rows = [looked.row for looked in found]
     if as_json:
         echo_json(rows)
     elif not rows:
-        click.echo(f"no archives in {escape_unprintable(place)}")
+        click.echo(escape_unprintable(nothing))
     else:
         _print_table([_make_cells(row) for row in rows])
         for number, (count, about) in enumerate(groups, start=1):

@@ -32,6 +32,8 @@ _FINAL_NAMES: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "CredentialRetrievalError"}
 )
 """Of botocore: botocore.exceptions."""
+_TIMEOUT_NAMES: Final = frozenset({"TimeoutError", "ConnectTimeoutError", "ReadTimeoutError"})
+"""Of Python, whose asyncio has one of its own before 3.11, and of botocore."""
 _BUSY: Final = frozenset({408, 429})
 _LENGTH: Final = 300
 
@@ -50,6 +52,11 @@ def is_final(error: BaseException) -> bool:
         return True
     status = _status_of(error) or (_status_of(error.__cause__) if error.__cause__ else 0)
     return 400 <= status < 500 and status not in _BUSY
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a store has been waited for as long as a request may take."""
+    return not _TIMEOUT_NAMES.isdisjoint(kind.__name__ for kind in type(error).__mro__)
 
 
 def describe_error(error: BaseException) -> str:

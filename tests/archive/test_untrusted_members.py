@@ -19,7 +19,7 @@ from made_archives import (
     write_archive,
 )
 
-from pytest_gencore.archive import read_archive
+from pytest_gencore.archive import read_archive, tar_stream
 from pytest_gencore.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def refusal_of_unpacking(path: Path) -> str:
     return str(caught.value)
 
 
-def with_core(tar: tarfile.TarFile) -> None:
+def with_core(tar: tarfile.TarFile, name: str = f"{NAME}/core") -> None:
     """Add the core that the manifest lists, as plain as it can be."""
     numbers = "".join(f"{offset}\n{length}\n" for offset, length in EXTENTS)
     sparse_map = f"{len(EXTENTS)}\n{numbers}".encode().ljust(512, b"\0")
     headers = {
         "GNU.sparse.major": "1",
         "GNU.sparse.minor": "0",
-        "GNU.sparse.name": f"{NAME}/core",
+        "GNU.sparse.name": name,
         "GNU.sparse.realsize": str(CORE_SIZE),
     }
     add_file(tar, "GNUSparseFile.0/core", sparse_map + core_contents(), pax_headers=headers)
@@ -225,6 +225,34 @@ def test_large_pax_header(tmp_path: Path) -> None:
     )
 
     assert "bytes of pax headers" in reason
+
+
+def test_many_pax_headers(tmp_path: Path) -> None:
+    """Each is as large as one may be, and the object is small: whoever looks for a text reads them all."""
+    path = tmp_path / "a"
+    with tar_archive(path) as tar:
+        for number in range(200):
+            add_file(tar, f"{NAME}/{number}", pax_headers={"comment": "x" * 60_000})
+
+    with pytest.raises(ArchiveError, match="the archive has more than 9437184 bytes of pax headers"):
+        read_archive(path).stacks()
+
+
+def test_many_sparse_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count together, as those of one file do."""
+    monkeypatch.setattr(tar_stream, "EXTENTS_LIMIT", 2 * len(EXTENTS))
+    for count in (2, 3):
+        path = tmp_path / str(count)
+        with tar_archive(path) as tar:
+            for _ in range(count):
+                with_core(tar, f"{NAME}/file")
+        if count == 2:
+            assert read_archive(path).stacks() is None
+        else:
+            with pytest.raises(
+                ArchiveError, match="the sparse files of the archive have more than 6 extents"
+            ):
+                read_archive(path).stacks()
 
 
 def test_more_members_than_an_archive_has(tmp_path: Path) -> None:

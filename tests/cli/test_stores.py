@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from capabilities import needs
 from fsspec.implementations.local import LocalFileSystem
 from s3_server import S3Server
+from subjects import search_path
 
 from pytest_gencore.store import stored
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     Gencore = Callable[..., Result]
+    Program = Callable[..., subprocess.CompletedProcess[str]]
 
 NAME = "core_20261121.225921.9520.{:03d}.tar.gz"
 
@@ -116,6 +123,52 @@ def test_fetch(gencore: Gencore, served: Path, tmp_path: Path, *, has_text: bool
     ]
 
 
+def test_fetch_to_where_it_was_made(gencore: Gencore, served: Path) -> None:
+    """There the text says what was uploaded since; nothing is overwritten, and nothing is wrong."""
+    path = served / "run-a" / NAME.format(2)
+    here = served.with_name("made")
+    shutil.copytree(path.parent, here)
+    text = here / path.name.replace("tar.gz", "txt")
+    text.write_text(f"text\nuploaded: file://{path}\n")
+    for _ in range(2):
+        fetched = gencore("fetch", f"file://{path}", here)
+        assert (fetched.exit_code, fetched.output) == (0, f"{here / path.name}\n")
+    assert text.read_text() == f"text\nuploaded: file://{path}\n"
+
+
+def test_fetch_of_one(gencore: Gencore, served: Path, tmp_path: Path) -> None:
+    """What has the same name in folders below is another one."""
+    path = served / "run-a" / NAME.format(2)
+    shutil.copytree(path.parent, path.parent / "below")
+    assert gencore("fetch", f"file://{path}", tmp_path / "here").stdout == f"{tmp_path}/here/{path.name}\n"
+    assert not (tmp_path / "here" / "below").exists()
+
+
+def test_a_folder_whose_name_is_not_safe(gencore: Gencore, served: Path, tmp_path: Path) -> None:
+    (served / "run-a").rename(served / "run\x1b")
+    fetched = gencore("fetch", f"file://{served}", tmp_path / "here")
+    assert fetched.exit_code == 1
+    assert fetched.stdout == f"{tmp_path}/here/run-b/{NAME.format(1)}\n"
+    assert fetched.stderr == (
+        f"file://{served}/run\\x1b/{NAME.format(2)} is left out: its folder has a name that is not safe\n"
+    )
+
+
+def check_wrong_kinds(gencore: Gencore, folder: str) -> None:
+    """Check that a file is no empty folder, and a folder no empty file."""
+    one = f"{folder}/{NAME.format(2)}"
+    for command, url, why in (
+        ("list", one, "it is a file, not a folder"),
+        ("show", folder, "it is a folder; list its archives: gencore list URL"),
+    ):
+        ended = gencore(command, url)
+        assert (ended.exit_code, ended.output) == (1, f"Error: {url}: {why}\n")
+
+
+def test_wrong_kinds(gencore: Gencore, served: Path) -> None:
+    check_wrong_kinds(gencore, f"file://{served}/run-a")
+
+
 def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
     for url, why in (
         (f"file://{served}/run-c", f"Error: file://{served}/run-c: it is not there: "),
@@ -134,6 +187,85 @@ def test_what_is_not_there(gencore: Gencore, served: Path) -> None:
         assert "hunter2" not in ended.stderr
 
 
+def test_what_is_no_regular_file(run_program: Program, served: Path, tmp_path: Path) -> None:
+    """It is not opened: a FIFO would wait for a writer, a link can lead anywhere."""
+    fifo, link = served / "run-a" / NAME.format(3), served / "run-a" / NAME.format(4)
+    os.mkfifo(fifo)
+    link.symlink_to(served / "run-a" / NAME.format(2))
+    rows = json.loads(run_program("list", f"file://{served}", "--json").stdout)
+    assert [row["path"].rpartition("/")[2] for row in rows] == [NAME.format(1), NAME.format(2)]
+    assert run_program("fetch", f"file://{served}", tmp_path / "here").stdout.count("\n") == 2
+    for path in (fifo, link):
+        ended = run_program("show", f"file://{path}")
+        assert (ended.returncode, ended.stderr) == (1, f"Error: file://{path}: not a regular file\n")
+
+
+@pytest.fixture
+def closed(served: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder in the store that cannot be read, as one of another user."""
+    folder = served / "run-b"
+    read = LocalFileSystem.ls
+
+    def ls(self: Any, path: str, **options: Any) -> Any:
+        if path == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return read(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    return folder
+
+
+def test_a_folder_that_cannot_be_read(gencore: Gencore, closed: Path, tmp_path: Path) -> None:
+    """It is named, and what is in the others is there all the same."""
+    store, open_one = closed.parent, closed.parent / "run-a"
+    why = f"file://{closed} cannot be read: access is denied: [Errno 13] Permission denied: '{closed}'\n"
+    listed = gencore("list", f"file://{store}", "--json")
+    assert (listed.exit_code, listed.stderr) == (1, why)
+    (row,) = json.loads(listed.stdout)
+    assert row["path"] == f"file://{open_one}/{NAME.format(2)}"
+    fetched = gencore("fetch", f"file://{store}", tmp_path / "here")
+    assert (fetched.exit_code, fetched.stderr) == (1, why)
+    assert fetched.stdout == f"{tmp_path}/here/run-a/{NAME.format(2)}\n"
+
+    shutil.rmtree(open_one)
+    listed, fetched = gencore("list", f"file://{store}"), gencore("fetch", f"file://{store}", tmp_path)
+    assert (listed.exit_code, listed.output) == (1, f"{why}no archives in what can be read\n")
+    assert (fetched.exit_code, fetched.output) == (1, why)
+    assert gencore("list", f"file://{closed}").exit_code == 1
+
+
+SILENT = """
+import sys, threading
+from fsspec.implementations.local import LocalFileSystem
+from pytest_gencore.cli.program import run
+def cat_file(*arguments, **named):
+    print("asked", flush=True)
+    threading.Event().wait()
+LocalFileSystem.cat_file = cat_file
+run()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_list_that_is_ended_while_it_waits(served: Path, number: int, status: int) -> None:
+    """It does not wait until the store has answered."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SILENT, "list", f"file://{served}"],
+        env={**os.environ, "PYTHONPATH": search_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (status, "Aborted!\n")
+
+
 @needs("s3")
 @pytest.mark.slow
 def test_s3(gencore: Gencore, served: Path, server: S3Server, tmp_path: Path) -> None:
@@ -147,6 +279,7 @@ def test_s3(gencore: Gencore, served: Path, server: S3Server, tmp_path: Path) ->
     assert gencore("fetch", url, tmp_path / "here").exit_code == 0
     name = NAME.format(1)
     assert (tmp_path / "here" / name).read_bytes() == (served / "run-b" / name).read_bytes()
+    check_wrong_kinds(gencore, "s3://bucket/team/run-a")
     assert gencore("list", "s3://bucket/empty").stdout == "no archives in s3://bucket/empty\n"
     server.kill()
     gone = gencore("list", "s3://bucket/team")
