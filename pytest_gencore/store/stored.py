@@ -47,10 +47,8 @@ class Store:
         self._url = url
         with self._errors():
             self._files, self._root = open_store(url)
-        if kind_of(url) == "s3":
-            self._files.retries = (
-                1  # s3fs tries five times in each of two nested loops, a minute and more each
-            )
+        if kind_of(url) == "s3":  # s3fs tries five times in each of two nested loops, a minute and more each
+            self._files.retries = 1
 
     def list_files(self) -> Listing:
         """Return all files below, in the order of their URLs; names are as they are there, and untrusted.
