@@ -80,7 +80,7 @@ class Upload:
                 self._write(copy, piece)
                 if len(piece) == part:  # less is only kept in memory until the end
                     self._note_progress()
-                self._advance(len(piece))
+                    self._advance(part)
             copy.close()
         except BaseException:
             with contextlib.suppress(Exception):
@@ -93,6 +93,7 @@ class Upload:
         if found != size:
             message = f"the store has {found} bytes of {size}"
             raise OSError(message)
+        self._advance(size % part)
 
     def _write(self, copy: Any, piece: bytes) -> None:
         """Write a part; where that fails, go on with this part: those before are there."""

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +82,7 @@ class ForgetfulFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no
     def __init__(self, store: Forgetful, path: str) -> None:
         self.store, self.path, self.buffer, self.closed = store, path, io.BytesIO(), False
         self.errors: list[Exception] = []
+        self.close_error: Exception | None = None
         if store.begun <= store.restarts:
             self.errors = [ConnectionResetError("cut"), FileNotFoundError("NoSuchUpload")]
 
@@ -94,6 +96,8 @@ class ForgetfulFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no
             raise self.errors.pop(0)
 
     def close(self) -> None:
+        if self.close_error is not None:
+            raise self.close_error
         self.store.files[self.path] = self.buffer.getvalue()
         self.closed = True
 
@@ -119,6 +123,45 @@ def test_a_store_that_forgets_the_first_part(
         with pytest.raises(FileNotFoundError):
             upload.put(path)
     assert store.begun == begun
+
+
+class Failing(Forgetful):
+    """A store in which no file can be closed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(0)
+        self.error = error
+        self.opened: list[ForgetfulFile] = []
+
+    def open(self, path: str, _mode: str, *, block_size: int) -> Any:
+        file = super().open(path, _mode, block_size=block_size)
+        file.close_error = self.error
+        self.opened.append(file)
+        return file
+
+
+def upload_to_failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, size: int
+) -> Failing:
+    """Upload a file that cannot be closed, with a patience of ten seconds that take no time."""
+    store = Failing(error)
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        assert now[0] <= 10
+
+    monkeypatch.setattr(upload_module, "open_store", lambda folder: (store, "x"))
+    monkeypatch.setattr(upload_module, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    with pytest.raises(type(error)) as raised:
+        upload_module.Upload(FOLDER, 10).put(make_file(tmp_path / "file", size))
+    assert raised.value is error
+    return store
+
+
+def test_a_refused_file_of_less_than_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it was there, so it is sent once."""
+    assert upload_to_failing(tmp_path, monkeypatch, PermissionError("Forbidden"), 5).begun == 1
 
 
 @needs("s3")
