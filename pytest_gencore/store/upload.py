@@ -83,8 +83,7 @@ class Upload:
                     self._advance(part)
             copy.close()
         except BaseException:
-            with contextlib.suppress(Exception):
-                copy.discard()
+            _discard(copy)
             raise
         if path != target:
             self._files.mv(path, target)
@@ -149,11 +148,24 @@ def _error_of(call: Callable[[], object]) -> Exception | None:
     return None
 
 
+def _discard(copy: Any) -> None:
+    """Give up a file that was not written to its end."""
+    with contextlib.suppress(Exception):
+        copy.discard()
+    if _is_buffered(copy):
+        copy.closed, copy.buffer = True, None  # its __del__ would upload the rest, and complete it
+
+
 def _can_resume(copy: Any) -> bool:
-    """Whether a file still has the part that could not be written: fsspec's, of a store with parts."""
+    """Whether a file still has the part that could not be written."""
+    return _is_buffered(copy) and not copy.closed and copy.buffer is not None
+
+
+def _is_buffered(copy: Any) -> bool:
+    """Whether a file is fsspec's own, of a store that takes parts."""
     from fsspec.spec import AbstractBufferedFile
 
-    return isinstance(copy, AbstractBufferedFile) and not copy.closed and copy.buffer is not None
+    return isinstance(copy, AbstractBufferedFile)
 
 
 def _open(path: Path) -> int:

@@ -164,6 +164,17 @@ def test_a_refused_file_of_less_than_a_part(tmp_path: Path, monkeypatch: pytest.
     assert upload_to_failing(tmp_path, monkeypatch, PermissionError("Forbidden"), 5).begun == 1
 
 
+def test_a_file_that_was_given_up_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the store does not hear of it: else fsspec completes the file when its memory is freed."""
+
+    def discard(_file: ForgetfulFile) -> None:
+        raise ConnectionResetError("cut")
+
+    monkeypatch.setattr(ForgetfulFile, "discard", discard)
+    store = upload_to_failing(tmp_path, monkeypatch, PermissionError("Forbidden"), 5)
+    assert all(file.closed for file in store.opened)
+
+
 @needs("s3")
 @pytest.mark.slow
 def test_parts(server: S3Server, tmp_path: Path) -> None:
