@@ -7,6 +7,8 @@ output it writes how many bytes are there, a line each time; on standard error, 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import math
 import os
 import stat
@@ -27,7 +29,9 @@ _PARTS: Final = 9_000
 """At most so many: S3 takes 10,000, see "Amazon S3 multipart upload limits"."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 4.0
 _BEGINNINGS: Final = 5
-"""How often a file is begun at most where the store refuses what comes after a beginning."""
+"""How often a file is begun at most where the store has taken some of it, and then fails."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a folder says that has no room for a file: as final as a refusal."""
 _PRIVATE: Final = 0o077
 
 
@@ -41,6 +45,8 @@ class Upload:
         """Whether a file is there as soon as its first byte is: it gets its name at the end."""
         self._seconds = seconds
         self._done = 0
+        self._most = 0
+        """The most that was ever done: what is sent again is no progress."""
         self._progress_at = time.monotonic()
         self._pause = _PAUSE_SECONDS
         self._tries = 0
@@ -49,21 +55,21 @@ class Upload:
     def put(self, source: Path) -> None:
         """Upload a file, whatever is there under its name; raises what fsspec raises."""
         with os.fdopen(_open(source), "rb", buffering=0) as file:
-            before, begun = self._done, 1
+            before, begun = self._done, 0
             while True:
                 tries = self._tries
-                error = _error_of(lambda: self._put(file, join(self._folder, source.name)))
-                if error is None:
-                    self._note_progress()
+                try:
+                    self._put(file, join(self._folder, source.name))
+                except Exception as error:
+                    # A store that was restarted has forgotten the parts, also one that it was just taking.
+                    has_seen_it = self._done != before or self._tries != tries
+                    begun += has_seen_it
+                    is_over = _is_full(error) or (is_final(error) and not has_seen_it)
+                    if is_over or begun == _BEGINNINGS or not self._may_try_again():
+                        raise
+                    self._done = before
+                else:
                     return
-                # A store that was restarted has forgotten the parts, also one that it was just taking.
-                has_seen_it = self._done != before or self._tries != tries
-                if is_final(error) and not (has_seen_it and begun < _BEGINNINGS):
-                    raise error
-                if not self._may_try_again():
-                    raise error
-                begun += is_final(error)
-                self._done = before
 
     def _put(self, file: Any, target: str) -> None:
         size = os.fstat(file.fileno()).st_size
@@ -79,7 +85,6 @@ class Upload:
             while piece := file.read(part):
                 self._write(copy, piece)
                 if len(piece) == part:  # less is only kept in memory until the end
-                    self._note_progress()
                     self._advance(part)
             copy.close()
         except BaseException:
@@ -96,23 +101,29 @@ class Upload:
 
     def _write(self, copy: Any, piece: bytes) -> None:
         """Write a part; where that fails, go on with this part: those before are there."""
-        error = _error_of(lambda: copy.write(piece))
-        while error is not None:
-            if is_final(error) or not _can_resume(copy) or not self._may_try_again():
-                raise error
-            error = _error_of(copy.flush)
+        send = functools.partial(copy.write, piece)
+        while not self._is_sent(send, copy):
+            send = copy.flush
+
+    def _is_sent(self, send: Callable[[], object], copy: Any) -> bool:
+        try:
+            send()
+        except Exception as error:
+            if _is_full(error) or is_final(error) or not _can_resume(copy) or not self._may_try_again():
+                raise
+            return False
+        return True
 
     def _advance(self, count: int) -> None:
+        """Say that so many bytes more are there."""
         self._done += count
+        if self._done > self._most:
+            self._most, self._progress_at, self._pause = self._done, time.monotonic(), _PAUSE_SECONDS
         try:
             sys.stdout.write(f"{self._done}\n")
             sys.stdout.flush()
         except OSError:  # the collector is gone
             sys.exit(1)
-
-    def _note_progress(self) -> None:
-        self._progress_at = time.monotonic()
-        self._pause = _PAUSE_SECONDS
 
     def _may_try_again(self) -> bool:
         """Wait a moment; False if nothing has gone on for too long."""
@@ -139,13 +150,8 @@ def main() -> None:
     os._exit(0)
 
 
-def _error_of(call: Callable[[], object]) -> Exception | None:
-    """Call something of fsspec; return what it raises."""
-    try:
-        call()
-    except Exception as error:  # noqa: BLE001 - whatever a library of a store raises
-        return error
-    return None
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _discard(copy: Any) -> None:
@@ -154,6 +160,9 @@ def _discard(copy: Any) -> None:
         copy.discard()
     if _is_buffered(copy):
         copy.closed, copy.buffer = True, None  # its __del__ would upload the rest, and complete it
+    else:  # discarding has not closed it
+        with contextlib.suppress(Exception):
+            copy.close()
 
 
 def _can_resume(copy: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from capabilities import needs
 from cutting_proxy import CuttingProxy
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 from s3_server import S3Server
 
@@ -173,6 +175,38 @@ def test_a_file_that_was_given_up_stays_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ForgetfulFile, "discard", discard)
     store = upload_to_failing(tmp_path, monkeypatch, PermissionError("Forbidden"), 5)
     assert all(file.closed for file in store.opened)
+
+
+def test_what_is_sent_again_is_no_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store takes all parts, and then says that it has an error: the patience ends, or the beginnings."""
+    assert upload_to_failing(tmp_path, monkeypatch, OSError("500"), PART).begun == 5
+    monkeypatch.setattr(upload_module, "_BEGINNINGS", 100)
+    assert 5 < upload_to_failing(tmp_path, monkeypatch, OSError("500"), PART).begun < 10
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_folder_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    assert upload_to_failing(tmp_path, monkeypatch, error, PART).begun == 1
+
+
+def test_a_file_that_was_given_up_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its descriptor, too: fsspec's local files know no discarding."""
+    upload = upload_module.Upload(f"file://{tmp_path}/store", 0)
+    opened = []
+
+    def open_and_fill(*args: Any, **options: Any) -> Any:
+        opened.append(LocalFileSystem().open(*args, **options))
+        monkeypatch.setattr(opened[-1], "write", fail, raising=False)
+        return opened[-1]
+
+    def fail(_data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(upload._files, "open", open_and_fill)
+    with pytest.raises(OSError, match="full"):
+        upload.put(make_file(tmp_path / "file", 5))
+    assert [file.closed for file in opened] == [True]
 
 
 @needs("s3")
