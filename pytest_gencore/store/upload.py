@@ -11,6 +11,7 @@ import errno
 import functools
 import math
 import os
+import secrets
 import stat
 import sys
 import time
@@ -78,7 +79,9 @@ class Upload:
         if self._has_names:
             self._files.makedirs(self._folder, exist_ok=True)
             folder, slash, name = target.rpartition("/")
-            path = f"{folder}{slash}.{name}.partial"
+            path = (
+                f"{folder}{slash}.{name}.{secrets.token_hex(8)}.partial"  # others upload the same libraries
+            )
         file.seek(0)
         copy = self._files.open(path, "wb", block_size=part)
         try:

@@ -209,6 +209,23 @@ def test_a_file_that_was_given_up_is_closed(tmp_path: Path, monkeypatch: pytest.
     assert [file.closed for file in opened] == [True]
 
 
+def test_two_upload_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two captures do with the libraries of a run: nothing of the one is in the file of the other."""
+    path = make_file(tmp_path / "file", 5)
+    written: list[str] = []
+
+    def note(path: str, *args: Any, **options: Any) -> Any:
+        written.append(path)
+        return LocalFileSystem().open(path, *args, **options)
+
+    for _ in range(2):
+        upload = upload_module.Upload(f"file://{tmp_path}/store", 0)
+        monkeypatch.setattr(upload._files, "open", note)
+        upload.put(path)
+    assert len(set(written)) == 2
+    assert [file.name for file in (tmp_path / "store").iterdir()] == [path.name]
+
+
 @needs("s3")
 @pytest.mark.slow
 def test_parts(server: S3Server, tmp_path: Path) -> None:
