@@ -90,17 +90,30 @@ class Upload:
                 if len(piece) == part:  # less is only kept in memory until the end
                     self._advance(part)
             copy.close()
+            if path != target:
+                self._files.mv(path, target)
         except BaseException:
-            _discard(copy)
+            self._discard(copy, path)
             raise
-        if path != target:
-            self._files.mv(path, target)
         self._files.invalidate_cache()
         found = self._files.info(target)["size"]
         if found != size:
             message = f"the store has {found} bytes of {size}"
             raise OSError(message)
         self._advance(size % part)
+
+    def _discard(self, copy: Any, path: str) -> None:
+        """Give up a file that was not written to its end."""
+        with contextlib.suppress(Exception):
+            copy.discard()
+        if _is_buffered(copy):
+            copy.closed, copy.buffer = True, None  # its __del__ would upload the rest, and complete it
+            return
+        with contextlib.suppress(Exception):  # discarding has not closed it
+            copy.close()
+        if self._has_names:
+            with contextlib.suppress(Exception):
+                self._files.rm_file(path)
 
     def _write(self, copy: Any, piece: bytes) -> None:
         """Write a part; where that fails, go on with this part: those before are there."""
@@ -155,17 +168,6 @@ def main() -> None:
 
 def _is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _FULL
-
-
-def _discard(copy: Any) -> None:
-    """Give up a file that was not written to its end."""
-    with contextlib.suppress(Exception):
-        copy.discard()
-    if _is_buffered(copy):
-        copy.closed, copy.buffer = True, None  # its __del__ would upload the rest, and complete it
-    else:  # discarding has not closed it
-        with contextlib.suppress(Exception):
-            copy.close()
 
 
 def _can_resume(copy: Any) -> bool:

@@ -190,8 +190,8 @@ def test_a_full_folder_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert upload_to_failing(tmp_path, monkeypatch, error, PART).begun == 1
 
 
-def test_a_file_that_was_given_up_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its descriptor, too: fsspec's local files know no discarding."""
+def test_a_file_of_a_folder_that_was_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed and removed: fsspec's local files know no discarding."""
     upload = upload_module.Upload(f"file://{tmp_path}/store", 0)
     opened = []
 
@@ -207,6 +207,19 @@ def test_a_file_that_was_given_up_is_closed(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="full"):
         upload.put(make_file(tmp_path / "file", 5))
     assert [file.closed for file in opened] == [True]
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_a_name_that_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = upload_module.Upload(f"file://{tmp_path}/store", 0)
+
+    def fail(*_paths: str) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(upload._files, "mv", fail)
+    with pytest.raises(PermissionError):
+        upload.put(make_file(tmp_path / "file", 5))
+    assert not list((tmp_path / "store").iterdir())
 
 
 def test_two_upload_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
