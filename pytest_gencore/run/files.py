@@ -137,6 +137,9 @@ UPLOAD_SLOT: Final = RunFile(
 STORE: Final = RunFile(
     "store", _COLLECTOR, _COLLECTOR, "", "an upload has failed, and that was told: later ones try once"
 )
+UPLOADED: Final = RunFile(
+    "uploaded", _COLLECTOR, _COLLECTOR, "", "the archives of libraries that are in the store, a line each"
+)
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
 )
@@ -206,6 +209,7 @@ FILES: Final = (
     COLLECTOR_SLOT,
     UPLOAD_SLOT,
     STORE,
+    UPLOADED,
     BUDGET,
     LIBRARIES,
     ANSWER,

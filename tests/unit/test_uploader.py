@@ -12,6 +12,7 @@ import pytest
 from pytest_gencore.collector.outcome import upload as upload_module
 from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.run.library_index import LibraryIndex, LibraryKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +23,12 @@ STALLS = "import time; print(3, flush=True); print(5, flush=True); time.sleep(60
 NAMES = ("core_20261121.225921.9520.001.txt", "core_20261121.225921.9520.001.tar.gz")
 
 
-def new_uploader(folder: Path, program: str) -> Uploader:
+def new_uploader(folder: Path, program: str, *, shares_libraries: bool = False) -> Uploader:
     for name in NAMES:
         (folder / name).write_text("12345")
     session = SimpleNamespace(store=STORE, upload_command=(sys.executable, "-I", "-S", "-c", program))
     run = SimpleNamespace(session=session, run_folder=run_folder_name("1-2-abc"), executable=sys.executable)
-    request = SimpleNamespace(product="archive", shares_libraries=False)
+    request = SimpleNamespace(product="archive", shares_libraries=shares_libraries)
     handover: Any = SimpleNamespace(context=SimpleNamespace(run=run, request=request), run_folder=folder)
     return Uploader(handover)
 
@@ -66,3 +67,28 @@ def test_all_is_there(tmp_path: Path) -> None:
 )
 def test_a_program_that_dies(tmp_path: Path, program: str, why: str) -> None:
     assert why in upload(new_uploader(tmp_path, program), tmp_path)[0]
+
+
+def test_libraries_are_uploaded_once(tmp_path: Path) -> None:
+    """Those that came with an earlier capture of the run, not those of one that failed."""
+    names = ["libraries_1.tar.gz", "libraries_2.tar.gz"]
+
+    def share(name: str) -> None:
+        (tmp_path / name).write_text("12345")
+        index = LibraryIndex(tmp_path)
+        with index.locked():
+            index.add(tmp_path / name, [LibraryKey(f"/{name}", "1")])
+
+    def find_uploaded(program: str) -> list[str]:
+        uploader = new_uploader(tmp_path, program, shares_libraries=True)
+        upload(uploader, tmp_path)
+        paths = json.loads((tmp_path / "arguments").read_text())[2:]
+        return [path.rpartition("/")[2] for path in paths]
+
+    keep = f"import json, sys; open({str(tmp_path / 'arguments')!r}, 'w').write(json.dumps(sys.argv[1:]))"
+    share(names[0])
+    assert find_uploaded(f"{keep}; sys.exit(1)") == [NAMES[0], names[0], NAMES[1]]
+    assert find_uploaded(keep) == [NAMES[0], names[0], NAMES[1]]
+    share(names[1])
+    assert find_uploaded(keep) == [NAMES[0], names[1], NAMES[1]]
+    assert find_uploaded(keep) == list(NAMES)

@@ -13,9 +13,10 @@ from pytest_gencore.collector.source.environment import read_usual_environment
 from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.run.concurrency import collector_slot
-from pytest_gencore.run.files import STORE, UPLOAD_SLOT, find_size, page_beside, text_beside
+from pytest_gencore.run.files import STORE, UPLOAD_SLOT, UPLOADED, find_size, page_beside, text_beside
 from pytest_gencore.run.folder import run_id_of
 from pytest_gencore.run.library_index import LibraryIndex
+from pytest_gencore.run.pinned import read_regular
 from pytest_gencore.store.url import join
 from pytest_gencore.texts import printable
 
@@ -35,6 +36,7 @@ _STALL_SECONDS: Final = 120.0
 """After so long without progress the program is ended: the store does not answer at all."""
 _HURRY_SECONDS: Final = 20.0
 """Likewise where an upload of the run has failed."""
+_LIST_LIMIT: Final = 1 << 20
 _MEMORY: Final = 2 << 30
 _OUTPUT: Final = 4 << 20
 _LENGTH: Final = 400
@@ -52,6 +54,7 @@ class Uploader:
         self._environment: Mapping[str, str] = {}
         self._folder = join(handover.context.run.session.store, run_id_of(handover.context.run.run_folder))
         self._mark: Path = handover.run_folder / STORE.named()
+        self._uploaded: Path = handover.run_folder / UPLOADED.named()
         self._moved_at = 0.0
         self._done = -1
         self.is_news = True
@@ -115,7 +118,11 @@ class Uploader:
         from pytest_gencore.sandbox.bounded import run_bounded
         from pytest_gencore.sandbox.limits import Limits, limited
 
-        paths = [*self._find_companions(archive), archive]
+        libraries = self._find_libraries(archive)
+        beside = [
+            path for path in (text_beside(archive), page_beside(archive)) if find_size(path) is not None
+        ]
+        paths = [*beside, *libraries, archive]
         session = self._handover.context.run.session
         patience = 0.0 if self._has_failed() else _PATIENCE_SECONDS
         command = [*session.upload_command, str(patience), self._folder, *map(str, paths)]
@@ -140,17 +147,25 @@ class Uploader:
         if ended.stopped:
             return f"it was not finished after {_SECONDS:g} s"
         if ended.status == 0:
+            self._note_uploaded(libraries)
             return ""
         lines = ended.errors.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"status {ended.status}"
 
-    def _find_companions(self, archive: Path) -> list[Path]:
-        """Return what is uploaded with an archive: its text, its page, the libraries that the run shares."""
-        found = [text_beside(archive), page_beside(archive)]
-        if self._handover.context.request.shares_libraries:
-            kept = LibraryIndex(self._handover.run_folder).find(archive.parent)
-            found += [archive.with_name(name) for name in sorted(set(kept.values()))]
-        return [path for path in found if find_size(path) is not None]
+    def _find_libraries(self, archive: Path) -> list[Path]:
+        """Return the archives of libraries that the run shares and that are not in the store yet."""
+        if not self._handover.context.request.shares_libraries:
+            return []
+        names = set(LibraryIndex(self._handover.run_folder).find(archive.parent).values())
+        with contextlib.suppress(OSError):  # none is there, or the folder of the run is gone
+            names.difference_update(os.fsdecode(read_regular(self._uploaded, _LIST_LIMIT)).splitlines())
+        return [path for path in map(archive.with_name, sorted(names)) if find_size(path) is not None]
+
+    def _note_uploaded(self, libraries: list[Path]) -> None:
+        """Note that they are in the store; if that cannot be done, others upload them again."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError), os.fdopen(os.open(self._uploaded, flags, 0o600), "wb") as file:
+            file.write(b"".join(os.fsencode(path.name) + b"\n" for path in libraries))
 
     def _look(self, output: bytes | bytearray, state: StateFile, total: int) -> None:
         """See how far it is; raises _StalledError if that has not changed for too long."""
