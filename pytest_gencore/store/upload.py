@@ -2,6 +2,7 @@
 
 Its arguments are for how many seconds without progress to try, the URL of a folder, and files. On standard
 output it writes how many bytes are there, a line each time; on standard error, in one line, what went wrong.
+Its status is 1 if the store has failed, EX_NOINPUT of sysexits.h if a file cannot be read.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PRIVATE: Final = 0o077
 
 
+class SourceError(Exception):
+    """A file cannot be read: nothing of the store."""
+
+
 class Upload:
     """Copies files into one folder of a store: each appears there when it is whole, or not at all."""
 
@@ -54,7 +59,7 @@ class Upload:
         """How often something was tried again."""
 
     def put(self, source: Path) -> None:
-        """Upload a file, whatever is there under its name; raises what fsspec raises."""
+        """Upload a file, whatever is there under its name; raises SourceError and what fsspec raises."""
         with os.fdopen(_open(source), "rb", buffering=0) as file:
             before, begun = self._done, 0
             while True:
@@ -65,7 +70,7 @@ class Upload:
                     # A store that was restarted has forgotten the parts, also one that it was just taking.
                     has_seen_it = self._done != before or self._tries != tries
                     begun += has_seen_it
-                    is_over = _is_full(error) or (is_final(error) and not has_seen_it)
+                    is_over = _stays(error) or (is_final(error) and not has_seen_it)
                     if is_over or begun == _BEGINNINGS or not self._may_try_again():
                         raise
                     self._done = before
@@ -85,7 +90,7 @@ class Upload:
         file.seek(0)
         copy = self._files.open(path, "wb", block_size=part)
         try:
-            while piece := file.read(part):
+            while piece := _read(file, part):
                 self._write(copy, piece)
                 if len(piece) == part:  # less is only kept in memory until the end
                     self._advance(part)
@@ -125,7 +130,7 @@ class Upload:
         try:
             send()
         except Exception as error:
-            if _is_full(error) or is_final(error) or not _can_resume(copy) or not self._may_try_again():
+            if _stays(error) or is_final(error) or not _can_resume(copy) or not self._may_try_again():
                 raise
             return False
         return True
@@ -162,12 +167,15 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever a library of a store raises
         sys.stderr.write(f"{describe_error(error)}\n")
         sys.stderr.flush()
-        os._exit(1)  # not after a thread that waits for the store
+        os._exit(
+            os.EX_NOINPUT if isinstance(error, SourceError) else 1
+        )  # not after a thread that waits for the store
     os._exit(0)
 
 
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in _FULL
+def _stays(error: Exception) -> bool:
+    """Whether it is an error that no restart of a store ends."""
+    return isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno in _FULL)
 
 
 def _can_resume(copy: Any) -> bool:
@@ -183,13 +191,25 @@ def _is_buffered(copy: Any) -> bool:
 
 
 def _open(path: Path) -> int:
-    """Open a regular file, never through a link; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Open a regular file, never through a link; raises SourceError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise SourceError(message) from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
     message = f"not a regular file: {path}"
-    raise ValueError(message)
+    raise SourceError(message)
+
+
+def _read(file: Any, size: int) -> bytes:
+    try:
+        return bytes(file.read(size))
+    except OSError as error:
+        message = f"a file that is uploaded cannot be read: {error.strerror}"
+        raise SourceError(message) from error
 
 
 if __name__ == "__main__":

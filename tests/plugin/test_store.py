@@ -165,7 +165,7 @@ def check_refused(project: Project, ended: Ended, store: str, why: str) -> None:
     assert "3 failed" in ended.out
     (line,) = [line for line in ended.out.splitlines() if "not uploaded" in line]
     reason = re.escape(why).replace(r"\*", ".*")
-    assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are only here\)", line)
+    assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are not there\)", line)
     assert len(project.find_archives()) == 3
     assert not find_urls(project.folder / "j.xml")
 

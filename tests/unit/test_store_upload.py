@@ -222,6 +222,28 @@ def test_a_name_that_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list((tmp_path / "store").iterdir())
 
 
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is said of them, and not of the store, with a status of its own."""
+    (tmp_path / "link").symlink_to(make_file(tmp_path / "file", 5))
+    (tmp_path / "folder").mkdir()
+    for name, why in (
+        ("missing", "{} cannot be read: No such file or directory"),
+        ("link", "{} cannot be read: Too many levels of symbolic links"),
+        ("folder", "not a regular file: {}"),
+    ):
+        path = tmp_path / name
+        command = [
+            sys.executable,
+            "-m",
+            "pytest_gencore.store.upload",
+            "0",
+            f"file://{tmp_path}/store",
+            str(path),
+        ]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (os.EX_NOINPUT, f"{why.format(path)}\n")
+
+
 def test_two_upload_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As two captures do with the libraries of a run: nothing of the one is in the file of the other."""
     path = make_file(tmp_path / "file", 5)

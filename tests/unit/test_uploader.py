@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gencore.collector.abort import CaptureAborted
 from pytest_gencore.collector.outcome import upload as upload_module
 from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.folder import run_folder_name
@@ -67,6 +69,30 @@ def test_all_is_there(tmp_path: Path) -> None:
 )
 def test_a_program_that_dies(tmp_path: Path, program: str, why: str) -> None:
     assert why in upload(new_uploader(tmp_path, program), tmp_path)[0]
+
+
+def test_what_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    """The archive is gone, the collector is told to end: the patience of others stays."""
+
+    def abort() -> None:
+        raise CaptureAborted("told to end")
+
+    missing = f"import os, sys; sys.stderr.write('gone'); sys.exit({os.EX_NOINPUT})"
+    uploader = new_uploader(tmp_path, missing)
+    assert upload(uploader, tmp_path)[0] == f"not uploaded to {STORE}: gone"
+    state: Any = SimpleNamespace(upload=lambda done, total: None)
+    assert new_uploader(tmp_path, STALLS).upload(tmp_path / NAMES[1], state, abort).endswith(": told to end")
+    uploader = new_uploader(tmp_path, ARGUMENTS)
+    assert '["60.0", ' in upload(uploader, tmp_path)[0]
+    assert uploader.is_news
+
+
+def test_a_success_gives_the_patience_back(tmp_path: Path) -> None:
+    for program in (ARGUMENTS, "print(10)"):
+        upload(new_uploader(tmp_path, program), tmp_path)
+    uploader = new_uploader(tmp_path, ARGUMENTS)
+    assert '["60.0", ' in upload(uploader, tmp_path)[0]
+    assert uploader.is_news
 
 
 def test_libraries_are_uploaded_once(tmp_path: Path) -> None:
