@@ -25,8 +25,8 @@ from pytest_gencore.store.url import join, kind_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PART: Final = 8 << 20
-"""Bytes of a part; what is smaller goes in one piece."""
+_PART: Final = 5 << 20
+"""Bytes of a part, the least that S3 takes: the collector waits only so long for each."""
 _PARTS: Final = 9_000
 """At most so many: S3 takes 10,000, see "Amazon S3 multipart upload limits"."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 4.0

@@ -142,7 +142,7 @@ HURRY = """
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
-        ("_STALL_SECONDS = u._HURRY_SECONDS", "the store did not answer for 2 s"),
+        ("_STALL_SECONDS = u._HURRY_SECONDS", "the store took no further part within 2 s"),
         ("_PATIENCE_SECONDS", "Could not connect to the endpoint URL: *"),
     ],
     ids=["silent", "gone"],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PART = 8 << 20
+PART = 5 << 20
 FOLDER = "s3://bucket/x/run"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -56,8 +57,28 @@ def test_patience_is_for_the_first(tmp_path: Path) -> None:
 def test_a_store_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_module, "_STALL_SECONDS", 0.5)
     problem, told = upload(new_uploader(tmp_path, STALLS), tmp_path)
-    assert problem == f"not uploaded to {STORE}: the store did not answer for 0.5 s"
+    assert problem == f"not uploaded to {STORE}: the store took no further part within 0.5 s"
     assert told[-1] == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "is_over"),
+    [(0, 19, False), (0, 21, True), (3, 21, False), (3, 119, False), (3, 121, True)],
+)
+def test_a_store_that_has_failed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int, seconds: int, is_over: bool
+) -> None:
+    """One that has taken a file answers: the part that is under way has as much time as ever."""
+    uploader = new_uploader(tmp_path, "")
+    uploader._note_failure()
+    state: Any = SimpleNamespace(upload=lambda done, total: None)
+    output = f"{done}\n".encode()
+    now = [1000.0]
+    monkeypatch.setattr(upload_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    uploader._look(output, state, 10)
+    now[0] += seconds
+    with pytest.raises(upload_module._StoreFailedError) if is_over else contextlib.nullcontext():
+        uploader._look(output, state, 10)
 
 
 def test_all_is_there(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ _SECONDS: Final = 3600.0
 _PATIENCE_SECONDS: Final = 60.0
 """How long the program tries without progress; not at all where the store has failed before."""
 _STALL_SECONDS: Final = 120.0
-"""After so long without progress the program is ended: the store does not answer at all."""
+"""After so long without a part that is there the program is ended, see ``store.upload``."""
 _HURRY_SECONDS: Final = 20.0
-"""Likewise where the store has failed before."""
+"""Likewise where the store has failed before, and has taken nothing of this capture."""
 _LIST_LIMIT: Final = 1 << 20
 _MEMORY: Final = 2 << 30
 _OUTPUT: Final = 4 << 20
@@ -184,9 +184,9 @@ class Uploader:
             self._done, self._moved_at = done, time.monotonic()
             state.upload(done, total)
             return
-        stall = _HURRY_SECONDS if self._has_failed() else _STALL_SECONDS
+        stall = _HURRY_SECONDS if done == 0 and self._has_failed() else _STALL_SECONDS
         if time.monotonic() - self._moved_at > stall:
-            message = f"the store did not answer for {stall:g} s"
+            message = f"the store took no further part within {stall:g} s"
             raise _StoreFailedError(message)
 
     def _tell(self, reason: str) -> str:
