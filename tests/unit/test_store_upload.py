@@ -13,11 +13,13 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from capabilities import needs
 from cutting_proxy import CuttingProxy
+from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 from s3_server import S3Server
 
 from pytest_gencore.store import upload as upload_module
+from pytest_gencore.store.opening import CONNECTIONS, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,6 +222,18 @@ def test_a_name_that_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(PermissionError):
         upload.put(make_file(tmp_path / "file", 5))
     assert not list((tmp_path / "store").iterdir())
+
+
+@needs("s3")
+def test_settings_of_fsspec_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for botocore, too, of which we have some; where both have one it is the user's."""
+    theirs = {"s3": {"addressing_style": "path"}, "read_timeout": 7}
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": theirs, "anon": True})
+    files, _ = open_store(FOLDER)
+    assert files.anon
+    assert files.config_kwargs["s3"] == {"addressing_style": "path"}
+    assert files.config_kwargs["read_timeout"] == 7
+    assert files.config_kwargs["max_pool_connections"] == CONNECTIONS
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
