@@ -16,6 +16,7 @@ from pytest_gencore.collector.outcome import upload as upload_module
 from pytest_gencore.collector.outcome.upload import Uploader
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.library_index import LibraryIndex, LibraryKey
+from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,9 @@ NAMES = ("core_20261121.225921.9520.001.txt", "core_20261121.225921.9520.001.tar
 def new_uploader(folder: Path, program: str, *, shares_libraries: bool = False) -> Uploader:
     for name in NAMES:
         (folder / name).write_text("12345")
-    session = SimpleNamespace(store=STORE, upload_command=(sys.executable, "-I", "-S", "-c", program))
+    command = (sys.executable, "-I", "-S", "-c", program)
+    folders = Folders(invocation_dir=str(folder / "invoked-in"))
+    session = SimpleNamespace(store=STORE, upload_command=command, folders=folders)
     run = SimpleNamespace(session=session, run_folder=run_folder_name("1-2-abc"), executable=sys.executable)
     request = SimpleNamespace(product="archive", shares_libraries=shares_libraries)
     handover: Any = SimpleNamespace(context=SimpleNamespace(run=run, request=request), run_folder=folder)
@@ -114,6 +117,14 @@ def test_a_success_gives_the_patience_back(tmp_path: Path) -> None:
     uploader = new_uploader(tmp_path, ARGUMENTS)
     assert '["60.0", ' in upload(uploader, tmp_path)[0]
     assert uploader.is_news
+
+
+def test_relative_paths_begin_where_pytest_was_invoked(tmp_path: Path) -> None:
+    program = "import os, sys; sys.exit(os.getcwd())"
+    assert upload(new_uploader(tmp_path, program), tmp_path)[0] == f"not uploaded to {STORE}: /"
+    (tmp_path / "invoked-in").mkdir()
+    problem, _ = upload(new_uploader(tmp_path, program), tmp_path)
+    assert problem == f"not uploaded to {STORE}: {tmp_path}/invoked-in"
 
 
 def test_libraries_are_uploaded_once(tmp_path: Path) -> None:

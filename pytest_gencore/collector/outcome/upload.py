@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, interrupts
@@ -22,7 +23,6 @@ from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from pytest_gencore.collector.outcome.state_file import StateFile
     from pytest_gencore.collector.source.handover import Handover
@@ -149,7 +149,7 @@ class Uploader:
             seconds=_SECONDS,
             output_limit=_OUTPUT,
             environment=self._environment,
-            directory="/",
+            directory=_find_directory(session.folders.invocation_dir),
             on_tick=look,
         )
         if ended.stopped:
@@ -194,3 +194,8 @@ class Uploader:
         problem = f"not uploaded to {store}: {printable(reason, _LENGTH)}"
         log(problem)
         return problem
+
+
+def _find_directory(invoked_in: str) -> str:
+    """Return where relative paths of the environment begin, as for a file with credentials."""
+    return invoked_in if invoked_in and Path(invoked_in).is_dir() else "/"
