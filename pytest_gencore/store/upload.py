@@ -84,9 +84,8 @@ class Upload:
         if self._has_names:
             self._files.makedirs(self._folder, exist_ok=True)
             folder, slash, name = target.rpartition("/")
-            path = (
-                f"{folder}{slash}.{name}.{secrets.token_hex(8)}.partial"  # others upload the same libraries
-            )
+            mark = secrets.token_hex(8)  # another program may upload the same libraries
+            path = f"{folder}{slash}.{name}.{mark}.partial"
         file.seek(0)
         copy = self._files.open(path, "wb", block_size=part)
         try:
@@ -167,9 +166,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever a library of a store raises
         sys.stderr.write(f"{describe_error(error)}\n")
         sys.stderr.flush()
-        os._exit(
-            os.EX_NOINPUT if isinstance(error, SourceError) else 1
-        )  # not after a thread that waits for the store
+        status = os.EX_NOINPUT if isinstance(error, SourceError) else 1
+        os._exit(status)  # not after a thread that waits for the store
     os._exit(0)
 
 

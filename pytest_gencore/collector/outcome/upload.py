@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.collector.abort import CaptureAborted, interrupts
@@ -23,6 +22,7 @@ from pytest_gencore.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pytest_gencore.collector.outcome.state_file import StateFile
     from pytest_gencore.collector.source.handover import Handover
@@ -198,4 +198,4 @@ class Uploader:
 
 def _find_directory(invoked_in: str) -> str:
     """Return where relative paths of the environment begin, as for a file with credentials."""
-    return invoked_in if invoked_in and Path(invoked_in).is_dir() else "/"
+    return invoked_in if invoked_in and os.access(f"{invoked_in}/.", os.X_OK) else "/"
