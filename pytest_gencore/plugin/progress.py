@@ -64,27 +64,48 @@ class StatusLine:
 
 
 def describe_progress(outcomes: list[Outcome], elapsed_seconds: float = 0.0) -> str:
-    """Return how many archives are written, how much of the rest is read, and how long that will take."""
+    """Return how many archives are written, how much of the rest is read, and how long that will take.
+
+    If all are written: how far their upload is.
+    """
     working = [outcome for outcome in outcomes if outcome.state == "working"]
-    text = f"gencore: writing core archives, {len(outcomes) - len(working)} of {len(outcomes)} finished"
-    bytes_total = sum(outcome.bytes_total for outcome in working)
-    bytes_done = sum(outcome.bytes_done for outcome in working)
+    uploading = [outcome for outcome in working if outcome.is_uploading]
+    writing = [outcome for outcome in working if not outcome.is_uploading]
+    if uploading and not writing:
+        return _describe_upload(len(outcomes), uploading)
+    text = f"gencore: writing core archives, {len(outcomes) - len(writing)} of {len(outcomes)} finished"
+    bytes_total = sum(outcome.bytes_total for outcome in writing)
+    bytes_done = sum(outcome.bytes_done for outcome in writing)
     if bytes_total:
         percent = min(100, 100 * bytes_done // bytes_total)
         text += f", {percent} % of {format_size(bytes_total)} read"
         if elapsed_seconds >= 1 and bytes_done:
             seconds_left = max(bytes_total - bytes_done, 0) * elapsed_seconds / bytes_done
             text += f", {format_duration(round(seconds_left))} left"
-    if len(working) == 1:
-        text += f": {working[0].archive.name}"
+    if uploading:
+        text += f", {len(uploading)} being uploaded"
+    if len(writing) == 1:
+        text += f": {writing[0].archive.name}"
     return text
 
 
 def describe_interrupt(outcomes: list[Outcome]) -> str:
     """Return what the first Ctrl-C leaves, and what a second one would."""
-    working = sum(outcome.state == "working" for outcome in outcomes)
-    done = sum(outcome.state == "done" for outcome in outcomes)
-    return (
-        f"gencore: interrupted: archives finished: {done}, still being written: {working}; "
-        "press Ctrl-C again to give up the latter"
-    )
+    uploading = sum(outcome.is_uploading for outcome in outcomes)
+    writing = sum(outcome.state == "working" for outcome in outcomes) - uploading
+    done = sum(outcome.state == "done" for outcome in outcomes) + uploading
+    text = f"gencore: interrupted: archives finished: {done}, still being written: {writing}"
+    if uploading:
+        return f"{text}, being uploaded: {uploading}; press Ctrl-C again to give up the last two"
+    return f"{text}; press Ctrl-C again to give up the latter"
+
+
+def _describe_upload(count: int, uploading: list[Outcome]) -> str:
+    text = f"gencore: uploading core archives, {count - len(uploading)} of {count} finished"
+    bytes_total = sum(outcome.bytes_total for outcome in uploading)
+    if bytes_total:  # of those that do not wait for others
+        percent = min(100, 100 * sum(outcome.bytes_done for outcome in uploading) // bytes_total)
+        text += f", {percent} % of {format_size(bytes_total)} sent"
+    if len(uploading) == 1:
+        text += f": {uploading[0].archive.name}"
+    return text

@@ -244,7 +244,7 @@ class Results:
         """Yield one line about all archives that are not in the store."""
         if self._store_problems:
             count = len(self._store_problems)
-            yield f"{self._store_problems[0]} ({count} of {len(self.finished)} archives are only here)"
+            yield f"{self._store_problems[0]} ({count} of {len(self.finished)} archives are not there)"
 
     def _make_hint_lines(self) -> Iterator[str]:
         if self.finished:

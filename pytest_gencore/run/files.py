@@ -135,7 +135,14 @@ UPLOAD_SLOT: Final = RunFile(
     "upload-N", _COLLECTOR, _COLLECTOR, "", "locked by a collector that uploads; others of the run wait"
 )
 STORE: Final = RunFile(
-    "store", _COLLECTOR, _COLLECTOR, "", "an upload has failed, and that was told: later ones try once"
+    "store",
+    _COLLECTOR,
+    _COLLECTOR,
+    "",
+    "the store has failed, and that was told: others try once until one succeeds",
+)
+UPLOADED: Final = RunFile(
+    "uploaded", _COLLECTOR, _COLLECTOR, "", "the archives of libraries that are in the store, a line each"
 )
 BUDGET: Final = RunFile(
     "budget", _COLLECTOR, _COLLECTOR, "", "locked by the collector that adds up the sizes of the archives"
@@ -206,6 +213,7 @@ FILES: Final = (
     COLLECTOR_SLOT,
     UPLOAD_SLOT,
     STORE,
+    UPLOADED,
     BUDGET,
     LIBRARIES,
     ANSWER,

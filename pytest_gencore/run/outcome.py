@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     """Size of the finished archive; 0 before."""
     bytes_done: int
     bytes_total: int
-    """Bytes of core and libraries read so far and in all; 0 while unknown."""
+    """Bytes of core and libraries read so far and in all, or uploaded; 0 while unknown."""
     queued: bool = False
     """Whether it waits for other collectors of the run; its snapshot exists."""
     captured_pid: int = 0
@@ -57,6 +57,8 @@ class Outcome(NamedTuple):
     """Whether the archive has a core, or will have."""
     has_archive: bool = True
     """Whether there is an archive, or there will be: not if nobody wants one."""
+    is_uploading: bool = False
+    """Whether the archive is there, and is being uploaded; the state is ``working`` then."""
     url: str = ""
     """Where the archive is in the store; empty if it is not there."""
     store_problem: str = ""
@@ -91,6 +93,7 @@ def make_outcome(directory: Path, path: Path, state: CaptureState) -> Outcome:
         attempt=state.attempt,
         signal=state.signal,
         summary=escape_unprintable(state.summary),
+        is_uploading=state.goes_on and state.is_uploading,
         url=escape_unprintable(state.url),
         store_problem=escape_unprintable(state.store_problem),
         subject=escape_unprintable(state.subject),

@@ -73,6 +73,8 @@ class CaptureState:
     """Why it failed; of a finished one what is worth knowing."""
     goes_on: bool = False
     """Whether the archive is there, and its page for the browser is being made, or it is uploaded."""
+    is_uploading: bool = False
+    """Whether the archive is being uploaded, or waits for that; bytes are those of the upload then."""
     url: str = ""
     """Where the archive is in the store; empty if it is not there."""
     store_problem: str = ""

@@ -40,9 +40,14 @@ _LENGTH: Final = 300
 
 def open_store(url: str) -> tuple[Any, str]:
     """Return fsspec's file system of a URL, and the path in it; raises what fsspec raises."""
+    from fsspec.config import conf
     from fsspec.core import url_to_fs
 
-    files, path = url_to_fs(url, skip_instance_cache=True, **_OPTIONS.get(kind_of(url), {}))
+    kind = kind_of(url)
+    options = dict(_OPTIONS.get(kind, {}))
+    if "config_kwargs" in options:  # fsspec would take ours in place of those of its configuration
+        options["config_kwargs"] = {**options["config_kwargs"], **conf.get(kind, {}).get("config_kwargs", {})}
+    files, path = url_to_fs(url, skip_instance_cache=True, **options)
     return files, str(path)
 
 

@@ -142,7 +142,7 @@ HURRY = """
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
-        ("_STALL_SECONDS = u._HURRY_SECONDS", "the store did not answer for 2 s"),
+        ("_STALL_SECONDS = u._HURRY_SECONDS", "the store took no further part within 2 s"),
         ("_PATIENCE_SECONDS", "Could not connect to the endpoint URL: *"),
     ],
     ids=["silent", "gone"],
@@ -165,7 +165,7 @@ def check_refused(project: Project, ended: Ended, store: str, why: str) -> None:
     assert "3 failed" in ended.out
     (line,) = [line for line in ended.out.splitlines() if "not uploaded" in line]
     reason = re.escape(why).replace(r"\*", ".*")
-    assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are only here\)", line)
+    assert re.fullmatch(rf"not uploaded to {store}: {reason} \(3 of 3 archives are not there\)", line)
     assert len(project.find_archives()) == 3
     assert not find_urls(project.folder / "j.xml")
 

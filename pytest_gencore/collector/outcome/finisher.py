@@ -115,6 +115,7 @@ class Finisher:
             self._tell_ci()  # again: until now it was being written
 
     def _upload(self) -> None:
+        self._state.begin_upload()
         problem = self.uploader.upload(self._result, self._state, self._messenger.check_grace)
         problem = self._clean(problem)
         line = problem or f"uploaded: {self._url}"

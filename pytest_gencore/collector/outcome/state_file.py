@@ -72,6 +72,12 @@ class StateFile:
         self._state.goes_on = False
         self._write()
 
+    def begin_upload(self) -> None:
+        """Say that the archive is there, and is uploaded next."""
+        self._state.is_uploading = True
+        self._state.bytes_done = self._state.bytes_total = 0
+        self._write()
+
     def upload(self, done: int, total: int) -> None:
         """Say how many bytes are in the store."""
         self._state.bytes_total = total
@@ -79,6 +85,7 @@ class StateFile:
 
     def end_upload(self, url: str, problem: str) -> None:
         """Say where the archive is in the store, or why it is not there."""
+        self._state.is_uploading = False
         self._state.url = url
         self._state.store_problem = problem
         self._write()

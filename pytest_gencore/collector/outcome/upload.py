@@ -13,9 +13,10 @@ from pytest_gencore.collector.source.environment import read_usual_environment
 from pytest_gencore.collector.source.mapped_memory import PagedMemory
 from pytest_gencore.collector.source.procfs import read_mappings
 from pytest_gencore.run.concurrency import collector_slot
-from pytest_gencore.run.files import STORE, UPLOAD_SLOT, find_size, page_beside, text_beside
+from pytest_gencore.run.files import STORE, UPLOAD_SLOT, UPLOADED, find_size, page_beside, text_beside
 from pytest_gencore.run.folder import run_id_of
 from pytest_gencore.run.library_index import LibraryIndex
+from pytest_gencore.run.pinned import read_regular
 from pytest_gencore.store.url import join
 from pytest_gencore.texts import printable
 
@@ -30,18 +31,23 @@ if TYPE_CHECKING:
 _SECONDS: Final = 3600.0
 """For one capture."""
 _PATIENCE_SECONDS: Final = 60.0
-"""How long the program tries without progress; not at all where an upload of the run has failed."""
+"""How long the program tries without progress; not at all where the store has failed before."""
 _STALL_SECONDS: Final = 120.0
-"""After so long without progress the program is ended: the store does not answer at all."""
+"""After so long without a part that is there the program is ended, see ``store.upload``."""
 _HURRY_SECONDS: Final = 20.0
-"""Likewise where an upload of the run has failed."""
+"""Likewise where the store has failed before, and has taken nothing of this capture."""
+_LIST_LIMIT: Final = 1 << 20
 _MEMORY: Final = 2 << 30
 _OUTPUT: Final = 4 << 20
 _LENGTH: Final = 400
 
 
-class _StalledError(Exception):
-    """The store does not answer."""
+class _NotUploadedError(Exception):
+    """The archive is not in the store; what went wrong is no fault of the store's."""
+
+
+class _StoreFailedError(_NotUploadedError):
+    """The store said no, or could not be reached."""
 
 
 class Uploader:
@@ -52,10 +58,11 @@ class Uploader:
         self._environment: Mapping[str, str] = {}
         self._folder = join(handover.context.run.session.store, run_id_of(handover.context.run.run_folder))
         self._mark: Path = handover.run_folder / STORE.named()
+        self._uploaded: Path = handover.run_folder / UPLOADED.named()
         self._moved_at = 0.0
         self._done = -1
         self.is_news = True
-        """Whether no other upload of the run has failed before, if this one has."""
+        """Whether the store has not failed before, if it has now."""
 
     @property
     def is_wanted(self) -> bool:
@@ -83,20 +90,27 @@ class Uploader:
                 interrupts(),
                 collector_slot(self._handover.run_folder, lambda: None, check, kind=UPLOAD_SLOT),
             ):
-                reason = self._run(archive, state, check)
-                if reason:
-                    self._note_failure()  # the next one to have the slot knows it
-        except (CaptureAborted, OSError, ValueError) as error:
-            reason = str(error)
-            self._note_failure()
-        return self._tell(reason) if reason else ""
+                self._run_and_note(archive, state, check)
+        except (_NotUploadedError, CaptureAborted, OSError, ValueError) as error:
+            return self._tell(str(error))
+        return ""
 
     def find_url(self, archive: Path) -> str:
         """Return where an archive is, once it is uploaded."""
         return join(self._folder, archive.name)
 
+    def _run_and_note(self, archive: Path, state: StateFile, check: Callable[[], None]) -> None:
+        """Run the program, and note how the store is: the next one to have the slot knows it."""
+        try:
+            self._run(archive, state, check)
+        except _StoreFailedError:
+            self._note_failure()
+            raise
+        with contextlib.suppress(OSError):
+            self._mark.unlink(missing_ok=True)
+
     def _note_failure(self) -> None:
-        """Note that an upload has failed, and whether no other one of the run has."""
+        """Note that the store has failed, and whether that is known of another upload."""
         with contextlib.suppress(OSError):  # the folder of the run is gone
             try:
                 os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
@@ -104,18 +118,22 @@ class Uploader:
                 self.is_news = False
 
     def _has_failed(self) -> bool:
-        """Whether an upload of the run has failed; where its folder is gone nothing is known of others."""
+        """Whether the store has failed before; where the folder of the run is gone that is not known."""
         try:
             return self._mark.exists()
         except OSError:
             return False
 
-    def _run(self, archive: Path, state: StateFile, check: Callable[[], None]) -> str:
-        """Run the program; return why it has failed. Raises CaptureAborted."""
+    def _run(self, archive: Path, state: StateFile, check: Callable[[], None]) -> None:
+        """Run the program; raises _NotUploadedError, CaptureAborted, OSError and ValueError."""
         from pytest_gencore.sandbox.bounded import run_bounded
         from pytest_gencore.sandbox.limits import Limits, limited
 
-        paths = [*self._find_companions(archive), archive]
+        libraries = self._find_libraries(archive)
+        beside = [
+            path for path in (text_beside(archive), page_beside(archive)) if find_size(path) is not None
+        ]
+        paths = [*beside, *libraries, archive]
         session = self._handover.context.run.session
         patience = 0.0 if self._has_failed() else _PATIENCE_SECONDS
         command = [*session.upload_command, str(patience), self._folder, *map(str, paths)]
@@ -126,47 +144,58 @@ class Uploader:
             check()
 
         self._moved_at, self._done = time.monotonic(), -1
-        try:
-            ended = run_bounded(
-                limited(command, Limits(memory=_MEMORY)),
-                seconds=_SECONDS,
-                output_limit=_OUTPUT,
-                environment=self._environment,
-                directory="/",
-                on_tick=look,
-            )
-        except (_StalledError, OSError, ValueError) as error:
-            return str(error)
+        ended = run_bounded(
+            limited(command, Limits(memory=_MEMORY)),
+            seconds=_SECONDS,
+            output_limit=_OUTPUT,
+            environment=self._environment,
+            directory=_find_directory(session.folders.invocation_dir),
+            on_tick=look,
+        )
         if ended.stopped:
-            return f"it was not finished after {_SECONDS:g} s"
-        if ended.status == 0:
-            return ""
-        lines = ended.errors.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"status {ended.status}"
+            message = f"it was not finished after {_SECONDS:g} s"
+            raise _StoreFailedError(message)
+        if ended.status:
+            lines = ended.errors.decode(errors="replace").strip().splitlines()
+            kind = _NotUploadedError if ended.status == os.EX_NOINPUT else _StoreFailedError
+            raise kind(lines[-1] if lines else f"status {ended.status}")
+        self._note_uploaded(libraries)
 
-    def _find_companions(self, archive: Path) -> list[Path]:
-        """Return what is uploaded with an archive: its text, its page, the libraries that the run shares."""
-        found = [text_beside(archive), page_beside(archive)]
-        if self._handover.context.request.shares_libraries:
-            kept = LibraryIndex(self._handover.run_folder).find(archive.parent)
-            found += [archive.with_name(name) for name in sorted(set(kept.values()))]
-        return [path for path in found if find_size(path) is not None]
+    def _find_libraries(self, archive: Path) -> list[Path]:
+        """Return the archives of libraries that the run shares and that are not in the store yet."""
+        if not self._handover.context.request.shares_libraries:
+            return []
+        names = set(LibraryIndex(self._handover.run_folder).find(archive.parent).values())
+        with contextlib.suppress(OSError):  # none is there, or the folder of the run is gone
+            names.difference_update(os.fsdecode(read_regular(self._uploaded, _LIST_LIMIT)).splitlines())
+        return [path for path in map(archive.with_name, sorted(names)) if find_size(path) is not None]
+
+    def _note_uploaded(self, libraries: list[Path]) -> None:
+        """Note that they are in the store; if that cannot be done, others upload them again."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError), os.fdopen(os.open(self._uploaded, flags, 0o600), "wb") as file:
+            file.write(b"".join(os.fsencode(path.name) + b"\n" for path in libraries))
 
     def _look(self, output: bytes | bytearray, state: StateFile, total: int) -> None:
-        """See how far it is; raises _StalledError if that has not changed for too long."""
+        """See how far it is; raises _StoreFailedError if that has not changed for too long."""
         number = output.rpartition(b"\n")[0].rpartition(b"\n")[2]
         done = int(number) if number.isdigit() else 0
         if done != self._done:
             self._done, self._moved_at = done, time.monotonic()
             state.upload(done, total)
             return
-        stall = _HURRY_SECONDS if self._has_failed() else _STALL_SECONDS
+        stall = _HURRY_SECONDS if done == 0 and self._has_failed() else _STALL_SECONDS
         if time.monotonic() - self._moved_at > stall:
-            message = f"the store did not answer for {stall:g} s"
-            raise _StalledError(message)
+            message = f"the store took no further part within {stall:g} s"
+            raise _StoreFailedError(message)
 
     def _tell(self, reason: str) -> str:
         store = self._handover.context.run.session.store
         problem = f"not uploaded to {store}: {printable(reason, _LENGTH)}"
         log(problem)
         return problem
+
+
+def _find_directory(invoked_in: str) -> str:
+    """Return where relative paths of the environment begin, as for a file with credentials."""
+    return invoked_in if invoked_in and os.access(f"{invoked_in}/.", os.X_OK) else "/"
