@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_gencore.hosts.wire import PIECE, encode, is_name
+from pytest_gencore.hosts.wire import PIECE, encode, is_name, make_plain
 from pytest_gencore.run.files import page_beside, remove_text, text_beside
 from pytest_gencore.run.folder import new_run_id, run_folder_name
 from pytest_gencore.run.library_index import LibraryIndex
@@ -46,22 +46,30 @@ class Agent:
         """Names of the archives of captures, wherever they are."""
 
     def serve(self) -> None:
-        """Return when the controller is content, or gone."""
-        looks_at = 0.0
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                with contextlib.suppress(self._channel.TimeoutError):
-                    word, *arguments = self._channel.receive(timeout=0 if self._pieces else TICK_SECONDS)
-                    if word == "close":
-                        break
-                    self._obey(word, *arguments)
-                if time.monotonic() >= looks_at:
-                    looks_at = time.monotonic() + TICK_SECONDS
-                    self._tell_news()
-                self._send_piece()
+        """Return when the controller is content or gone, or nothing can be done for it: it is told why."""
+        last: tuple[str, ...] = ("closed",)
+        try:
+            with contextlib.suppress(EOFError):
+                self._answer()
+        except OSError as error:
+            last = refuse(error)
         self._close()
         with contextlib.suppress(OSError):
-            self._channel.send(("closed",))
+            self._channel.send(last)
+
+    def _answer(self) -> None:
+        """Return when the controller is content; raises EOFError when it is gone, and OSError."""
+        looks_at = 0.0
+        while True:
+            with contextlib.suppress(self._channel.TimeoutError):
+                word, *arguments = self._channel.receive(timeout=0 if self._pieces else TICK_SECONDS)
+                if word == "close":
+                    break
+                self._obey(word, *arguments)
+            if time.monotonic() >= looks_at:
+                looks_at = time.monotonic() + TICK_SECONDS
+                self._tell_news()
+            self._send_piece()
 
     def _obey(self, word: str, argument: Any = None) -> None:
         if word == "look":
@@ -156,11 +164,18 @@ def serve(channel: Any) -> None:
     shared = [place for place in places if token and is_home(place, token)]
     place = Path(*(shared or [fallback])[:1])
     run_id = run_id or new_run_id()
-    channel.send(("hello", run_id, str(place), bool(shared)))
+    channel.send(("hello", run_id, make_plain(str(place)), bool(shared)))
     try:
-        Agent(channel, place, run_id).serve()
+        agent = Agent(channel, place, run_id)
     except OSError as error:
-        channel.send(("refused", str(error)))
+        channel.send(refuse(error))
+    else:
+        agent.serve()
+
+
+def refuse(error: OSError) -> tuple[str, ...]:
+    """Return the last word of an agent that cannot go on."""
+    return "refused", make_plain(str(error))
 
 
 def is_home(directory: str, token: str) -> bool:

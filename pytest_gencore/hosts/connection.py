@@ -101,11 +101,14 @@ class Connection:
 
     def _make_gateway(self, spec: str) -> Any:
         deadline = time.monotonic() + _SERVER_SECONDS
-        while time.monotonic() < deadline and self._is_wanted:
-            with contextlib.suppress(ConnectionRefusedError):
+        while self._is_wanted:
+            try:
                 return self._group.makegateway(make_quiet(spec))
+            except ConnectionRefusedError:
+                if time.monotonic() >= deadline:
+                    raise
             time.sleep(_TICK_SECONDS)
-        return self._group.makegateway(make_quiet(spec))
+        raise ConnectionAbortedError("nobody wants it any more")
 
 
 def make_quiet(spec: str) -> str:

@@ -45,7 +45,13 @@ def is_name(name: object) -> bool:
 
 def encode(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as plain data; of the path of the archive only its name."""
-    return {**outcome._asdict(), "archive": outcome.archive.name}
+    fields = {**outcome._asdict(), "archive": outcome.archive.name}
+    return {key: make_plain(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def make_plain(text: str) -> str:
+    """Return a text that execnet can send: it has no surrogates, as names of files may."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def decode(fields: dict[str, Any], directory: Path) -> Outcome:

@@ -89,10 +89,13 @@ class Hosts:
         host = node and self._of_workers.get(node.gateway.id)
         if not host:
             return
+        from pytest_gencore.hosts.wire import is_name
         from pytest_gencore.plugin.attach import find_archives, rename_archive
         from pytest_gencore.run.outcome import Outcome
 
         for path in map(Path, find_archives(report)):
+            if not is_name(path.name):  # a property of somebody else
+                continue
             there = host.name_there(path.name)  # a report of ours has the name here
             rename_archive(report, str(path), str(path.with_name(host.name_here(there))))
         for attachment in getattr(report, "gencore", ()):

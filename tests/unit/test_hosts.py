@@ -185,5 +185,8 @@ def test_an_outcome_passes(tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     outcome = make_outcome(there, answer="two\nlines", signal=11)
     assert wire.decode(wire.encode(outcome), here) == outcome._replace(archive=here / NAME)
+    assert wire.encode(outcome._replace(nodeid="\udcff"))["nodeid"] == "\\udcff", (
+        "execnet sends no surrogates"
+    )
     hostile = wire.encode(outcome._replace(reason="\x1b[2J"))
     assert "\x1b" not in wire.decode(hostile, here).reason

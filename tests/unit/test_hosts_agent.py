@@ -113,3 +113,15 @@ def test_libraries_stay_with_what_stays(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     assert list(agent.read_file(tmp_path / NAME)) == [("unread", NAME, "No such file or directory", False)]
+
+
+def test_an_agent_says_why_it_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel(("look", 1))
+    served = agent.Agent(channel, tmp_path, "1-2-3")
+
+    def refuse() -> None:
+        raise OSError(5, "Input/output error", "x\udcff")
+
+    monkeypatch.setattr(served, "_look", refuse)
+    served.serve()
+    assert channel.said == [("refused", "[Errno 5] Input/output error: 'x\\udcff'")]
