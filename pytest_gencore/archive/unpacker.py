@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.archive.tar_stream import Member
 
+_FLAGS_OF_SOME: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+"""Windows has only the last, and needs it."""
+_NEW: Final = sum(getattr(os, name, 0) for name in _FLAGS_OF_SOME) | os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _PIECE: Final = 256 << 10
 _OTHER_FILE_LIMIT: Final = 64 << 20
 _OTHER_FILES_LIMIT: Final = 256 << 20
@@ -138,7 +141,7 @@ class _Unpacker:
     def _create(self, name: str) -> int:
         path = self._folder / name
         _make_folder(path.parent)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(path, _NEW, 0o600)
 
     def _write_bytes(self, name: str, data: bytes) -> None:
         self._names.add(name)
@@ -156,19 +159,18 @@ class _Unpacker:
                 for offset, length in zip(numbers, numbers, strict=True):
                     self._write_extent(descriptor, offset, length)
             os.ftruncate(descriptor, member.size)
-            # gdb complains of executables that are newer than the core
-            os.utime(descriptor, (min(member.mtime, _TIME_LIMIT),) * 2)
+        # gdb complains of executables that are newer than the core
+        os.utime(self._folder / name, (min(member.mtime, _TIME_LIMIT),) * 2)
         self._files[name] = member.stored_size
 
     def _write_extent(self, descriptor: int, offset: int, length: int) -> None:
+        os.lseek(descriptor, offset, os.SEEK_SET)
         while length:
             data = self._opened.tar.read(min(length, _PIECE))
             length -= len(data)
             self._done += len(data)
             while data:
-                written = os.pwrite(descriptor, data, offset)
-                offset += written
-                data = data[written:]
+                data = data[os.write(descriptor, data) :]
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
@@ -182,8 +184,8 @@ class _Unpacker:
         _make_folder(path.parent)
         try:
             os.link(self._folder / target, path, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
+        except (OSError, NotImplementedError) as error:  # the latter on Windows
+            if isinstance(error, OSError) and error.errno not in _NO_HARD_LINKS:
                 raise
             check_space(self._folder, self._files[target])
             with (self._folder / target).open("rb") as source, os.fdopen(self._create(name), "wb") as copy:
@@ -200,8 +202,7 @@ def _make_folder(path: Path) -> None:
 
 def check_space(directory: Path, needed: int) -> None:
     """Raise ArchiveError if the disk of ``directory`` has no room for so many bytes, and some more."""
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
+    free = shutil.disk_usage(directory).free
     if needed + _SPACE_RESERVE > free:
         message = f"{directory} has {free >> 20} MiB free; {needed + _SPACE_RESERVE >> 20} MiB are needed"
         raise ArchiveError(message, help_text="choose another directory")

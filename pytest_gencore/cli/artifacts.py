@@ -113,7 +113,7 @@ def _why_closed(folder: Path) -> str:
         status = folder.lstat()
     except FileNotFoundError:
         return ""
-    if os.geteuid() not in (0, status.st_uid):
+    if hasattr(os, "geteuid") and os.geteuid() not in (0, status.st_uid):
         return f"belongs to user {status.st_uid}; run this as that user"
     return "" if os.access(folder, os.R_OK | os.X_OK) else "cannot be read"
 

@@ -83,7 +83,8 @@ def program() -> None:
 
 def run() -> NoReturn:
     """Run the command line and exit; signals that end it let temporary folders be removed first."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    ends = [signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
+    for number in ends:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_end)
     program.main(prog_name="gencore", color=False if os.environ.get("NO_COLOR") else None)

@@ -108,7 +108,7 @@ class Connection:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(_TICK_SECONDS)
-        raise ConnectionAbortedError("nobody wants it any more")
+        raise ConnectionAbortedError
 
 
 def make_quiet(spec: str) -> str:

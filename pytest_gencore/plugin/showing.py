@@ -97,7 +97,7 @@ class Showing:
 
     def _tell_lost_runs(self) -> list[str]:
         """Say which earlier runs ended without a word, once; their remains are removed."""
-        if not self._settings.dir.is_dir():
+        if not (has_extension() and self._settings.dir.is_dir()):
             return []
         from pytest_gencore.run.started import find_lost_runs
 

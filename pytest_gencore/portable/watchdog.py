@@ -37,7 +37,7 @@ class Watchdog:
     def __init__(self, action: Callable[[Any], Any]) -> None:
         self._action = action
         self._deadlines: dict[int, _Deadline] = {}
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()  # reentrant: a signal handler may ask what has passed
         self._process = 0
         """In which the thread runs: not in a child by fork; 0: in none."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
+import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,6 +17,9 @@ from pytest_gencore.run.folder import find_run_folders, is_used, pid_of_run, rem
 from pytest_gencore.run.pinned import create_private, open_private, open_regular, pinned
 from pytest_gencore.texts import escape_unprintable
 from pytest_gencore.unpatched import posix
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,7 +27,7 @@ import sys
 import pytest, _pytest.pytester, xdist, asyncio, subprocess, concurrent.futures, http.client, tarfile
 import logging.handlers, multiprocessing.pool, urllib.request, uuid, platform, textwrap, fnmatch, shutil
 import allure_commons, click, marshal, dis, faulthandler, atexit, json, queue, stat, zlib, gzip, base64
-import calendar, tokenize, ctypes, tempfile, pathlib
+import calendar, tokenize, ctypes, tempfile, pathlib, contextlib, io
 import os, posix, signal, select, time, types
 fake = types.ModuleType("nt")
 fake.__dict__.update({name: value for name, value in vars(posix).items() if not name.startswith("__")})
@@ -40,6 +40,8 @@ if IS_WINDOWS:
     gone += ["O_NONBLOCK", "O_NOCTTY", "set_blocking"]
     gone_signals += ["SIGHUP", "SIGKILL", "SIGALRM", "pthread_sigmask", "alarm", "setitimer", "sigwait"]
     sys.modules["nt"] = fake
+    usage = shutil.disk_usage(".")
+    shutil.disk_usage = lambda _: usage  # it has one of its own there
     for name in ("fcntl", "resource", "posix", "pwd", "grp", "termios"):
         sys.modules[name] = None
     del select.poll
@@ -80,6 +82,17 @@ run = open_run(directory, run_id)
 (outcome,) = run.wait()
 assert (outcome.state, outcome.reason) == ("done", ""), outcome
 assert pytest_gencore.archive.read_archive(capture.archive).manifest.type == "text"
+from pytest_gencore.run.started import find_lost_runs
+assert find_lost_runs(directory) == []
+import pytest_gencore.cli
+for command in ("list", "wait", "show", "stacks", "unpack", "prune"):
+    where = directory if command in ("list", "wait", "prune") else capture.archive
+    sys.argv[1:] = [command, *(["--keep=1"] if command == "prune" else []), str(where)]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        try:
+            pytest_gencore.cli.main()
+        except SystemExit as ended:
+            assert not ended.code, (command, shown.getvalue())
 run.close()
 print(*sorted(path.name for path in directory.iterdir()))
 """
@@ -247,3 +260,18 @@ def test_watchdog() -> None:
     assert watchdog.cancel(2) == "last has passed"
     assert passed == ["first", "last"]
     watchdog.stop()
+
+
+def test_a_signal_handler_asks_the_watchdog() -> None:
+    """It may have interrupted the thread that has just asked, and is to be answered all the same."""
+    watchdog = Watchdog(lambda _: None)
+    answers: list[object] = []
+
+    def ask() -> None:
+        with watchdog._changed:
+            answers.append(watchdog.fired(1))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(30)
+    assert answers == [None]
