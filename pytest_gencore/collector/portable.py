@@ -245,8 +245,10 @@ def _make_page(handover: Handover, result: Path) -> str:
 
 def main() -> None:
     """Write captures until standard input ends."""
-    if os.name != "nt" and os.fork():  # then we are nobody's child
-        os._exit(0)
+    if os.name != "nt":
+        if os.fork():  # then we are nobody's child
+            os._exit(0)
+        os.setsid()  # what is sent to the processes of a terminal, or to a group, does not end us
     os.chdir(os.path.abspath(os.sep))  # noqa: PTH100
     waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
@@ -288,6 +290,7 @@ def _give_up(told: dict[str, Any], reason: str) -> None:
         handover = make_handover(told)
         state = describe_state(handover)
         state.state, state.reason = "failed", reason
+        remove_work(handover.work_directory)
         (handover.directory / partial_name(handover.name)).unlink(missing_ok=True)
         release_place(handover.run_folder, state.slot, state.claim)
         replace_state(handover.run_folder / STATE.named(handover.name), state)

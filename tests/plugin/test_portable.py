@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest, read_member
-from projects import Project
+from projects import ARTIFACTS, Project
 from without_extension import copy_package
 
 if TYPE_CHECKING:
@@ -91,6 +91,30 @@ def test_no_store(project: Project, portable: Mapping[str, str]) -> None:
     ended = project.run("--gencore-on-fail", "--gencore-store=file:///tmp/store", environment=portable)
     assert ended.status == 4
     assert "gencore: archives cannot be uploaded: the C extension is not built here" in ended.err
+
+
+INTERRUPTED = """
+    import os, signal
+    import pytest
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_bad(number):
+        assert 0
+
+    def test_interrupted():
+        os.killpg(0, signal.SIGINT)
+        signal.pause()
+    """
+
+
+def test_interrupt(project: Project, portable: Mapping[str, str]) -> None:
+    """Ctrl-C comes to all processes of a terminal: the helper writes what it was told nevertheless."""
+    project.write(test_a=INTERRUPTED)
+    ended = project.run("--gencore-on-fail", environment=portable)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    assert len(project.find_archives()) == 4
+    assert list((project.folder / ARTIFACTS).glob(".gencore-*")) == []
 
 
 def find_verdicts(project: Project) -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""What a process without the extension tells its helper, and what becomes of that when things go wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pytest_gencore.run.portable as waiting_module
+from pytest_gencore.capture import CaptureEngine, CaptureRequest, new_run_id, start
+from pytest_gencore.capture import engine as engine_module
+from pytest_gencore.collector import portable as collector
+from pytest_gencore.portable import native, places
+from pytest_gencore.run.files import STATE, partial_name
+from pytest_gencore.run.folder import run_folder_name
+from pytest_gencore.run.portable import PortableRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Told:
+    """Stands in for the helper: keeps what it is told."""
+
+    pid = 1
+    captures: list[dict[str, Any]]
+
+    def __init__(self, *_: object) -> None:
+        self.captures = []
+
+    def send(self, told: dict[str, Any]) -> None:
+        self.captures.append(json.loads(json.dumps(told)))
+
+
+class Portable:
+    """An engine without the extension, with the run that waits for its captures."""
+
+    def __init__(self, directory: Path) -> None:
+        run_id = new_run_id()
+        self.engine = CaptureEngine(directory, run_id)
+        self.run = PortableRun(directory, run_id)
+        self.directory = directory
+        self.folder = directory / run_folder_name(run_id)
+
+    def tell(self) -> dict[str, Any]:
+        """Capture, and return what the helper is told."""
+        self.engine.capture(CaptureRequest(trigger="failure", nodeid="test_a", failure_text="text"))
+        found: dict[str, Any] = self.engine.plan.helper.captures[-1]  # type: ignore[attr-defined]
+        return found
+
+
+@pytest.fixture
+def portable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Portable:
+    for module in (start, engine_module):
+        monkeypatch.setattr(module, "has_extension", lambda: False)
+    monkeypatch.setattr(native, "Helper", Told)
+    monkeypatch.setattr(native, "NATIVE", native.PortableNative())
+    return Portable(tmp_path / "artifacts")
+
+
+def take(portable: Portable) -> str:
+    """Make the files of a capture, with a core; return its name."""
+    name = places.take(str(portable.directory), portable.folder.name, -1, None, '"test_a"').name
+    (portable.folder / name).mkdir()
+    (portable.folder / name / "core").write_bytes(b"secret")
+    return name
+
+
+def test_interrupted(portable: Portable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given up after a second Ctrl-C leaves no core, which nobody has redacted."""
+    monkeypatch.setattr(waiting_module, "_CANCEL_SECONDS", 0.0)
+    name = take(portable)
+    (outcome,) = portable.run.cancel()
+    assert (outcome.state, outcome.reason) == ("failed", "interrupted")
+    assert not (portable.folder / name).exists()
+    portable.run.close()
+    assert list(portable.directory.iterdir()) == []
+
+
+def test_silent_helper(portable: Portable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what is given up because nobody works on it any more."""
+    monkeypatch.setattr(waiting_module, "PATIENCE_SECONDS", -1.0)
+    name = take(portable)
+    (outcome,) = portable.run.outcomes()
+    assert outcome.state == "failed"
+    assert [path.name for path in portable.folder.iterdir()] == [STATE.named(name)]
+    assert list(portable.directory.iterdir()) == [portable.folder]
+
+
+def test_unexpected_error(portable: Portable) -> None:
+    """Nor does a capture that the helper cannot write."""
+    told = portable.tell()
+    core = portable.folder / told["name"] / "core"
+    core.parent.mkdir()
+    core.write_bytes(b"secret")
+    collector._give_up(told, "unexpected")
+    assert not core.parent.exists()
+    assert not (portable.directory / partial_name(told["name"])).exists()
+    assert [(outcome.state, outcome.reason) for outcome in portable.run.outcomes()] == [
+        ("failed", "unexpected")
+    ]
