@@ -6,9 +6,7 @@ It is told each capture on its standard input, and ends with that. Nothing here 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
 import sys
 import threading
 import time
@@ -31,6 +29,7 @@ from pytest_gencore.collector.stacks.last_words import LastWords
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT
 from pytest_gencore.collector.texts import list_texts, open_writer
 from pytest_gencore.collector.told import make_handover, make_thread
+from pytest_gencore.collector.told_captures import ToldCaptures
 from pytest_gencore.collector.told_core import ToldCore, remove_work, watch
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.installed import NO_EXTENSION
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
 
 _MANIFEST_SLACK: Final = 4096
-_HEAD_LIMIT: Final = 20
 _SEEN_SECONDS: Final = 2.0
 """In which a test ends, or names the archive in a report: one that still hangs does not."""
 _TICK_SECONDS: Final = 0.05
@@ -250,12 +248,12 @@ def main() -> None:
             os._exit(0)
         os.setsid()  # what is sent to the processes of a terminal, or to a group, does not end us
     os.chdir(os.path.abspath(os.sep))  # noqa: PTH100
-    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
+    captures = ToldCaptures()
+    captures.start(sys.stdin.buffer)
     telling: list[threading.Thread] = []
     folder: Path | None = None
     """That of the run, if no other process sees to it."""
-    while (told := waiting.get()) is not None:
+    while (told := captures.take()) is not None:
         try:
             capture = _Capture(told)
             capture.write()
@@ -271,17 +269,6 @@ def main() -> None:
     if folder is not None:  # whoever would have removed it has ended
         with contextlib.suppress(OSError):
             remove_tree(str(folder))
-
-
-def _read_all(waiting: queue.Queue[dict[str, Any] | None]) -> None:
-    """Read at once what comes: who writes it must not wait."""
-    with contextlib.suppress(ValueError):
-        while head := sys.stdin.buffer.readline(_HEAD_LIMIT):
-            size = int(head)
-            data = sys.stdin.buffer.read(size)
-            if len(data) == size:  # else it died in the middle
-                waiting.put(json.loads(data))
-    waiting.put(None)
 
 
 def _give_up(told: dict[str, Any], reason: str) -> None:

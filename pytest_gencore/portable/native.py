@@ -159,6 +159,7 @@ class PortableNative:
                         "context": text.decode(),
                         "name": place.name,
                         "slot": place.slot,
+                        "state_file": place.state_file,
                         "started_ns": started_ns,
                         "phase": phase,
                         "attempt": attempt,

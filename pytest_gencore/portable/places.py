@@ -43,6 +43,7 @@ class Place(NamedTuple):
     """Of the archive, without ``.tar.gz``."""
     slot: int
     claim: str
+    state_file: str
     made: tuple[str, ...]
     """Paths, the last made last."""
 
@@ -72,7 +73,7 @@ def take(directory: str, run_name: str, max_captures: int, claim: str | None, te
     except OSError as error:
         _remove(made)
         raise NoPlaceError(Stage.NAME, error.errno) from error
-    return Place(name, slot, claim_name, tuple(made))
+    return Place(name, slot, claim_name, _join(folder, STATE.named(name)), tuple(made))
 
 
 def await_end(directory: str, run_name: str, name: str, seconds: float) -> None:

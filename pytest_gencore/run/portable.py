@@ -136,7 +136,7 @@ class PortableRun:
             if state.state == "done" and is_dropped:
                 remove_archive(self._directory, state.result, path.stem)
                 self._settle(path, state, "dropped", "")
-            elif not state.is_final and _is_over(path):
+            elif not state.is_final and is_over(path):
                 self._give_up(path, state, "the helper that writes archives has ended, or hangs")
             yield path, state
 
@@ -158,7 +158,8 @@ def remove_run_folder(folder: Path) -> None:
         remove_tree(str(folder))
 
 
-def _is_over(path: Path) -> bool:
+def is_over(path: Path) -> bool:
+    """Whether nothing was heard of a capture for so long that its helper must have ended, or hangs."""
     with contextlib.suppress(OSError):
         return _wall() - path.lstat().st_mtime > PATIENCE_SECONDS
     return False

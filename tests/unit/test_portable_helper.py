@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +14,9 @@ import pytest_gencore.run.portable as waiting_module
 from pytest_gencore.capture import CaptureEngine, CaptureRequest, new_run_id, start
 from pytest_gencore.capture import engine as engine_module
 from pytest_gencore.collector import portable as collector
+from pytest_gencore.collector.told_captures import ToldCaptures
 from pytest_gencore.portable import native, places
+from pytest_gencore.probe import values
 from pytest_gencore.run.files import STATE, partial_name
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.portable import PortableRun
@@ -43,9 +48,9 @@ class Portable:
         self.directory = directory
         self.folder = directory / run_folder_name(run_id)
 
-    def tell(self) -> dict[str, Any]:
+    def tell(self, nodeid: str = "test_a") -> dict[str, Any]:
         """Capture, and return what the helper is told."""
-        self.engine.capture(CaptureRequest(trigger="failure", nodeid="test_a", failure_text="text"))
+        self.engine.capture(CaptureRequest(trigger="failure", nodeid=nodeid, failure_text="text"))
         found: dict[str, Any] = self.engine.plan.helper.captures[-1]  # type: ignore[attr-defined]
         return found
 
@@ -54,6 +59,7 @@ class Portable:
 def portable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Portable:
     for module in (start, engine_module):
         monkeypatch.setattr(module, "has_extension", lambda: False)
+    monkeypatch.setattr(values, "_others", [])
     monkeypatch.setattr(native, "Helper", Told)
     monkeypatch.setattr(native, "NATIVE", native.PortableNative())
     return Portable(tmp_path / "artifacts")
@@ -100,3 +106,27 @@ def test_unexpected_error(portable: Portable) -> None:
     assert [(outcome.state, outcome.reason) for outcome in portable.run.outcomes()] == [
         ("failed", "unexpected")
     ]
+
+
+def test_waiting(portable: Portable) -> None:
+    """What waits for its turn counts as at work, but behind a capture that hangs."""
+    tolds = [portable.tell("test_a"), portable.tell("test_b")]
+    captures = ToldCaptures()
+    data = [json.dumps(told).encode() for told in tolds]
+    captures.read(io.BytesIO(b"".join(b"%d\n%b" % (len(text), text) for text in data)))
+    long_ago = time.time() - 2 * waiting_module.PATIENCE_SECONDS
+
+    def look(*paths: str) -> list[str]:
+        for path in paths:
+            os.utime(path, (long_ago, long_ago))
+        captures.touch()
+        return [outcome.state for outcome in portable.run.outcomes()]
+
+    first, second = (told["state_file"] for told in tolds)
+    assert look(first, second) == ["working", "working"]
+    os.utime(first, (long_ago, long_ago))
+    assert captures.take() == tolds[0]
+    assert look(second) == ["working", "working"]
+    assert look(first, second) == ["failed", "failed"]
+    assert captures.take() == tolds[1]
+    assert captures.take() is None
