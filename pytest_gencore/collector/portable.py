@@ -161,9 +161,7 @@ class _Capture:
         if session.has_clear_text:
             environment = format_environment(self.redaction.environment)
             text = clean(self.stacks.format_text(self.answer, request.failure_text, environment))
-            path = self.handover.directory / text_name(self.handover.name)
-            with contextlib.suppress(OSError), os.fdopen(create_private(path), "wb") as file:
-                file.write(text.encode(errors="backslashreplace"))
+            _write_text(self.handover.directory / text_name(self.handover.name), text)
 
     def _write_archive(self, partial: Path) -> int:
         handover, redaction, stacks = self.handover, self.redaction, self.stacks
@@ -231,6 +229,17 @@ class _Capture:
     def _write_state(self) -> None:
         with contextlib.suppress(OSError):
             replace_state(self.handover.run_folder / STATE.named(self.handover.name), self.state)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a new file, as a whole or not at all."""
+    with contextlib.suppress(OSError):
+        descriptor = create_private(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode(errors="backslashreplace"))
+        except OSError:
+            path.unlink()
 
 
 def _make_page(handover: Handover, result: Path) -> str:

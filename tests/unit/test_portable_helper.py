@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,14 +17,13 @@ from pytest_gencore.capture import CaptureEngine, CaptureRequest, new_run_id, st
 from pytest_gencore.capture import engine as engine_module
 from pytest_gencore.collector import portable as collector
 from pytest_gencore.collector.told_captures import ToldCaptures
+from pytest_gencore.errors import CaptureError
 from pytest_gencore.portable import native, places
 from pytest_gencore.probe import values
 from pytest_gencore.run.files import STATE, partial_name
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.portable import PortableRun
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pytest_gencore.run.state import CaptureState, replace_state
 
 
 class Told:
@@ -130,3 +131,40 @@ def test_waiting(portable: Portable) -> None:
     assert look(first, second) == ["failed", "failed"]
     assert captures.take() == tolds[1]
     assert captures.take() is None
+
+
+def fail(number: int) -> NoReturn:
+    raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(("method", "number"), [("replace", errno.EACCES), ("write_bytes", errno.ENOSPC)])
+def test_end_that_cannot_be_put_in_place(
+    portable: Portable, monkeypatch: pytest.MonkeyPatch, method: str, number: int
+) -> None:
+    """On Windows the waiting process may have the file open, and a disk may be full: it is written over."""
+    name = take(portable)
+    path = portable.folder / STATE.named(name)
+    monkeypatch.setattr(Path, method, lambda *_: fail(number))
+    for reason in ("long " * 100, "short"):
+        replace_state(path, CaptureState(state="failed", reason=reason))
+        assert [outcome.reason for outcome in portable.run.outcomes()] == [reason]
+    assert path.stat().st_size == 4096
+    assert sorted(entry.name for entry in portable.folder.iterdir()) == [name, path.name]
+
+
+def test_full_disk(portable: Portable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing could be said of a capture it is refused at once, and leaves nothing."""
+    monkeypatch.setattr(places, "_write", lambda *_: fail(errno.ENOSPC))
+    with pytest.raises(CaptureError, match=r"cannot create an archive in .*: ENOSPC"):
+        portable.tell()
+    assert list(portable.folder.iterdir()) == []
+    assert list(portable.directory.iterdir()) == [portable.folder]
+
+
+def test_text_that_cannot_be_written(portable: Portable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none rather than a part of it."""
+    told = portable.tell()
+    monkeypatch.setattr(collector, "create_private", lambda path: os.open(path, os.O_CREAT | os.O_RDONLY))
+    collector._Capture(told).write()
+    assert [outcome.state for outcome in portable.run.outcomes()] == ["done"]
+    assert sorted(path.suffix for path in portable.directory.iterdir() if path.is_file()) == [".gz"]
