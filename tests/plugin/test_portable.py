@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest, read_member
-from projects import ARTIFACTS, Project
+from projects import ARTIFACTS, EXITS, Project
 from without_extension import copy_package
 
 if TYPE_CHECKING:
@@ -147,6 +147,30 @@ def test_hangs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, portabl
     with_extension, without = verdicts
     assert without == with_extension
     assert {text.partition(":")[0] for text in without.values()} == {"deadlock", "asyncio", "busy"}
+
+
+REFUSED = """
+    import signal
+
+    def test_bad():
+        assert 0
+
+    def test_hangs():
+        signal.pause()
+    """
+
+
+def test_end_without_archive(project: Project, portable: Mapping[str, str]) -> None:
+    """A process that ends at its deadline says which test it was, and why there is no archive."""
+    project.write(test_a=REFUSED)
+    options = (*ON_FAIL, "--gencore-timeout=0.5", "--gencore-max-cores=1")
+    ended = project.run(*options, *EXITS, environment=portable)
+    assert ended.status == 1
+    assert "gencore: the test took too long, the process ends: gencore_exit_on_timeout\n" in ended.err
+    assert (
+        "gencore: no core archive of test_a.py::test_hangs: "
+        "the limit of 1 captures of one run is reached\n" in ended.err
+    )
 
 
 OWN_DEADLINE = """

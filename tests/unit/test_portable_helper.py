@@ -8,7 +8,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -19,11 +19,17 @@ from pytest_gencore.collector import portable as collector
 from pytest_gencore.collector.told_captures import ToldCaptures
 from pytest_gencore.errors import CaptureError
 from pytest_gencore.portable import native, places
+from pytest_gencore.portable.look import Clock
 from pytest_gencore.probe import values
+from pytest_gencore.protocol import Deadline
+from pytest_gencore.request.context import encode_place
 from pytest_gencore.run.files import STATE, partial_name
 from pytest_gencore.run.folder import run_folder_name
 from pytest_gencore.run.portable import PortableRun
 from pytest_gencore.run.state import CaptureState, replace_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Told:
@@ -42,9 +48,9 @@ class Told:
 class Portable:
     """An engine without the extension, with the run that waits for its captures."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, stderr_fd: int) -> None:
         run_id = new_run_id()
-        self.engine = CaptureEngine(directory, run_id)
+        self.engine = CaptureEngine(directory, run_id, max_captures=2, stderr_fd=stderr_fd)
         self.run = PortableRun(directory, run_id)
         self.directory = directory
         self.folder = directory / run_folder_name(run_id)
@@ -57,13 +63,15 @@ class Portable:
 
 
 @pytest.fixture
-def portable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Portable:
+def portable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Portable]:
     for module in (start, engine_module):
         monkeypatch.setattr(module, "has_extension", lambda: False)
     monkeypatch.setattr(values, "_others", [])
     monkeypatch.setattr(native, "Helper", Told)
     monkeypatch.setattr(native, "NATIVE", native.PortableNative())
-    return Portable(tmp_path / "artifacts")
+    descriptor = os.open(tmp_path / "errors", os.O_WRONLY | os.O_CREAT)
+    yield Portable(tmp_path / "artifacts", descriptor)
+    os.close(descriptor)
 
 
 def take(portable: Portable) -> str:
@@ -168,3 +176,55 @@ def test_text_that_cannot_be_written(portable: Portable, monkeypatch: pytest.Mon
     collector._Capture(told).write()
     assert [outcome.state for outcome in portable.run.outcomes()] == ["done"]
     assert sorted(path.suffix for path in portable.directory.iterdir() if path.is_file()) == [".gz"]
+
+
+def end_helper(portable: Portable) -> None:
+    def send(_: object) -> NoReturn:
+        fail(errno.EPIPE)
+
+    portable.engine.plan.helper.send = send  # type: ignore[attr-defined]
+
+
+class ProcessEndedError(BaseException):
+    """In place of the end."""
+
+
+@pytest.mark.parametrize("which", [Deadline.GENCORE, Deadline.SESSION])
+@pytest.mark.parametrize(
+    ("refuse", "reason"),
+    [
+        (
+            lambda portable: [portable.tell(name) for name in "ab"],
+            "the limit of 2 captures of one run is reached",
+        ),
+        (lambda portable: portable.directory.write_text(""), "cannot make a private folder in "),
+        (end_helper, "cannot hand over to the collector (errno 32)"),
+        (lambda portable: None, ""),
+    ],
+)
+def test_end_of_the_process(
+    portable: Portable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    which: Deadline,
+    refuse: Callable[[Portable], object],
+    reason: str,
+) -> None:
+    """It says why, and why there is no archive; and it ends whatever a test has patched."""
+
+    def end(status: int) -> NoReturn:
+        assert status == 1
+        raise ProcessEndedError
+
+    monkeypatch.setattr(native, "_exit", end)
+    monkeypatch.setattr(places, "Path", None)
+    refuse(portable)
+    request = CaptureRequest(trigger="timeout")
+    standby: Any = portable.engine.prepare_capture(request, await_seconds=60, exits=True).standby
+    native.NATIVE.set_test(encode_place("test_a", "at the end"))
+    with pytest.raises(ProcessEndedError):
+        native.NATIVE._pass_deadline((which, standby, True, Clock(0)))
+    said = (tmp_path / "errors").read_text().splitlines()
+    assert said.pop().endswith("the process ends: gencore_exit_on_timeout")
+    assert [reason in line for line in said] == [True] * bool(reason)
+    assert all(line.startswith("gencore: no core archive of test_a, at the end: ") for line in said)
