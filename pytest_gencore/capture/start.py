@@ -26,6 +26,12 @@ _START = "import gc; gc.disable(); import sys; sys.path += sys.argv[1:]; from {m
 It ends before garbage in cycles could matter, so it does not look for it.
 """
 
+_IGNORE_INTERRUPTS = (
+    "import signal; [signal.signal(getattr(signal, name), signal.SIG_IGN) "
+    "for name in ('SIGINT', 'SIGHUP') if hasattr(signal, name)]; "
+)
+"""What the helper does first: Ctrl-C comes to all processes of a terminal, and it has archives to finish."""
+
 
 def load_extension() -> Any:
     """Return the extension, or what stands in for it where it was not built; raises ``UnavailableError``."""
@@ -57,7 +63,11 @@ def collector_command(*, seals: bool = False) -> list[str]:
     if not sys.executable or not os.access(sys.executable, os.X_OK, effective_ids=by_effective_ids):
         message = f"the Python interpreter cannot be started again: sys.executable is {sys.executable!r}"
         raise UnavailableError(message)
-    program = _START.format(module=COLLECTOR_MODULE if has_extension() else PORTABLE_MODULE)
+    program = (
+        _START.format(module=COLLECTOR_MODULE)
+        if has_extension()
+        else _IGNORE_INTERRUPTS + _START.format(module=PORTABLE_MODULE)
+    )
     return [sys.executable, "-I", "-S", "-c", program, *_find_paths("isal", *(("pyrage",) if seals else ()))]
 
 

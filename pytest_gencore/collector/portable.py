@@ -6,9 +6,7 @@ It is told each capture on its standard input, and ends with that. Nothing here 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
 import sys
 import threading
 import time
@@ -31,6 +29,7 @@ from pytest_gencore.collector.stacks.last_words import LastWords
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT
 from pytest_gencore.collector.texts import list_texts, open_writer
 from pytest_gencore.collector.told import make_handover, make_thread
+from pytest_gencore.collector.told_captures import ToldCaptures
 from pytest_gencore.collector.told_core import ToldCore, remove_work, watch
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.installed import NO_EXTENSION
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from pytest_gencore.collector.source.handover import Handover
 
 _MANIFEST_SLACK: Final = 4096
-_HEAD_LIMIT: Final = 20
 _SEEN_SECONDS: Final = 2.0
 """In which a test ends, or names the archive in a report: one that still hangs does not."""
 _TICK_SECONDS: Final = 0.05
@@ -163,9 +161,7 @@ class _Capture:
         if session.has_clear_text:
             environment = format_environment(self.redaction.environment)
             text = clean(self.stacks.format_text(self.answer, request.failure_text, environment))
-            path = self.handover.directory / text_name(self.handover.name)
-            with contextlib.suppress(OSError), os.fdopen(create_private(path), "wb") as file:
-                file.write(text.encode(errors="backslashreplace"))
+            _write_text(self.handover.directory / text_name(self.handover.name), text)
 
     def _write_archive(self, partial: Path) -> int:
         handover, redaction, stacks = self.handover, self.redaction, self.stacks
@@ -235,6 +231,17 @@ class _Capture:
             replace_state(self.handover.run_folder / STATE.named(self.handover.name), self.state)
 
 
+def _write_text(path: Path, text: str) -> None:
+    """Write a new file, as a whole or not at all."""
+    with contextlib.suppress(OSError):
+        descriptor = create_private(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode(errors="backslashreplace"))
+        except OSError:
+            path.unlink()
+
+
 def _make_page(handover: Handover, result: Path) -> str:
     """Return why there is no page, empty if there is."""
     try:
@@ -245,15 +252,17 @@ def _make_page(handover: Handover, result: Path) -> str:
 
 def main() -> None:
     """Write captures until standard input ends."""
-    if os.name != "nt" and os.fork():  # then we are nobody's child
-        os._exit(0)
+    if os.name != "nt":
+        if os.fork():  # then we are nobody's child
+            os._exit(0)
+        os.setsid()  # what is sent to the processes of a terminal, or to a group, does not end us
     os.chdir(os.path.abspath(os.sep))  # noqa: PTH100
-    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=_read_all, args=(waiting,), daemon=True).start()
+    captures = ToldCaptures()
+    captures.start(sys.stdin.buffer)
     telling: list[threading.Thread] = []
     folder: Path | None = None
     """That of the run, if no other process sees to it."""
-    while (told := waiting.get()) is not None:
+    while (told := captures.take()) is not None:
         try:
             capture = _Capture(told)
             capture.write()
@@ -271,23 +280,13 @@ def main() -> None:
             remove_tree(str(folder))
 
 
-def _read_all(waiting: queue.Queue[dict[str, Any] | None]) -> None:
-    """Read at once what comes: who writes it must not wait."""
-    with contextlib.suppress(ValueError):
-        while head := sys.stdin.buffer.readline(_HEAD_LIMIT):
-            size = int(head)
-            data = sys.stdin.buffer.read(size)
-            if len(data) == size:  # else it died in the middle
-                waiting.put(json.loads(data))
-    waiting.put(None)
-
-
 def _give_up(told: dict[str, Any], reason: str) -> None:
     """Say that there is no archive, as far as that can be said."""
     with contextlib.suppress(Exception):
         handover = make_handover(told)
         state = describe_state(handover)
         state.state, state.reason = "failed", reason
+        remove_work(handover.work_directory)
         (handover.directory / partial_name(handover.name)).unlink(missing_ok=True)
         release_place(handover.run_folder, state.slot, state.claim)
         replace_state(handover.run_folder / STATE.named(handover.name), state)

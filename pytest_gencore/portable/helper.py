@@ -19,6 +19,8 @@ _write, _fstat = os.write, os.fstat
 _encode = json.JSONEncoder(default=str).encode
 _Popen = subprocess.Popen
 _START_SECONDS = 30.0
+_ON_ITS_OWN = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+"""On Windows: Ctrl-C, and a console that is closed, end the processes that have it."""
 
 
 class Helper:
@@ -40,6 +42,7 @@ class Helper:
                 stderr=stderr_fd if stderr_fd >= 0 else subprocess.DEVNULL,
                 env=environment,
                 bufsize=0,
+                creationflags=_ON_ITS_OWN,
             )
             if os.name != "nt" and process.wait(_START_SECONDS):
                 message = f"its start has ended with status {process.returncode}"

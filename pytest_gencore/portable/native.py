@@ -7,51 +7,38 @@ and children are not captured, so what arms these does nothing here.
 from __future__ import annotations
 
 import _thread
+import json
 import os
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.portable import cores, places
 from pytest_gencore.portable.helper import Helper
 from pytest_gencore.portable.kept import wall_ns
 from pytest_gencore.portable.look import Clock, look
+from pytest_gencore.portable.plan import Plan, Standby
 from pytest_gencore.portable.watchdog import Watchdog
 from pytest_gencore.protocol import CaptureResult, Deadline, Stage
+from pytest_gencore.texts import name_subject, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _getpid, _ident = os.getpid, _thread.get_ident
-_join = os.path.join
-"""Kept: tests patch the functions of ``os``."""
+_join, _write = os.path.join, os.write
+_decode = json.JSONDecoder().decode
+"""Kept: tests patch these modules."""
 _EXIT_STATUS: Final = 1
 _exit = os._exit  # as the extension does it: nothing may keep a process that is over
+_ENDED: Final[dict[int, str]] = {
+    Deadline.GENCORE: "the test took too long, the process ends: gencore_exit_on_timeout",
+    Deadline.SESSION: "the run made no progress for too long, the process ends: gencore_exit_on_timeout",
+}
+"""What the extension says, too."""
+_NAME_LENGTH: Final = 1000
 _BUSY_SECONDS: Final = 10.0
 _CORE_SECONDS: Final = 30.0
 _CORE_SECONDS_AT_DEADLINE: Final = 4.0
 """What a core may take: the test stands still; less than whoever waits for a deadline does."""
-
-
-class Plan(NamedTuple):
-    """What is the same for all captures of an engine."""
-
-    helper: Helper
-    directory: str
-    run_name: str
-    max_captures: int
-    cores: cores.Cores | None
-    """What makes them on this system."""
-
-
-class Standby(NamedTuple):
-    """A capture that the watchdog may make."""
-
-    plan: Plan
-    text: bytes
-    claim: str | None
-    await_seconds: float
-    is_only_told: bool
-    core_filter: int
-    """0: no core is wanted; its bits have no meaning here."""
 
 
 class PortableNative:
@@ -75,7 +62,7 @@ class PortableNative:
         envp: list[bytes],
         directory: bytes,
         run_name: bytes,
-        _messages: list[bytes],
+        messages: list[bytes],
         stderr_fd: int,
         max_captures: int,
         /,
@@ -86,7 +73,8 @@ class PortableNative:
             self._helpers[key] = Helper(argv, envp, stderr_fd)
         self._cores = self._cores or cores.load()
         names = os.fsdecode(directory), os.fsdecode(run_name)
-        return Plan(self._helpers[key], *names, max_captures, self._cores)
+        texts = [os.fsdecode(message) for message in messages]
+        return Plan(self._helpers[key], *names, max_captures, self._cores, texts, stderr_fd)
 
     def capture(
         self,
@@ -159,6 +147,7 @@ class PortableNative:
                         "context": text.decode(),
                         "name": place.name,
                         "slot": place.slot,
+                        "state_file": place.state_file,
                         "started_ns": started_ns,
                         "phase": phase,
                         "attempt": attempt,
@@ -168,7 +157,7 @@ class PortableNative:
                 )
             except OSError as error:
                 _give_back(place, folder)
-                return _fail(Stage.EXEC, error.errno or 0)
+                return _fail(Stage.HANDOVER, error.errno or 0)
             except BaseException:
                 _give_back(place, folder)
                 raise
@@ -186,7 +175,7 @@ class PortableNative:
         if which == Deadline.SLOW:
             reason = "slow tests are not told of here"
             raise OSError(reason)
-        self._watchdog.set(which, seconds, (standby, exits, Clock(self._thread)))
+        self._watchdog.set(which, seconds, (which, standby, exits, Clock(self._thread)))
 
     def cancel_deadline(self, which: int, /) -> tuple[bool, CaptureResult] | None:
         """Cancel a deadline; return what it came to, None if it had not passed."""
@@ -204,17 +193,30 @@ class PortableNative:
         """Take notice of progress; tell whether the deadline of the run has to be set again."""
         return self._watchdog.restart(Deadline.SESSION)
 
-    def _pass_deadline(self, what: tuple[Standby, bool, Clock]) -> tuple[bool, CaptureResult]:
-        standby, exits, clock = what
+    def _pass_deadline(self, what: tuple[int, Standby, bool, Clock]) -> tuple[bool, CaptureResult]:
+        which, standby, exits, clock = what
         try:
             result = self.capture_prepared(standby, clock)
         except Exception:  # noqa: BLE001 - whoever waits for the deadline must learn that it has passed
             result = _fail(Stage.DIED)
         if exits:
-            plan = standby.plan
-            places.await_end(plan.directory, plan.run_name, result.name, standby.await_seconds)
-            _exit(_EXIT_STATUS)
+            self._end(which, standby, result)
         return True, result
+
+    def _end(self, which: int, standby: Standby, result: CaptureResult) -> None:
+        """End the process, whatever a test has patched, and say why; what was captured the helper tells."""
+        plan = standby.plan
+        try:
+            text = f"gencore: {_ENDED[which]}\n" if which in _ENDED else ""
+            if result.stage:
+                number = f" (errno {result.error})" if result.error else ""
+                reason = f"{plan.messages[result.stage]}{number}"
+                text = f"gencore: no core archive of {_name(self._test)}: {reason}\n{text}"
+            if plan.stderr_fd >= 0:
+                _write(plan.stderr_fd, text.encode(errors="backslashreplace"))
+            places.await_end(plan.directory, plan.run_name, result.name, standby.await_seconds)
+        finally:
+            _exit(_EXIT_STATUS)
 
     # ---- where the process is ----------------------------------------------------------
 
@@ -262,6 +264,13 @@ _NOT_HERE: Final = frozenset(
 
 def _do_nothing(*_arguments: object) -> None:
     """Do nothing."""
+
+
+def _name(test: str) -> str:
+    """Return which test it is; ``test`` is as ``encode_place`` returns it."""
+    found = _decode(test)
+    nodeid, place = found if isinstance(found, list) else (found, "")
+    return printable(name_subject(nodeid, place, "(no test)"), _NAME_LENGTH)
 
 
 def _give_back(place: places.Place, folder: str) -> None:

@@ -16,11 +16,14 @@ from pytest_gencore.portable.kept import format_time, now, sleep, split_utc, wal
 from pytest_gencore.protocol import Stage
 from pytest_gencore.run.files import CLAIM, FULL, QUOTA, REFUSED_FULL, REFUSED_LIMIT, STATE, partial_name
 from pytest_gencore.run.pinned import why_not_private
+from pytest_gencore.run.state import STATE_SIZE
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _open, _write, _close, _unlink = os.open, os.write, os.close, os.unlink
 _mkdir, _lstat, _getpid, _join = os.mkdir, os.lstat, os.getpid, os.path.join
 """Kept: tests patch the functions of ``os``."""
+_NO_STATE: Final = b" " * STATE_SIZE
+"""Says nothing yet, and has room for what is said when the disk is full."""
 _TICK_SECONDS: Final = 0.05
 _FNV_OFFSET: Final = 0x6C62272E07BB014262B821756295C58D
 _FNV_PRIME: Final = (1 << 88) + 0x13B
@@ -43,6 +46,7 @@ class Place(NamedTuple):
     """Of the archive, without ``.tar.gz``."""
     slot: int
     claim: str
+    state_file: str
     made: tuple[str, ...]
     """Paths, the last made last."""
 
@@ -72,7 +76,7 @@ def take(directory: str, run_name: str, max_captures: int, claim: str | None, te
     except OSError as error:
         _remove(made)
         raise NoPlaceError(Stage.NAME, error.errno) from error
-    return Place(name, slot, claim_name, tuple(made))
+    return Place(name, slot, claim_name, _join(folder, STATE.named(name)), tuple(made))
 
 
 def await_end(directory: str, run_name: str, name: str, seconds: float) -> None:
@@ -144,18 +148,23 @@ def _take_name(directory: str, folder: str, made: list[str]) -> str:
         if _mark(partial):
             made.append(partial)
             state = _join(folder, STATE.named(name))
-            _mark(state)
             made.append(state)
+            _mark(state, _NO_STATE)
             return name
     raise NoPlaceError(Stage.NAME, errno.EEXIST)
 
 
-def _mark(path: str) -> bool:
-    """Make an empty file of this user alone; tell whether there was none."""
+def _mark(path: str, data: bytes = b"") -> bool:
+    """Make a file of this user alone; tell whether there was none."""
     try:
-        _close(_open(path, _FLAGS | os.O_EXCL, 0o600))
+        descriptor = _open(path, _FLAGS | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
+    try:
+        while data:
+            data = data[_write(descriptor, data) :]
+    finally:
+        _close(descriptor)
     return True
 
 

@@ -11,13 +11,14 @@ import functools
 import time
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.run.files import CLOSED, DROP, SEEN, STATE, partial_name
+from pytest_gencore.run.files import CLOSED, DROP, SEEN, STATE
 from pytest_gencore.run.folder import (
     Refusals,
     count_refusals,
     release_place,
     remove_archive,
     remove_tree,
+    remove_unfinished,
     run_folder_name,
 )
 from pytest_gencore.run.outcome import Outcome, make_outcome
@@ -32,6 +33,7 @@ _now, _wall = functools.partial(time.monotonic), functools.partial(time.time)
 _sleep = functools.partial(time.sleep)
 """Kept: see ``portable/kept.py``."""
 _TICK_SECONDS: Final = 0.02
+_CANCEL_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 60.0
 """Longer than a helper takes for any text, from the last word of it."""
 
@@ -103,8 +105,15 @@ class PortableRun:
         return count_refusals(self._folder)
 
     def cancel(self) -> list[Outcome]:
-        """Wait a moment longer: a text takes no more. Returns all outcomes."""
-        return self.wait(timeout=1.0)
+        """Wait a moment longer, as a text takes no more; give up what is not finished then.
+
+        Only whole archives stay, and the texts beside. Returns all outcomes.
+        """
+        self.wait(timeout=_CANCEL_SECONDS)
+        for path, state in self._look():
+            if not state.is_final:
+                self._give_up(path, state, "interrupted")
+        return self.outcomes()
 
     def close(self) -> None:
         """Remove the hidden folder; leaves the archives. What is still at work removes it when it is done."""
@@ -127,11 +136,14 @@ class PortableRun:
             if state.state == "done" and is_dropped:
                 remove_archive(self._directory, state.result, path.stem)
                 self._settle(path, state, "dropped", "")
-            elif not state.is_final and _is_over(path):
-                with contextlib.suppress(OSError):
-                    (self._directory / partial_name(path.stem)).unlink()
-                self._settle(path, state, "failed", "the helper that writes archives has ended, or hangs")
+            elif not state.is_final and is_over(path):
+                self._give_up(path, state, "the helper that writes archives has ended, or hangs")
             yield path, state
+
+    def _give_up(self, path: Path, state: CaptureState, reason: str) -> None:
+        """Remove what a helper is at, or has left: its core is unredacted. It fails without that."""
+        remove_unfinished(self._directory, self._folder, path.stem, keep_text=True)
+        self._settle(path, state, "failed", reason)
 
     def _settle(self, path: Path, state: CaptureState, end: str, reason: str) -> None:
         state.state, state.reason = ("dropped" if end == "dropped" else "failed"), reason
@@ -146,7 +158,8 @@ def remove_run_folder(folder: Path) -> None:
         remove_tree(str(folder))
 
 
-def _is_over(path: Path) -> bool:
+def is_over(path: Path) -> bool:
+    """Whether nothing was heard of a capture for so long that its helper must have ended, or hangs."""
     with contextlib.suppress(OSError):
         return _wall() - path.lstat().st_mtime > PATIENCE_SECONDS
     return False

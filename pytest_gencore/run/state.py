@@ -5,6 +5,7 @@ A collector keeps its file locked from before its program starts until it ends.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pytest_gencore.run.files import CLAIM
-from pytest_gencore.run.pinned import read_regular
+from pytest_gencore.run.pinned import open_regular, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_gencore.triggers import Trigger
 
-_SIZE: Final = 4096
+STATE_SIZE: Final = 4096
 """Bytes of a state file; more only with a very long reason or test name."""
 _LIMIT: Final = 1 << 20
 """Bytes of one that is read."""
@@ -94,19 +95,32 @@ def write_state(descriptor: int, state: CaptureState) -> None:
 
     The size of the file stays if it can, so a full disk does no harm.
     """
-    data = json.dumps(dataclasses.asdict(state)).encode().ljust(_SIZE)
+    data = _encode(state)
     os.pwrite(descriptor, data, 0)
     os.ftruncate(descriptor, len(data))
 
 
 def replace_state(path: Path, state: CaptureState) -> None:
-    """Write the state in place of the file of another one, in one step; raises OSError.
+    """Write the state in place of the file of another one; raises OSError.
 
-    For files that nobody keeps open, or locked.
+    In one step, if there is room for a new file, and on Windows if nobody has the old one open. Else over
+    what that holds: whoever reads it meanwhile finds nothing that can be true, and looks again.
     """
+    data = _encode(state)
     new = path.with_name(f"{path.name}.new")
-    new.write_bytes(json.dumps(dataclasses.asdict(state)).encode())
-    new.replace(path)
+    try:
+        new.write_bytes(data)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        with os.fdopen(open_regular(path, os.O_RDWR), "r+b") as file:
+            file.write(data)
+            file.truncate(len(data))
+
+
+def _encode(state: CaptureState) -> bytes:
+    return json.dumps(dataclasses.asdict(state)).encode().ljust(STATE_SIZE)
 
 
 def read_state(path: Path, descriptor: int | None = None) -> CaptureState | None:

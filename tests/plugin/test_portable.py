@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gencore_archives import read_manifest, read_member
-from projects import Project
+from projects import ARTIFACTS, EXITS, Project
 from without_extension import copy_package
 
 if TYPE_CHECKING:
@@ -93,6 +93,30 @@ def test_no_store(project: Project, portable: Mapping[str, str]) -> None:
     assert "gencore: archives cannot be uploaded: the C extension is not built here" in ended.err
 
 
+INTERRUPTED = """
+    import os, signal
+    import pytest
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_bad(number):
+        assert 0
+
+    def test_interrupted():
+        os.killpg(0, signal.SIGINT)
+        signal.pause()
+    """
+
+
+def test_interrupt(project: Project, portable: Mapping[str, str]) -> None:
+    """Ctrl-C comes to all processes of a terminal: the helper writes what it was told nevertheless."""
+    project.write(test_a=INTERRUPTED)
+    ended = project.run("--gencore-on-fail", environment=portable)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    assert len(project.find_archives()) == 4
+    assert list((project.folder / ARTIFACTS).glob(".gencore-*")) == []
+
+
 def find_verdicts(project: Project) -> dict[str, str]:
     """Return the verdict of each capture of a hang, without what depends on time."""
     found = {}
@@ -123,6 +147,30 @@ def test_hangs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, portabl
     with_extension, without = verdicts
     assert without == with_extension
     assert {text.partition(":")[0] for text in without.values()} == {"deadlock", "asyncio", "busy"}
+
+
+REFUSED = """
+    import signal
+
+    def test_bad():
+        assert 0
+
+    def test_hangs():
+        signal.pause()
+    """
+
+
+def test_end_without_archive(project: Project, portable: Mapping[str, str]) -> None:
+    """A process that ends at its deadline says which test it was, and why there is no archive."""
+    project.write(test_a=REFUSED)
+    options = (*ON_FAIL, "--gencore-timeout=0.5", "--gencore-max-cores=1")
+    ended = project.run(*options, *EXITS, environment=portable)
+    assert ended.status == 1
+    assert "gencore: the test took too long, the process ends: gencore_exit_on_timeout\n" in ended.err
+    assert (
+        "gencore: no core archive of test_a.py::test_hangs: "
+        "the limit of 1 captures of one run is reached\n" in ended.err
+    )
 
 
 OWN_DEADLINE = """
