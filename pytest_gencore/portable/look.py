@@ -31,6 +31,8 @@ class Clock:
     """What a thread takes of a processor, from here on."""
 
     def __init__(self, thread: int) -> None:
+        self.late = 0.0
+        """How many seconds after its deadline the thread is looked at."""
         self._thread = thread
         self._began = now()
         self._used = self._read()
@@ -89,6 +91,7 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
     return {
         "pid": _getpid(),
         "busy": busy,
+        "late": 0.0 if clock is None else clock.late,
         "environment": list(os.environ.items()),
         "stacks": seen.stacks,
         "facts": seen.facts,

@@ -204,8 +204,9 @@ class PortableNative:
         """Take notice of progress; tell whether the deadline of the run has to be set again."""
         return self._watchdog.restart(Deadline.SESSION)
 
-    def _pass_deadline(self, what: tuple[Standby, bool, Clock]) -> tuple[bool, CaptureResult]:
+    def _pass_deadline(self, what: tuple[Standby, bool, Clock], late: float) -> tuple[bool, CaptureResult]:
         standby, exits, clock = what
+        clock.late = late
         try:
             result = self.capture_prepared(standby, clock)
         except Exception:  # noqa: BLE001 - whoever waits for the deadline must learn that it has passed

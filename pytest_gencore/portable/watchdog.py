@@ -32,9 +32,9 @@ class _Deadline:
 
 
 class Watchdog:
-    """Calls ``action`` with what was set, on its thread, when a deadline has passed."""
+    """Calls ``action`` on its thread when a deadline has passed: with what was set, and the seconds since."""
 
-    def __init__(self, action: Callable[[Any], Any]) -> None:
+    def __init__(self, action: Callable[[Any, float], Any]) -> None:
         self._action = action
         self._deadlines: dict[int, _Deadline] = {}
         self._changed = threading.Condition(threading.Lock())
@@ -98,7 +98,7 @@ class Watchdog:
                     continue
                 first.at = None
                 first.is_acting = True
-            fired = self._action(first.what)
+            fired = self._action(first.what, -left)
             with self._changed:
                 first.fired, first.is_acting = fired, False
                 self._changed.notify_all()
