@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.portable.kept import now, process_seconds, sleep
+from pytest_gencore.portable.watchdog import is_watchdog
 from pytest_gencore.probe import in_process
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
     ``clock``: of that, since its deadline was set.
     """
     busy = None if clock is None else clock.find_part()
-    tops: dict[int, FrameType] = _current_frames()
+    tops: dict[int, FrameType] = {
+        ident: frame for ident, frame in _current_frames().items() if not is_watchdog(frame)
+    }
     if own != _ident():
         tops.pop(_ident(), None)
     top = tops.pop(own, None)

@@ -11,6 +11,7 @@ from pytest_gencore.portable.kept import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _getpid, _start = os.getpid, _thread.start_new_thread
 """Kept: tests patch these modules. A thread that ``threading`` does not know is in no list of tests."""
@@ -102,3 +103,11 @@ class Watchdog:
             with self._changed:
                 first.fired, first.is_acting = fired, False
                 self._changed.notify_all()
+
+
+def is_watchdog(frame: FrameType) -> bool:
+    """Whether a thread is one of ours, by its innermost frame."""
+    outermost: FrameType = frame
+    while outermost.f_back is not None:
+        outermost = outermost.f_back
+    return outermost.f_code is Watchdog._run.__code__

@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_gencore.portable.look import look
+from pytest_gencore.portable.watchdog import Watchdog
+from pytest_gencore.probe import values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def keep_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the look change how other tests read frames no longer than for one of these."""
+    monkeypatch.setattr(values, "_others", [])
 
 
 @contextlib.contextmanager
@@ -59,3 +68,24 @@ def test_locals_at_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     with waiting_thread() as ident:
         assert locals_in(look(ident), "stand_still") == {}
+
+
+def test_own_thread() -> None:
+    """The thread that waits for deadlines, or acts, is in no stacks."""
+    is_acting, go_on = threading.Event(), threading.Event()
+
+    def act(*_: object) -> None:
+        is_acting.set()
+        go_on.wait()
+
+    watchdog = Watchdog(act)
+    watchdog.set(0, 0.0, "")
+    try:
+        assert is_acting.wait(30)
+        seen = look(threading.get_ident())
+    finally:
+        go_on.set()
+        watchdog.stop()
+    files = {Path(frame[0]).name for stack in seen["stacks"] for frame in stack["frames"]}
+    assert Path(__file__).name in files
+    assert "watchdog.py" not in files
