@@ -7,6 +7,8 @@ import re
 import shlex
 from typing import Final, NamedTuple
 
+from pytest_gencore.installed import plain_path
+
 _MISREAD: Final = frozenset(':"\\`')
 _LINE_LENGTH: Final = 200
 
@@ -95,4 +97,4 @@ def is_plain_path(path: str) -> bool:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    return bool(folder) and path.startswith(f"{folder.rstrip('/')}/")
+    return bool(folder) and plain_path(path).startswith(f"{plain_path(folder).rstrip('/')}/")

@@ -8,7 +8,8 @@ import types
 import typing
 from typing import Any, Final, Literal, TypeVar
 
-from pytest_gencore.archive.manifest import ABSOLUTE_PATH
+from pytest_gencore.archive.manifest import ABSOLUTE_PATH, PROGRAM_PATH
+from pytest_gencore.archive.names import without_drive
 from pytest_gencore.errors import ArchiveError
 
 T = TypeVar("T")
@@ -73,6 +74,13 @@ class Fields:
         """Return an absolute path that cannot leave the folder which it is put below."""
         path = self._text(name)
         if not is_safe_path(path):
+            raise self._wrong(self._path(name), "an absolute path without '..'")
+        return path
+
+    def _program_path(self, name: str) -> str:
+        """Return such a path, or one with a drive."""
+        path = self._text(name)
+        if not is_safe_path(without_drive(path)):
             raise self._wrong(self._path(name), "an absolute path without '..'")
         return path
 
@@ -152,7 +160,7 @@ def _readers(kind: Any) -> list[_Field]:
 def _plain_of(hint: Any, field: dataclasses.Field[Any]) -> type | None:
     if typing.get_origin(hint) is types.UnionType:
         hint = typing.get_args(hint)[0]
-    is_plain = hint in (str, bool) and field.metadata["pattern"] != ABSOLUTE_PATH
+    is_plain = hint in (str, bool) and field.metadata["pattern"] not in _PATHS
     return hint if is_plain else None
 
 
@@ -170,8 +178,7 @@ def _reader_of(hint: Any, field: dataclasses.Field[Any]) -> _Reader:
         return lambda fields, name: fields._inner(name).read(kind)
     if hint is int:
         return lambda fields, name: fields._integer(name, field.metadata["lowest"])
-    is_path = field.metadata["pattern"] == ABSOLUTE_PATH
-    return Fields._absolute_path if is_path else _SIMPLE[hint]
+    return _PATHS.get(field.metadata["pattern"]) or _SIMPLE[hint]
 
 
 _SIMPLE: Final[dict[Any, _Reader]] = {
@@ -180,6 +187,12 @@ _SIMPLE: Final[dict[Any, _Reader]] = {
     float: Fields._number,
     tuple[str, ...]: Fields._texts,
 }
+
+_PATHS: Final[dict[str, _Reader]] = {
+    ABSOLUTE_PATH: Fields._absolute_path,
+    PROGRAM_PATH: Fields._program_path,
+}
+"""By pattern."""
 
 
 def is_safe_path(path: str) -> bool:

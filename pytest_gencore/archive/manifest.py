@@ -22,6 +22,8 @@ SCHEMA_VERSION: Final = 2
 
 ABSOLUTE_PATH: Final = r"^/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
 """No ``..`` and no NUL, as JSON schema patterns say it."""
+PROGRAM_PATH: Final = r"^([A-Za-z]:)?/(?!(.*/)?\.\.(/|$))[^\u0000]*$"
+"""The same of what no reader looks for below a folder: it may have a drive."""
 
 
 def item(description: str, pattern: str = "", *, lowest: int = 0, **options: Any) -> Any:
@@ -220,7 +222,7 @@ class Manifest:
     )
     executable: str | None = item(
         "Absolute path of the Python interpreter; null in the short manifest of a sealed archive",
-        ABSOLUTE_PATH,
+        PROGRAM_PATH,
     )
     libraries: tuple[Library, ...] = item("Every mapped ELF file, sorted by path, the executable among them")
     timings: Timings = item("How long it took")

@@ -18,7 +18,18 @@ _NAME_LIMIT: Final = 4000
 _PART_LIMIT: Final = 255
 """NAME_MAX of Linux, in bytes."""
 _SHOWN: Final = 200
+_DRIVE = re.compile(r"^([A-Za-z]):(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def member_of(path: str) -> str:
+    """Return the name below the top folder of the file with an absolute path: ``C/a.py`` for ``C:/a.py``."""
+    return _DRIVE.sub(r"\1", path).lstrip("/")
+
+
+def without_drive(path: str) -> str:
+    """Return a path without the drive that it has on Windows."""
+    return _DRIVE.sub("", path)
 
 
 def find_fault(name: str) -> str:

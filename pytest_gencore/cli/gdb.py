@@ -10,6 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from pytest_gencore.archive.names import member_of
 from pytest_gencore.sandbox.pystack_command import SOURCES_SCRIPT
 from pytest_gencore.texts import is_plain_path
 
@@ -58,7 +59,7 @@ def executable_in(manifest: Manifest, folder: Path) -> Path | None:
     """Return the executable of an unpacked archive, None if it is not in it."""
     if manifest.executable is None:
         return None
-    path = folder / manifest.executable.lstrip("/")
+    path = folder / member_of(manifest.executable)
     return path if path.is_file() else None
 
 

@@ -20,6 +20,7 @@ from pytest_gencore.archive.manifest import (
 )
 from pytest_gencore.collector.cancelled import read_cancel
 from pytest_gencore.collector.stacks.trigger_text import find_address, name_code, name_signal
+from pytest_gencore.installed import plain_path
 from pytest_gencore.protocol import ThreadState
 from pytest_gencore.triggers import TRIGGERS
 
@@ -75,7 +76,7 @@ def build_manifest(
         method_reason=method_reason,
         core=_describe_core(core, handover.core_filter) if core else None,
         notices=(*(core.notices if core else ()), *notices),
-        executable=run.executable,
+        executable=plain_path(run.executable),
         libraries=tuple(_describe_library(library) for library in libraries),
         timings=Timings(
             stop_ms=handover.stop_ns / 1e6,

@@ -17,8 +17,6 @@ from pytest_gencore.archive.manifest import encode_manifest
 from pytest_gencore.archive.writer import ManifestTooLongError
 from pytest_gencore.collector.abort import CaptureDropped
 from pytest_gencore.collector.describe import describe_state
-from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
-from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.manifest_builder import build_manifest
 from pytest_gencore.collector.outcome.os_errors import describe_os_error
 from pytest_gencore.collector.outcome.page import make_page, wants_page
@@ -28,12 +26,11 @@ from pytest_gencore.collector.stacks.capture_stacks import ReadThreads, Stacks, 
 from pytest_gencore.collector.stacks.last_words import LastWords
 from pytest_gencore.collector.stacks.sources import OF_A_TEXT
 from pytest_gencore.collector.texts import list_texts, open_writer
-from pytest_gencore.collector.told import make_handover, make_thread
+from pytest_gencore.collector.told import describe_late, make_diagnosis, make_handover, make_thread
 from pytest_gencore.collector.told_captures import ToldCaptures
 from pytest_gencore.collector.told_core import ToldCore, remove_work, watch
 from pytest_gencore.errors import GencoreError
 from pytest_gencore.installed import NO_EXTENSION
-from pytest_gencore.request.model import AFTER_SESSION
 from pytest_gencore.run.files import CLOSED, DROP, FULL, SEEN, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import release_place, remove_tree
 from pytest_gencore.run.pinned import NO_LINK, create_private
@@ -63,25 +60,17 @@ class _Capture:
         self.redaction.look_at(
             handover.context, [(str(name), str(value)) for name, value in told["environment"]]
         )
-        self._problem = str(told["problem"])
         self._core = ToldCore.of(told["core"])
-        busy = told["busy"]
-        kind = TRIGGERS[handover.context.request.trigger]
-        diagnosis = Diagnosis(
-            parse_facts(str(told["facts"]).encode(errors="replace")),
-            None,
-            handover.context.run.session.folders,
-            is_hang=kind.is_hang,
-            busy=busy if isinstance(busy, float) else None,
-            is_over=handover.context.request.place.startswith(AFTER_SESSION),
-            was_seen=True,
-        )
         read = ReadThreads(
             [make_thread(stack, is_own=number == 0) for number, stack in enumerate(told["stacks"])]
         )
-        self.stacks = Stacks.of(handover, LastWords(), read, diagnosis)
+        self.stacks = Stacks.of(handover, LastWords(), read, make_diagnosis(told, handover))
+        late = describe_late(told["late"])
+        if late:
+            self.stacks.facts = self.stacks.facts._replace(said=(late,))
         if self.stacks.facts.native_id is not None and read.threads:
             self.stacks.facts = self.stacks.facts._replace(native_id=read.threads[0].native_id)
+        self._problems = [text for text in (late, str(told["problem"])) if text]
         self.state = describe_state(handover)
         self.state.pid = os.getpid()
         self.answer: list[str] = []
@@ -167,7 +156,7 @@ class _Capture:
         handover, redaction, stacks = self.handover, self.redaction, self.stacks
         request = handover.context.request
         sources = stacks.find_sources(request.failure_text, (), OF_A_TEXT)
-        notices = [NOTICE, *filter(None, (self._problem,)), *redaction.notices, *sources.notices]
+        notices = [NOTICE, *self._problems, *redaction.notices, *sources.notices]
         notices += self._core.list_notices(is_redacted=bool(redaction.redactor))
         started = time.monotonic()
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from pytest_gencore.collector.diagnosis.diagnosis import Diagnosis
+from pytest_gencore.collector.diagnosis.parse import parse_facts
 from pytest_gencore.collector.source.handover import Handover
 from pytest_gencore.collector.stacks.model import Frame, PythonThread
 from pytest_gencore.protocol import Phase
 from pytest_gencore.request.context import decode_context
-from pytest_gencore.request.model import CORE_FILTER_DEFAULT
+from pytest_gencore.request.model import AFTER_SESSION, CORE_FILTER_DEFAULT
+from pytest_gencore.triggers import TRIGGERS
+from pytest_gencore.units import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LATE_SECONDS: Final = 0.25
+"""A thread that only waits for its turn is less late."""
 
 
 class _PlainHandover(Handover):
@@ -61,6 +68,33 @@ def make_handover(told: dict[str, Any]) -> Handover:
         stderr_end=b"",
         threads=(),
         context=context,
+    )
+
+
+def make_diagnosis(told: dict[str, Any], handover: Handover) -> Diagnosis:
+    """Return what everything waited for; without a verdict if it was looked at too late for one."""
+    request, busy = handover.context.request, told["busy"]
+    diagnosis = Diagnosis(
+        parse_facts(str(told["facts"]).encode(errors="replace")),
+        None,
+        handover.context.run.session.folders,
+        is_hang=TRIGGERS[request.trigger].is_hang,
+        busy=busy if isinstance(busy, float) else None,
+        is_over=request.place.startswith(AFTER_SESSION),
+        was_seen=True,
+    )
+    if describe_late(told["late"]):
+        diagnosis.verdict = None
+    return diagnosis
+
+
+def describe_late(seconds: float) -> str:
+    """Return one line on a look that came so long after its deadline; empty if it came in time."""
+    if seconds <= _LATE_SECONDS:
+        return ""
+    return (
+        f"looked at {format_duration(round(seconds, 1))} after the deadline, too late for a verdict: "
+        "something kept the GIL, or the machine was busy, and what is shown may have come after it"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_gencore.archive.fields import is_safe_path
+from pytest_gencore.archive.names import member_of, without_drive
 from pytest_gencore.document.model import Excerpt
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ def read_excerpts(archive: Archive, lines: Iterable[tuple[str, int | None]]) -> 
     """Return what is around some lines, by file; at most 5,000 lines, the first ones. Raises ArchiveError."""
     wanted: dict[str, list[int]] = {}
     for file, line in lines:
-        if line and is_safe_path(file):
+        if line and is_safe_path(without_drive(file)):
             wanted.setdefault(file, []).append(line)
     if not wanted:
         return ()
-    members = archive.read_members({file.lstrip("/") for file in wanted})
+    members = archive.read_members({member_of(file) for file in wanted})
     left = _LINES_LIMIT
     found = []
     for file, numbers in wanted.items():
-        member = members.get(file.lstrip("/"))
+        member = members.get(member_of(file))
         if member is None:
             continue
         text = member.data.decode("utf-8", "replace")

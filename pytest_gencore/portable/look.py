@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.portable.kept import now, process_seconds, sleep
+from pytest_gencore.portable.watchdog import is_watchdog
 from pytest_gencore.probe import in_process
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Clock:
     """What a thread takes of a processor, from here on."""
 
     def __init__(self, thread: int) -> None:
+        self.late = 0.0
+        """How many seconds after its deadline the thread is looked at."""
         self._thread = thread
         self._began = now()
         self._used = self._read()
@@ -74,7 +77,9 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
     ``clock``: of that, since its deadline was set.
     """
     busy = None if clock is None else clock.find_part()
-    tops: dict[int, FrameType] = _current_frames()
+    tops: dict[int, FrameType] = {
+        ident: frame for ident, frame in _current_frames().items() if not is_watchdog(frame)
+    }
     if own != _ident():
         tops.pop(_ident(), None)
     top = tops.pop(own, None)
@@ -89,6 +94,7 @@ def look(own: int, clock: Clock | None = None) -> dict[str, Any]:
     return {
         "pid": _getpid(),
         "busy": busy,
+        "late": 0.0 if clock is None else clock.late,
         "environment": list(os.environ.items()),
         "stacks": seen.stacks,
         "facts": seen.facts,

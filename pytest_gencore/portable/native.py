@@ -193,8 +193,11 @@ class PortableNative:
         """Take notice of progress; tell whether the deadline of the run has to be set again."""
         return self._watchdog.restart(Deadline.SESSION)
 
-    def _pass_deadline(self, what: tuple[int, Standby, bool, Clock]) -> tuple[bool, CaptureResult]:
+    def _pass_deadline(
+        self, what: tuple[int, Standby, bool, Clock], late: float
+    ) -> tuple[bool, CaptureResult]:
         which, standby, exits, clock = what
+        clock.late = late
         try:
             result = self.capture_prepared(standby, clock)
         except Exception:  # noqa: BLE001 - whoever waits for the deadline must learn that it has passed

@@ -11,6 +11,7 @@ from pytest_gencore.portable.kept import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _getpid, _start = os.getpid, _thread.start_new_thread
 """Kept: tests patch these modules. A thread that ``threading`` does not know is in no list of tests."""
@@ -32,9 +33,9 @@ class _Deadline:
 
 
 class Watchdog:
-    """Calls ``action`` with what was set, on its thread, when a deadline has passed."""
+    """Calls ``action`` on its thread when a deadline has passed: with what was set, and the seconds since."""
 
-    def __init__(self, action: Callable[[Any], Any]) -> None:
+    def __init__(self, action: Callable[[Any, float], Any]) -> None:
         self._action = action
         self._deadlines: dict[int, _Deadline] = {}
         self._changed = threading.Condition()  # reentrant: a signal handler may ask what has passed
@@ -98,7 +99,15 @@ class Watchdog:
                     continue
                 first.at = None
                 first.is_acting = True
-            fired = self._action(first.what)
+            fired = self._action(first.what, -left)
             with self._changed:
                 first.fired, first.is_acting = fired, False
                 self._changed.notify_all()
+
+
+def is_watchdog(frame: FrameType) -> bool:
+    """Whether a thread is one of ours, by its innermost frame."""
+    outermost: FrameType = frame
+    while outermost.f_back is not None:
+        outermost = outermost.f_back
+    return outermost.f_code is Watchdog._run.__code__

@@ -43,6 +43,7 @@ _encode = json.JSONEncoder(default=lambda _: None, skipkeys=True).encode
 _clock = time.monotonic
 _STANDARD = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120 - as co_filename
 _OWN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120
+_SEPARATOR = os.sep
 _STDERR = 2
 
 
@@ -88,7 +89,8 @@ def is_project(frame: FrameType) -> bool:
 
 def is_project_file(file: str) -> bool:
     """Whether code is neither of the standard library nor installed nor ours, and has a file."""
-    is_installed = "/site-packages/" in file or "/dist-packages/" in file
+    path = file.replace(_SEPARATOR, "/")
+    is_installed = "/site-packages/" in path or "/dist-packages/" in path
     return not (is_installed or file.startswith((_STANDARD, _OWN, "<")))
 
 

@@ -6,6 +6,7 @@ looked at.
 
 from __future__ import annotations
 
+import _thread
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from pytest_gencore.probe.threads import Threads
 if TYPE_CHECKING:
     from types import FrameType
 
+_ident: Final = _thread.get_ident
+"""Kept: tests patch modules."""
 _THREADS: Final = 200
 _FRAMES: Final = 500
 _LOCALS: Final = 100
@@ -64,10 +67,14 @@ def why_not() -> str:
         return f"no diagnosis: it is not known for {sys.implementation.name} {sys.version_info[0]}." + str(
             sys.version_info[1]
         )
-    is_enabled = getattr(sys, "_is_gil_enabled", None)
-    if is_enabled is not None and not is_enabled():
-        return "no diagnosis: without a GIL other threads change what is looked at"
+    if not _has_gil():
+        return "no diagnosis, no locals of other threads: without a GIL they change what is looked at"
     return ""
+
+
+def _has_gil() -> bool:
+    is_enabled = getattr(sys, "_is_gil_enabled", None)
+    return is_enabled is None or bool(is_enabled())
 
 
 class _Stacks:
@@ -83,9 +90,10 @@ class _Stacks:
 
         thread = threading._active.get(ident)  # type: ignore[attr-defined] # enumerate() takes a lock
         frames: list[Any] = []
+        has_locals = _has_gil() or ident == _ident()  # those of a frame that runs may crash the process
         frame: FrameType | None = top
         while frame is not None and len(frames) < _FRAMES:
-            frames.append([*facts.place_of(frame), self._locals_of(frame)])
+            frames.append([*facts.place_of(frame), self._locals_of(frame) if has_locals else []])
             frame = frame.f_back
         self.found.append(
             {

@@ -74,6 +74,12 @@ def test_made_manifest() -> None:
     VALIDATOR.validate(MANIFEST)
 
 
+def test_executable_of_windows() -> None:
+    manifest = new_manifest(executable="C:/Python313/python.exe")
+    VALIDATOR.validate(manifest)
+    assert parse_manifest(json.dumps(manifest).encode()).executable == "C:/Python313/python.exe"
+
+
 @pytest.mark.parametrize(("old", "new"), [("crash", "kernel"), ("copy", "memory")])
 def test_old_names_of_methods(old: str, new: str) -> None:
     """They are those of version 1, whose trigger was a word."""

@@ -168,6 +168,8 @@ def test_manifest_that_is_wrong(tmp_path: Path, text: bytes, reason: str) -> Non
         ({"notices": [1]}, "notices of the manifest is not a list of strings"),
         ({"executable": "bin/python"}, "executable of the manifest is not an absolute path"),
         ({"executable": "/usr/../../python"}, "executable of the manifest is not an absolute path"),
+        ({"executable": "C:python.exe"}, "executable of the manifest is not an absolute path"),
+        ({"executable": "C:/../python.exe"}, "executable of the manifest is not an absolute path"),
         ({"executable": "/usr/python\0"}, "executable of the manifest is not an absolute path"),
         ({"timings": {"stop_ms": "1"}}, "timings.stop_ms of the manifest is not a number"),
         (

@@ -173,6 +173,34 @@ def test_end_without_archive(project: Project, portable: Mapping[str, str]) -> N
     )
 
 
+KEEPS_THE_GIL = """
+    import ctypes, time
+
+    def test_a():
+        ctypes.PyDLL(None).usleep(1_500_000)
+        ended = time.process_time() + 1
+        while time.process_time() < ended:
+            pass
+    """
+
+
+@pytest.mark.slow
+def test_look_that_comes_late(project: Project, portable: Mapping[str, str]) -> None:
+    """The deadline has passed in a call that keeps the GIL: what stands behind it is not blamed."""
+    project.write(test_a=KEEPS_THE_GIL)
+    ended = project.run(*ON_FAIL, "--gencore-timeout=0.5", environment=portable)
+    assert (ended.status, ended.counts()) == (0, {"passed": 1})
+    (path,) = project.archives().values()
+    manifest = read_manifest(path)
+    assert manifest["diagnosis"]["verdict"] is None
+    late = re.compile(
+        r"looked at [\d.]+ s after the deadline, too late for a verdict: something kept the GIL"
+    )
+    assert any(map(late.match, manifest["notices"]))
+    assert late.search(ended.out)
+    assert late.search(read_member(path, "stacks.txt").decode())
+
+
 OWN_DEADLINE = """
     import json, socket, threading, time
 

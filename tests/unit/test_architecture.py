@@ -86,7 +86,7 @@ ALLOWED = {
     "protocol": set(),
     "systems": {"methods"},
     "version": set(),
-    "texts": set(),
+    "texts": {"installed"},
     "triggers": set(),
     "units": set(),
     "unpatched": set(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from without_extension import copy_package
 
+from pytest_gencore.collector.told import describe_late
 from pytest_gencore.portable import places
 from pytest_gencore.portable.watchdog import Watchdog
 from pytest_gencore.probe import named, values
@@ -242,8 +243,9 @@ def test_watchdog() -> None:
     passed: list[str] = []
     ended = threading.Event()
 
-    def act(what: str) -> str:
+    def act(what: str, late: float) -> str:
         passed.append(what)
+        assert late >= 0
         if what == "last":
             ended.set()
         return f"{what} has passed"
@@ -264,7 +266,7 @@ def test_watchdog() -> None:
 
 def test_a_signal_handler_asks_the_watchdog() -> None:
     """It may have interrupted the thread that has just asked, and is to be answered all the same."""
-    watchdog = Watchdog(lambda _: None)
+    watchdog = Watchdog(lambda *_: None)
     answers: list[object] = []
 
     def ask() -> None:
@@ -275,3 +277,21 @@ def test_a_signal_handler_asks_the_watchdog() -> None:
     asking.start()
     asking.join(30)
     assert answers == [None]
+
+
+def test_late_watchdog() -> None:
+    """How late a deadline passes is handed on, and said if it is more than a thread waits for its turn."""
+    lateness: list[float] = []
+    ended = threading.Event()
+
+    def act(_: str, late: float) -> None:
+        lateness.append(late)
+        ended.set()
+
+    watchdog = Watchdog(act)
+    watchdog.set(0, -30, "")
+    assert ended.wait(30)
+    watchdog.stop()
+    assert lateness[0] >= 30
+    assert describe_late(30.04).startswith("looked at 30 s after the deadline, too late for a verdict: ")
+    assert describe_late(0.1) == ""

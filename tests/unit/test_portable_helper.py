@@ -223,7 +223,7 @@ def test_end_of_the_process(
     standby: Any = portable.engine.prepare_capture(request, await_seconds=60, exits=True).standby
     native.NATIVE.set_test(encode_place("test_a", "at the end"))
     with pytest.raises(ProcessEndedError):
-        native.NATIVE._pass_deadline((which, standby, True, Clock(0)))
+        native.NATIVE._pass_deadline((which, standby, True, Clock(0)), 0.0)
     said = (tmp_path / "errors").read_text().splitlines()
     assert said.pop().endswith("the process ends: gencore_exit_on_timeout")
     assert [reason in line for line in said] == [True] * bool(reason)

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.collector.diagnosis.facts import Facts, Hold, Loop, Name, Place, Task, Thread, Wait
+from pytest_gencore.installed import plain_path
 from pytest_gencore.texts import escape_unprintable
 
 if TYPE_CHECKING:
@@ -207,7 +208,9 @@ def _place(value: Any) -> Place | None:
     if not isinstance(value, list) or len(value) != 3:
         return None
     file, line, function = value
-    return Place(str(file)[:4096], line if isinstance(line, int) else None, str(function)[:_TEXT_LIMIT])
+    return Place(
+        plain_path(str(file))[:4096], line if isinstance(line, int) else None, str(function)[:_TEXT_LIMIT]
+    )
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.installed import is_foreign
+from pytest_gencore.installed import is_absolute, is_foreign, plain_path
 from pytest_gencore.texts import NOWHERE, printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ _CANDIDATES: Final = 60
 _MACHINERY = re.compile(
     r"(?:^|/)(?:(?:_(?P<pytest>pytest))|(?P<package>pluggy|xdist|execnet|pytest_gencore))/[\w/]+\.py$"
     r"|/(?:site|dist)-packages/(?P<plugin>pytest(?:_\w+)?)(?:/|\.py$)"
-    r"|/bin/(?P<program>pytest|py\.test)$|(?:^<frozen |/)(?P<start>runpy)(?:>|\.py$)"
+    r"|/bin/(?P<program>pytest|py\.test)$|/Scripts/(?P<windows>pytest|py\.test)\.exe/__main__\.py$"
+    r"|(?:^<frozen |/)(?P<start>runpy)(?:>|\.py$)"
 )
 _THREAD_START = ("_bootstrap", "_bootstrap_inner", "run")
 
@@ -35,9 +36,10 @@ def machinery_of(frame: Frame) -> str:
         return ""
     if frame.file == "<string>" and frame.function == "<module>":
         return "python -c"  # so execnet starts workers
-    if frame.function.rpartition(".")[2] in _THREAD_START and frame.file.endswith("/threading.py"):
+    file = plain_path(frame.file)
+    if frame.function.rpartition(".")[2] in _THREAD_START and file.endswith("/threading.py"):
         return "threading"
-    match = _MACHINERY.search(frame.file)
+    match = _MACHINERY.search(file)
     if match is None:
         return ""
     found = next(text for text in match.groups() if text)
@@ -48,7 +50,7 @@ def is_project(frame: Frame, folders: Folders) -> bool:
     """Whether a frame is of the project or its tests: below the root directory, or at least not installed."""
     if frame.native or machinery_of(frame) or is_foreign(frame.file):
         return False
-    return not folders.rootdir or not frame.file.startswith("/") or folders.has(frame.file)
+    return not folders.rootdir or not is_absolute(frame.file) or folders.has(frame.file)
 
 
 def select_frames(

@@ -8,8 +8,10 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_gencore.installed import is_installed, is_standard
+from pytest_gencore.archive.names import member_of
+from pytest_gencore.installed import is_installed, is_standard, plain_path
 from pytest_gencore.sandbox.sources import SOURCE_LIMIT, decode_source, read_regular_file
+from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 _PYTHON: Final = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
 _COMPILED: Final = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".rs", ".f90")
 _SUFFIXES: Final = frozenset((*_PYTHON, *_COMPILED))
-_TRACEBACK_FILE = re.compile(r'^(?:  File "(.+?)", line \d+|(\S[^\n:]*):\d+: )', re.MULTILINE)
+_TRACEBACK_FILE = re.compile(
+    r'^(?:  File "(.+?)", line \d+|((?:[A-Za-z]:[\\/])?\S[^\n:]*):\d+: )', re.MULTILINE
+)
 _NOTICES: Final = 20
 
 
@@ -43,7 +47,7 @@ class Sources(NamedTuple):
     """What goes into the archive, and what does not."""
 
     files: list[tuple[str, bytes]]
-    """Path below the archive's top folder, which is the absolute path without its first slash; contents."""
+    """Path below the archive's top folder, as ``archive.names.member_of`` makes it; contents."""
     notices: list[str]
     """What was left out and why, for the manifest."""
 
@@ -74,7 +78,7 @@ def gather_sources(
             reason = f"more than {limits.total_size} bytes in all"
         elif data is not None:
             total += len(data)
-            files.append((path.lstrip("/"), data))
+            files.append((member_of(path), data))
         if reason:
             notices.append(f"source {path} is left out: {reason}")
     if len(notices) > _NOTICES:
@@ -114,7 +118,8 @@ def absolute_path(name: str, rootdir: str) -> str | None:
     if not name or name.startswith("<") or "\0" in name:
         return None
     path = os.path.normpath(os.path.join(rootdir, name))  # noqa: PTH118 - co_filename is a str
-    return f"/{path.lstrip('/')}" if path.startswith("/") else None
+    drive, path = map(plain_path, os.path.splitdrive(path))
+    return f"{drive}/{path.lstrip('/')}" if path.startswith("/") else None
 
 
 def find_traceback_files(text: str) -> list[str]:
@@ -146,4 +151,4 @@ def _rank(path: str, rootdir: str) -> int:
         return 2
     if is_standard(path):
         return 3
-    return 0 if rootdir and path.startswith(f"{rootdir.rstrip('/')}/") else 1
+    return 0 if Folders(rootdir).has(path) else 1

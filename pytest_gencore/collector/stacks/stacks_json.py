@@ -17,6 +17,7 @@ from pytest_gencore.collector.stacks.lines import is_project
 from pytest_gencore.collector.stacks.model import find_activity
 from pytest_gencore.collector.stacks.report import FULL_LOCAL_LENGTH
 from pytest_gencore.collector.stacks.sources import absolute_path
+from pytest_gencore.installed import plain_path
 from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def make_stacks_file(
     own = room.threads(threads)
     others = [ChildStacks(pid=pid, threads=room.threads(found)) for pid, found in children.items()]
     return StacksFile(
-        rootdir=rootdir,
+        rootdir=plain_path(rootdir),
         threads=own,
         unread=unread,
         failure=failed,
