@@ -61,7 +61,7 @@ TREE = """
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.field
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_crashes(project: Project, workers: list[str]) -> None:

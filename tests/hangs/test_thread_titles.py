@@ -127,7 +127,7 @@ IN_THREADING = {
 }
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_a_hanging_thread_waits_for_what_is_known(project: Project, pystack: bool) -> None:
     """A lock of C code has no Python frame: native frames tell, and without them it is not said."""

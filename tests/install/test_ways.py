@@ -200,6 +200,7 @@ def test_python_path_relative_to_a_folder_that_is_left(
     assert_captures(folder, command, source / "pytest_gencore", variables)
 
 
+@pytest.mark.slow
 def test_files_of_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()

@@ -147,7 +147,7 @@ def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> N
 
 
 @pytest.mark.field
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("gdb", "pystack")
 @pytest.mark.parametrize(("dump_type", "core_filter", "part"), [("heap", "0x11", 0.75), ("mini", "0x0", 0.5)])
 def test_smaller_cores(failing: Project, dump_type: str, core_filter: str, part: float) -> None:
