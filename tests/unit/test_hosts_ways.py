@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -51,18 +53,32 @@ def test_ssh_asks_nobody() -> None:
     assert make_quiet("popen//chdir=x") == "popen//chdir=x"
 
 
-def test_a_connection_that_is_being_made_ends(tmp_path: Path) -> None:
+SSH = """#!/bin/sh
+trap 'kill $!; exit 255' TERM
+sleep 600 >/dev/null 2>&1 </dev/null &
+echo $$ >{started}
+wait
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # execnet leaves the pipes of such a process open
+def test_a_connection_that_is_being_made_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process has said nothing yet: execnet does not know it."""
     started = tmp_path / "pid"
-    command = f"sh -c 'echo $$ >{started}; exec sleep 600' #"
+    (tmp_path / "ssh").write_text(SSH.format(started=started))
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     taken: list[Any] = []
-    connection = Connection([f"popen//python={command}"], [], taken.append)
+    connection = Connection(["ssh=nowhere"], [], taken.append)
     connection.open("start")
     wait_until(lambda: started.exists() and started.read_text().endswith("\n"), "it is started")
     pid = int(started.read_text())
     assert psutil.pid_exists(pid)
     connection.close()
-    wait_until(lambda: bool(taken), "the thread has come to its end")
+    assert connection._thread is not None
+    connection._thread.join(30)
+    gc.collect()
+    assert [message[0] for message in taken] == ["refused"]
     wait_until(lambda: not is_running(pid), "its process has ended")
 
 
