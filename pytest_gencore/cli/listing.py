@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _READERS, _TOGETHER = 2, 16
 """So many threads read so many archives of a store each: one parses while the other one waits."""
-_TICK_SECONDS: Final = 0.5
 _COLOURS: Final = {"failure": "yellow", "timeout": "magenta", "request": "cyan"}
 """Of triggers; others are red."""
 
@@ -110,29 +109,12 @@ def _look_in_store(url: str) -> tuple[list[_Looked], bool]:
         try:
             store, listing = find_stored(url)
             files = listing.files
-            looks = [pool.submit(look, start) for start in range(0, len(files), _TOGETHER)]
-            _wait(looks)
-            found = [looked for one in looks for looked in one.result()]
+            found = [looked for some in pool.map(look, range(0, len(files), _TOGETHER)) for looked in some]
             tell_closed(listing)
             return found, not listing.closed
         except (KeyboardInterrupt, SystemExit) as error:
             click.echo("Aborted!", err=True)
             os._exit(int(error.code or 0) if isinstance(error, SystemExit) else 128 + signal.SIGINT)
-
-
-def _wait(futures: list[concurrent.futures.Future[list[_Looked]]]) -> None:
-    """Wait for all of them; raises what one has met.
-
-    A signal that comes as Python begins to wait, or on another thread, is only seen when it looks again.
-    """
-    waiting = True
-    while waiting:
-        done, others = concurrent.futures.wait(
-            futures, _TICK_SECONDS, return_when=concurrent.futures.FIRST_EXCEPTION
-        )
-        for future in done:
-            future.result()
-        waiting = bool(others)
 
 
 def _show(found: list[_Looked], nothing: str, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,22 @@ from pytest_gencore.run.library_index import LibraryIndex, LibraryKey
 from pytest_gencore.texts import Folders
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STORE = "file:///somewhere"
 ARGUMENTS = "import json, sys; sys.exit(json.dumps(sys.argv[1:]))"
 STALLS = "import time; print(3, flush=True); print(5, flush=True); time.sleep(60)"
 NAMES = ("core_20261121.225921.9520.001.txt", "core_20261121.225921.9520.001.tar.gz")
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A collector ignores these at its end; this process, and what it starts, must not."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    yield
+    for number, action in before.items():
+        signal.signal(number, action)
 
 
 def new_uploader(folder: Path, program: str, *, shares_libraries: bool = False) -> Uploader:
