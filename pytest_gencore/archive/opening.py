@@ -17,6 +17,7 @@ from pytest_gencore.archive.names import MANIFEST_NAME
 from pytest_gencore.archive.opened import OpenArchive
 from pytest_gencore.archive.tar_stream import TarStream
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.unpatched import NO_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 
 _HEADERS_LIMIT: Final = 256 << 10
-_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a FIFO would wait for a writer
-_FLAGS: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_BINARY", 0)
-"""Windows has only the last one."""
 _TOP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 
 
@@ -57,7 +55,7 @@ def _open(place: ArchivePlace) -> Iterator[Readable]:
         with place.open() as reader:
             yield reader
         return
-    descriptor = os.open(place, _FLAGS)
+    descriptor = os.open(place, os.O_RDONLY | NO_WAIT)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArchiveError("not a regular file")

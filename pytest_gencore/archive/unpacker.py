@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_gencore.archive.names import MANIFEST_NAME, inner_name
 from pytest_gencore.archive.opening import open_archive
 from pytest_gencore.errors import ArchiveError
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from pytest_gencore.archive.opening import ArchivePlace
     from pytest_gencore.archive.tar_stream import Member
 
-_FLAGS_OF_SOME: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
-"""Windows has only the last, and needs it."""
-_NEW: Final = sum(getattr(os, name, 0) for name in _FLAGS_OF_SOME) | os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _PIECE: Final = 256 << 10
 _OTHER_FILE_LIMIT: Final = 64 << 20
 _OTHER_FILES_LIMIT: Final = 256 << 20
@@ -141,7 +139,7 @@ class _Unpacker:
     def _create(self, name: str) -> int:
         path = self._folder / name
         _make_folder(path.parent)
-        return os.open(path, _NEW, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o600)
 
     def _write_bytes(self, name: str, data: bytes) -> None:
         self._names.add(name)

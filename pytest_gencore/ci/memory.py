@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.run.concurrency import lock_patiently, try_to_lock
 from pytest_gencore.run.files import CI
-from pytest_gencore.run.pinned import NO_LINK
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_gencore.ci import lines, page
 from pytest_gencore.ci.memory import open_memory
-from pytest_gencore.run.pinned import NO_WAIT, create_private
+from pytest_gencore.run.pinned import create_private
+from pytest_gencore.unpatched import NO_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -33,11 +33,12 @@ from pytest_gencore.errors import GencoreError
 from pytest_gencore.installed import NO_EXTENSION
 from pytest_gencore.run.files import CLOSED, DROP, FULL, SEEN, STATE, partial_name, remove_text, text_name
 from pytest_gencore.run.folder import release_place, remove_tree
-from pytest_gencore.run.pinned import NO_LINK, create_private
+from pytest_gencore.run.pinned import create_private
 from pytest_gencore.run.state import read_state, replace_state
 from pytest_gencore.texts import name_subject, printable
 from pytest_gencore.triggers import TRIGGERS
 from pytest_gencore.units import format_limit, format_size
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -131,9 +131,8 @@ class Agent:
     def _close(self) -> None:
         with contextlib.suppress(OSError):
             self._run.close()
-        if not any(
-            (self._directory / name).exists() for name in self._known
-        ):  # they stay with their libraries
+        stay = any((self._directory / name).exists() for name in self._known)
+        if not stay:  # those that do need their libraries
             for name in self._landed:
                 remove_text(self._directory / name)
         with contextlib.suppress(OSError):
@@ -158,13 +157,11 @@ def read_file(path: Path) -> Iterator[tuple[Any, ...]]:
 def serve(channel: Any) -> None:
     """Take the first word of a controller of this version, and serve it."""
     _, directory, fallback, token, run_id = channel.receive()
-    places = (
-        [fallback] if run_id else [directory, fallback]
-    )  # where captures of a run that is known are was said
-    shared = [place for place in places if token and is_home(place, token)]
-    place = Path(*(shared or [fallback])[:1])
+    places = [fallback] if run_id else [directory, fallback]  # a run that is known is in that of the tests
+    shared = next((place for place in places if token and is_home(place, token)), None)
+    place = Path(shared or fallback)
     run_id = run_id or new_run_id()
-    channel.send(("hello", run_id, make_plain(str(place)), bool(shared)))
+    channel.send(("hello", run_id, make_plain(str(place)), shared is not None))
     try:
         agent = Agent(channel, place, run_id)
     except OSError as error:

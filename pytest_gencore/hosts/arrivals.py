@@ -80,7 +80,7 @@ class Arrivals:
         self._name = name if is_name(name) else ""
         if not self._name:
             return
-        problem = self._find_problem(name, size)
+        problem = self._admit(name, size)
         if problem:
             self._fail(name, problem)
             return
@@ -135,8 +135,8 @@ class Arrivals:
         here = self._name_here(archive).removesuffix(ARCHIVE_SUFFIX)
         return here + name.removeprefix(archive.removesuffix(ARCHIVE_SUFFIX))
 
-    def _find_problem(self, name: str, size: int) -> str:
-        """Return why a file is not taken; count the size of what was not announced."""
+    def _admit(self, name: str, size: int) -> str:
+        """Count the size of a file that was not announced; return why it is not taken."""
         if fnmatch(name, SHARED_GLOB):
             return self._budget.take(size)
         arrival = self.all.get(name)

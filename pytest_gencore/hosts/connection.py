@@ -23,7 +23,7 @@ _END_SECONDS = 5.0
 _SERVER_SECONDS = 2.0
 """For a server of sockets that begins again after a worker has crashed."""
 _TICK_SECONDS = 0.1
-_SSH_OPTIONS = "-o BatchMode=yes -o ConnectTimeout=20"
+_QUIETLY = "-o BatchMode=yes -o ConnectTimeout=20"
 """See ssh_config(5)."""
 _SOURCE = """
 import sys
@@ -115,7 +115,7 @@ def make_quiet(spec: str) -> str:
     """Return the spec of a gateway whose ssh never asks anybody: pytest has the terminal."""
     parts = spec.split("//")
     return "//".join(
-        part.replace("ssh=", f"ssh={_SSH_OPTIONS} ", 1) if part.startswith("ssh=") else part for part in parts
+        part.replace("ssh=", f"ssh={_QUIETLY} ", 1) if part.startswith("ssh=") else part for part in parts
     )
 
 

@@ -72,10 +72,7 @@ def decode(fields: dict[str, Any], directory: Path) -> Outcome:
 @functools.cache
 def _find_hints() -> dict[str, Any]:
     """Return what each field is as plain data."""
-    return {
-        **get_type_hints(Outcome, {"Path": str, "Trigger": str, "Literal": Literal}),
-        "trigger": Trigger | None,
-    }
+    return get_type_hints(Outcome, {"Path": str, "Trigger": Trigger, "Literal": Literal})
 
 
 def _fits(value: Any, hint: Any) -> bool:

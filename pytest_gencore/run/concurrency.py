@@ -18,7 +18,7 @@ if sys.platform != "win32":
 from pytest_gencore.machine.patience import Patience, activity_of
 from pytest_gencore.run.files import COLLECTOR_SLOT, RunFile
 from pytest_gencore.run.folder import find_holder
-from pytest_gencore.run.pinned import NO_LINK
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

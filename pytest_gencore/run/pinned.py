@@ -15,14 +15,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_gencore.unpatched import posix
+from pytest_gencore.unpatched import NO_LINK, NO_WAIT, posix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Windows has only the last of these, and none of the next ones."""
-NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NOWHERE: Final = Path("/proc/self/fd/none")
 """A path that nobody can put anything under."""
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK

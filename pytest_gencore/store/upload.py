@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_gencore.store.opening import describe_error, is_final, open_store
 from pytest_gencore.store.url import join, kind_of
+from pytest_gencore.unpatched import NO_LINK, NO_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,7 +192,7 @@ def _is_buffered(copy: Any) -> bool:
 def _open(path: Path) -> int:
     """Open a regular file, never through a link; raises SourceError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise SourceError(message) from error

@@ -19,6 +19,7 @@ from pytest_gencore.run.library_index import LibraryIndex
 from pytest_gencore.run.pinned import read_regular
 from pytest_gencore.store.url import join
 from pytest_gencore.texts import printable
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -172,7 +173,7 @@ class Uploader:
 
     def _note_uploaded(self, libraries: list[Path]) -> None:
         """Note that they are in the store; if that cannot be done, others upload them again."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK
         with contextlib.suppress(OSError), os.fdopen(os.open(self._uploaded, flags, 0o600), "wb") as file:
             file.write(b"".join(os.fsencode(path.name) + b"\n" for path in libraries))
 

@@ -31,8 +31,8 @@ from pytest_gencore.collector.stacks.sources import add_source_lines, find_trace
 from pytest_gencore.collector.stacks.stacks_json import make_stacks_file
 from pytest_gencore.collector.stacks.trigger_text import describe_trigger
 from pytest_gencore.run.files import DIAGNOSIS
-from pytest_gencore.run.pinned import NO_LINK
 from pytest_gencore.triggers import TRIGGERS
+from pytest_gencore.unpatched import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
