@@ -208,6 +208,7 @@ def test_scripts_of_a_trusted_archive_are_run(
     assert (tmp_path / "mark").read_text() == "run"
 
 
+@pytest.mark.slow
 @needs("gdb")
 def test_mismatch_of_build_ids_is_reported(
     run_program: RunProgram, real_archive: Path, tmp_path: Path

@@ -163,6 +163,7 @@ def test_crash_at_the_end(project: Project, case: str, workers: tuple[str, ...])
     assert "#0" in bt
 
 
+@pytest.mark.slow
 def test_program_that_calls_pytest(project: Project) -> None:
     """It has more to do than the tests: it gets its signals back."""
     project.write(test_a="def test_it(): pass")

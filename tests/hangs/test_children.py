@@ -95,7 +95,7 @@ def test_crashes(project: Project, workers: list[str]) -> None:
     assert listed.count("  crash  a child of test_a.py::test_") == 5
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
 def test_tree(project: Project, how: str) -> None:
     project.write(test_a=TREE)

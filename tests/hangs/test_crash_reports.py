@@ -45,7 +45,7 @@ def test_junit_of_a_run_that_crashed(project: Project) -> None:
     assert "at address 0x8" in text
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["loadfile", "loadscope", "loadgroup"])
 def test_crash_that_every_new_worker_repeats(project: Project, mode: str) -> None:
     """Schedulers that keep a file together run the crashing test again on each replacement: one archive."""
@@ -141,6 +141,7 @@ def test_rerun_of_a_crash(project: Project, workers: list[str]) -> None:
         assert ended.status == -11
 
 
+@pytest.mark.slow
 def test_two_crashes_of_one_run_have_two_archives(project: Project) -> None:
     """The second test crashes in the worker that replaced the first one's."""
     project.write(
@@ -160,6 +161,7 @@ def test_two_crashes_of_one_run_have_two_archives(project: Project) -> None:
     assert "2 captured" in ended.out
 
 
+@pytest.mark.slow
 def test_failure_and_crash_in_one_run(project: Project) -> None:
     """A worker that failed a test and crashed in the next: each report has its own archive."""
     project.write(test_a="import ctypes\ndef test_1(): assert 0\ndef test_2(): ctypes.string_at(8)")

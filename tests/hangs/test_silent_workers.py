@@ -42,7 +42,7 @@ def test_the_controller_is_later(seconds: float | None, later: float | None) -> 
     assert find_controller_seconds(seconds) == later
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("on_fail", [True, False], ids=["on_fail", "alone"])
 def test_stopped_worker(project: Project, on_fail: bool) -> None:
     """It cannot speak for itself, and would outlive the run."""
