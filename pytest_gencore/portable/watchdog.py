@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-_getpid, _start = os.getpid, _thread.start_new_thread
+_getpid, _start, _Condition = os.getpid, _thread.start_new_thread, threading.Condition
 """Kept: tests patch these modules. A thread that ``threading`` does not know is in no list of tests."""
 
 
@@ -37,10 +37,9 @@ class Watchdog:
 
     def __init__(self, action: Callable[[Any, float], Any]) -> None:
         self._action = action
-        self._deadlines: dict[int, _Deadline] = {}
-        self._changed = threading.Condition()  # reentrant: a signal handler may ask what has passed
-        self._process = 0
-        """In which the thread runs: not in a child by fork; 0: in none."""
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # the thread may hold the lock just then, and is not in the child
+            os.register_at_fork(after_in_child=self._begin)
 
     def set(self, which: int, seconds: float, what: Any) -> None:
         """Let a deadline pass in so many seconds."""
@@ -63,6 +62,12 @@ class Watchdog:
         with self._changed:
             found = self._deadlines.get(which)
             return None if found is None else self._await(found)
+
+    def _begin(self) -> None:
+        self._deadlines: dict[int, _Deadline] = {}
+        self._changed = _Condition()  # reentrant: a signal handler may ask what has passed
+        self._process = 0
+        """In which the thread runs; 0: in none."""
 
     def _await(self, found: _Deadline) -> Any:
         """Return what came of it; the action of one that is passing is waited for."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import os
 import random
 import subprocess
 import sys
@@ -277,6 +279,50 @@ def test_a_signal_handler_asks_the_watchdog() -> None:
     asking.start()
     asking.join(30)
     assert answers == [None]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("moment", ["the lock is held", "a deadline is passing"])
+def test_a_child_by_fork_has_a_watchdog_of_its_own(moment: str) -> None:
+    """It waits neither for a lock that nobody frees there nor for what goes on in its parent."""
+    is_acting, can_end = threading.Event(), threading.Event()
+
+    def act(what: object, _late: float) -> object:
+        is_acting.set()
+        can_end.wait(60)
+        return what
+
+    watchdog = Watchdog(act)
+    if moment == "the lock is held":
+        holder = threading.Thread(target=lambda: keep_lock(watchdog._changed, is_acting, can_end))
+        holder.start()
+    else:
+        watchdog.set(1, 0.0, "")
+    assert is_acting.wait(60)
+    pid = os.fork()
+    if not pid:
+        faulthandler.dump_traceback_later(5, exit=True)
+        try:
+            can_end.set()
+            status = 0 if watchdog.cancel(1) is None else 2
+            watchdog.set(1, 0.01, "its own")
+            while watchdog.fired(1) is None:
+                pass
+            status = status or (0 if watchdog.cancel(1) == "its own" else 3)
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    can_end.set()
+    if moment == "the lock is held":
+        holder.join()
+    watchdog.stop()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def keep_lock(lock: threading.Condition, has_it: threading.Event, until: threading.Event) -> None:
+    with lock:
+        has_it.set()
+        until.wait(60)
 
 
 def test_late_watchdog() -> None:
