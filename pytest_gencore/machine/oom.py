@@ -13,9 +13,10 @@ from pytest_gencore.machine.memory import memory_cgroups, read_children_rss, rea
 from pytest_gencore.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _MACHINE: Final = "/proc/vmstat"
+_OF_V1, _OF_V2 = "memory.oom_control", "memory.events"
 _LOG: Final = "/dev/kmsg"
 _LOG_LINES: Final = 20_000
 _RECORD_BYTES: Final = 8192
@@ -30,22 +31,25 @@ class Sample:
     used_bytes: int = 0
     """Resident memory of the process and its descendants; 0: not known."""
     own: str = ""
-    """The file that counts those of the process's own cgroup: a kill of it is counted there, and above."""
+    """The file that counts those of the process's own cgroup: a kill of it is counted there, see
+    memcg_memory_event_mm() in mm/oom_kill.c."""
 
 
 def take_sample(pid: int) -> Sample:
     """Look at a process, and at the counters of the cgroups that it and we are in."""
-    own, ours = (
-        [
-            f"{folder}/{'memory.oom_control' if is_v1 else 'memory.events'}"
-            for folder, is_v1 in memory_cgroups(process=process)
-        ]
-        for process in (str(pid), "self")
-    )
+    own, ours = list(_list_counters(pid)), list(_list_counters("self"))
     counts = {path: read_count(path) for path in dict.fromkeys([_MACHINE, *own, *ours])}
     used = read_rss(process=pid) + read_children_rss(pid)
     kills = {path: count for path, count in counts.items() if count is not None}
-    return Sample(kills, used, next((path for path in own if path in kills), ""))
+    # Version 1 counts in no cgroup above.
+    nearest = own[:1] if own and own[0].endswith(_OF_V1) else own
+    return Sample(kills, used, next((path for path in nearest if path in kills), ""))
+
+
+def _list_counters(process: int | str) -> Iterator[str]:
+    """Yield the files that count kills in the cgroups of a process, its own first."""
+    for folder, is_v1 in memory_cgroups(process=process):
+        yield f"{folder}/{_OF_V1 if is_v1 else _OF_V2}"
 
 
 def read_count(path: str) -> int | None:
@@ -76,14 +80,15 @@ def describe_kill(pid: int, before: Sample) -> str:
             f"the kernel has just killed {count} process{'es' * (count > 1)} for want of memory: {groups[0]}"
         )
         return f"out of memory (evidence: {_join(told, used)})"
-    if grown:
+    if grown and not is_other:
         return (
             "killed by SIGKILL; the kernel has just killed a process of this machine for want of memory, and "
             "whether it was this one is not known"
         )
-    if len(after) > 1 or (after and not list(memory_cgroups())):
-        told = "the kernel has killed no process for want of memory"
-        return f"killed from outside or by itself, memory was not short (evidence: {_join(told, used)})"
+    if is_other or len(after) > 1 or (after and not list(memory_cgroups())):
+        whose = " of its cgroup" if grown else ""
+        told = f"the kernel has killed no process{whose} for want of memory"
+        return f"killed from outside or by itself, not for want of memory (evidence: {_join(told, used)})"
     return "killed by SIGKILL, which no handler sees; whether memory was short is not known"
 
 

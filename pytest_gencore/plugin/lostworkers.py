@@ -43,7 +43,9 @@ class LostWorkers:
         samples = self._samples.get(process.pid) if process is not None else None
         if not samples:
             return ""
-        return describe_kill(process.pid, Sample(samples[0].kills, samples[-1].used_bytes, samples[0].own))
+        first, last = samples[0], samples[-1]
+        own = first.own if first.own == last.own else ""  # it was moved to another cgroup
+        return describe_kill(process.pid, Sample(first.kills, last.used_bytes, own))
 
     def close(self) -> None:
         """Stop watching."""

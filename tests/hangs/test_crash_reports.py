@@ -118,7 +118,7 @@ def test_killed_worker_says_why_there_is_no_archive(project: Project) -> None:
     assert ended.counts() == {"failed": 2, "passed": 1}
     assert not project.find_archives()
     assert (
-        "gencore: no core archive: the worker: killed from outside or by itself, memory was not short"
+        "gencore: no core archive: the worker: killed from outside or by itself, not for want of memory"
         in ended.out
     )
     assert "gencore: no core archive: the worker ended with status 7, not by a signal" in ended.out

@@ -41,7 +41,7 @@ def test_in_a_cgroup(project: Project, source: str) -> None:
 
     assert ended.counts()["failed"] == 1
     assert ("the worker: out of memory (evidence: " in ended.out) == (source is GROWS)
-    text = "the worker: killed from outside or by itself, memory was not short (evidence: the kernel has"
+    text = "the worker: killed from outside or by itself, not for want of memory (evidence: the kernel has"
     assert (text in ended.out) == (source is KILLED)
     assert "it and its children had " in ended.out
 
@@ -58,4 +58,11 @@ def test_evidence(tmp_path: Path) -> None:
     assert text == (
         f"out of memory (evidence: the kernel has just killed 2 processes for want of memory: {counter}; "
         "it and its children had 3.0 MiB shortly before)"
+    )
+    machine = {"/proc/vmstat": -1}  # somewhere on the machine it was short
+    assert "whether it was this one is not known" in describe_kill(2**22, Sample(machine))
+    own = str(counter)
+    assert describe_kill(2**22, Sample({own: 3, **machine}, own=own)) == (
+        "killed from outside or by itself, not for want of memory "
+        "(evidence: the kernel has killed no process of its cgroup for want of memory)"
     )
