@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 from capabilities import both_methods
+from counts import count
 from gencore_archives import read_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,7 +129,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=count(100, thorough=400), deadline=None)
 @given(path=st.sampled_from(paths_of(MANIFEST)), value=ANYTHING)
 def test_reader_accepts_what_the_schema_accepts(path: tuple[str | int, ...], value: object) -> None:
     """And raises nothing but ArchiveError. It is more lenient where only people read a field."""
@@ -139,7 +140,7 @@ def test_reader_accepts_what_the_schema_accepts(path: tuple[str | int, ...], val
         assert not VALIDATOR.is_valid(manifest), "the schema allows it"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(100, thorough=300), deadline=None)
 @given(path=st.sampled_from(paths_of(MANIFEST)), name=st.text(max_size=8), value=ANYTHING)
 def test_unknown_fields_are_allowed(path: tuple[str | int, ...], name: str, value: object) -> None:
     def add(document: Any, path: tuple[str | int, ...]) -> Any:
@@ -158,14 +159,14 @@ def test_unknown_fields_are_allowed(path: tuple[str | int, ...], name: str, valu
     parse_manifest(json.dumps(manifest).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(100, thorough=300), deadline=None)
 @given(data=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_bytes_that_are_no_manifest(data: bytes) -> None:
     with pytest.raises(ArchiveError):
         parse_manifest(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=count(100, thorough=300), deadline=None)
 @given(offset=st.integers(0, 10_000), data=st.binary(min_size=1, max_size=4))
 def test_damaged_manifest(offset: int, data: bytes) -> None:
     text = bytearray(json.dumps(MANIFEST).encode())

@@ -83,7 +83,7 @@ STATES = {
 }
 
 
-@pytest.mark.slow(rows=6)
+@pytest.mark.slow(rows=4)
 @BOTH
 @pytest.mark.parametrize("state", STATES)
 def test_state(tmp_path: Path, state: str, method: str) -> None:
@@ -121,6 +121,7 @@ def test_without_the_right_to_trace(tmp_path: Path, method: str) -> None:
     assert_done(answer, tmp_path / "out")
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8", "nonsense"])
 def test_directory_that_is_not_utf_8(tmp_path: Path, locale: str) -> None:
     directory = tmp_path / os.fsdecode(b"out \xff\xfe \xc3\xa4 \n'\"%s")

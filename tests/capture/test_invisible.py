@@ -49,6 +49,7 @@ report(before=before, at_once=at_once, after=after, calls=calls, children=childr
 """
 
 
+@pytest.mark.slow(rows=4)
 @pytest.mark.parametrize("method", ["memory", "kernel"])
 @pytest.mark.parametrize("kind", ["plain", "handler", "ignored", "subreaper", "masked"])
 def test_nothing_changes(tmp_path: Path, kind: str, method: str) -> None:

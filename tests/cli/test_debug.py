@@ -114,6 +114,7 @@ def test_folder_that_stays(run_program: RunProgram, real_archive: Path, tmp_path
     assert (tmp_path / "kept" / real_archive.name.removesuffix(".tar.gz") / "core").exists()
 
 
+@pytest.mark.slow(rows=1)
 @needs("gdb")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signal_leaves_no_core_behind(

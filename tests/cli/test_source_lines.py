@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Gencore = Callable[..., Result]
 
-pytestmark = pytest.mark.field
+pytestmark = [pytest.mark.field, pytest.mark.xdist_group("source lines")]
 
 SECRET = "SECRET-OF-THIS-MACHINE"
 SUBJECT = """

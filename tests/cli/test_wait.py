@@ -123,6 +123,7 @@ report(out=listed.stdout, err=listed.stderr, outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_list_while_a_collector_is_at_work(tmp_path: Path, arguments: list[str]) -> None:
     from subjects import run_subject

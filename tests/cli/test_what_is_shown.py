@@ -50,6 +50,7 @@ FACTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("kind", TESTS)
 def test_trigger(pytester: pytest.Pytester, gencore: Gencore, kind: str) -> None:
     pytester.makepyfile(test_it=TESTS[kind])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 pytestmark = [
+    pytest.mark.xdist_group("differential"),  # cores are made once
     pytest.mark.skipif(shutil.which("gcore") is None, reason="compares with gcore of gdb"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the registers of x86_64"),

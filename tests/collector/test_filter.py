@@ -19,6 +19,7 @@ print(pytest_gencore.collect_core(sys.argv[1], method="memory", core_filter=int(
 """
 
 
+@pytest.mark.slow(rows=1)
 @needs("gdb")
 @pytest.mark.parametrize("core_filter", ["0x0", "0x1", "0x33"])
 def test_debuggers_find_the_libraries(tmp_path: Path, core_filter: str) -> None:

@@ -181,6 +181,7 @@ report(outcomes=captures.finish())
 """
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("shift", [-10 * 365 * 86400, -3600, 3600])
 @pytest.mark.parametrize("method", ["memory", "kernel"])
 def test_clock_set(tmp_path: Path, shift: int, method: str) -> None:

@@ -172,6 +172,7 @@ def read_with_pystack(tmp_path: Path, python: str | None) -> list[Any]:
     return answer
 
 
+@pytest.mark.slow(rows=2)
 @needs("pystack")
 @pytest.mark.parametrize("minor", PYTHONS)
 def test_pystack_reads_a_snapshot(minor: int, tmp_path: Path) -> None:
@@ -207,6 +208,7 @@ def test_pystack_reads_a_snapshot(minor: int, tmp_path: Path) -> None:
         assert format_full(facts, merged).count(", in take_locks\n") == 2
 
 
+@pytest.mark.slow(rows=5)
 @needs("pystack")
 @pytest.mark.parametrize(
     ("body", "text", "reason"),

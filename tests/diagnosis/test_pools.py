@@ -74,7 +74,7 @@ def verdict_of(project: Project, method: str, test: str, *arguments: str) -> str
     return str(json.loads(read_member(archive, "diagnosis.json"))["verdict"]["text"])
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("test", "told"),

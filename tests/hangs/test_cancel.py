@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.field
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("source", [HANG, GIL_HELD], ids=["waits", "holds the GIL"])
@@ -89,6 +90,7 @@ def test_second_signal_ends_the_grace(project: Project, second: signal.Signals) 
     running.end()
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("milliseconds", [0.2, 1, 5])
 def test_further_signals_do_not_end_the_snapshot(project: Project, milliseconds: float) -> None:
     """Whoever cancels a job signals all its processes, and some pass theirs on.

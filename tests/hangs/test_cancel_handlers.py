@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 
+@pytest.mark.slow(rows=3)
 @pytest.mark.parametrize(
     ("handler", "status"),
     [("sys.exit(7)", 1), ("os._exit(9)", 9)],

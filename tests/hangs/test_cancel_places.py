@@ -59,7 +59,7 @@ PLACES = {
 }
 
 
-@pytest.mark.slow(rows=3)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_places(project: Project, where: str, number: signal.Signals) -> None:

@@ -210,6 +210,7 @@ def test_the_aarch64_part_compiles_without_warnings(aarch64_driver: Path) -> Non
     assert aarch64_driver.exists()
 
 
+@pytest.mark.slow(rows=1)
 @needs("aarch64", "qemu")
 @pytest.mark.parametrize("mode", ["registers", "stop"])
 def test_the_aarch64_part_runs_under_qemu(
@@ -228,7 +229,7 @@ def test_the_aarch64_part_runs_under_qemu(
 
 
 @needs("musl-gcc")
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "count", "told"),
     [

@@ -21,7 +21,10 @@ from oracles import (
     unpack,
 )
 
-pytestmark = needs("gdb", "eu-stack")
+pytestmark = [
+    needs("gdb", "eu-stack"),
+    pytest.mark.xdist_group("threads"),  # captures are made once
+]
 COUNTS = (1, 9, 65, 1000)
 
 

@@ -49,6 +49,7 @@ def reasons(out: str) -> list[str]:
     return [line.removeprefix("failed: ") for line in out.splitlines() if line.startswith("failed: ")]
 
 
+@pytest.mark.slow(rows=2)
 @both_methods
 @pytest.mark.parametrize("pystack", [True, False], ids=["pystack", "no pystack"])
 def test_file_size(project: Project, method: str, *, pystack: bool) -> None:
@@ -61,6 +62,7 @@ def test_file_size(project: Project, method: str, *, pystack: bool) -> None:
     assert reason == f"File too large: {project.folder}/gencore-artifacts {TOO_LARGE}"
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("limit", [16, 18, 20])
 def test_few_descriptors(project: Project, limit: int) -> None:
     """Whichever step finds none left."""
@@ -118,6 +120,7 @@ def test_few_tasks(project: Project, tasks: int) -> None:
     assert gzip.decompress(project.only_archive().read_bytes())
 
 
+@pytest.mark.slow(rows=1)
 @needs("root", "pids_cgroup")
 @pytest.mark.parametrize("tasks", [1, 2, 3])
 def test_too_few_tasks(project: Project, tasks: int) -> None:

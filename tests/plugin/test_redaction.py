@@ -254,6 +254,7 @@ def test_secrets_of_children(project: Project) -> None:
     assert not list((project.folder / ARTIFACTS).glob(".gencore-*"))
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("is_on", [True, False])
 def test_archives_of_the_fixture(project: Project, *, is_on: bool) -> None:
     project.write(

@@ -33,6 +33,7 @@ def sealed(project: Project, *more: str, source: str = SOURCE) -> Path:
     return project.only_archive()
 
 
+@pytest.mark.slow(rows=2)
 @needs("age")
 @pytest.mark.parametrize("kind", ["age", "ssh", "file", "ini"])
 def test_the_reference_tool_opens_it(project: Project, tmp_path: Path, kind: str) -> None:
@@ -159,6 +160,7 @@ def test_keys_that_do_not_open_it(project: Project) -> None:
     assert sorted(project.folder.rglob("*")) == before
 
 
+@pytest.mark.slow(rows=6)
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

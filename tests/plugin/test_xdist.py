@@ -109,6 +109,7 @@ def test_short_summary_of_a_crash_is_that_of_pytest(project: Project) -> None:
     assert len(captured) == 1
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("marker", ["gencore(5)", "gencore(unknown=1)", "gencore(method='gdb')"])
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_bad_marker_is_a_usage_error(

@@ -82,10 +82,13 @@ class Process:
 
 def calls_of(process: Process, machine: Machine, function: int) -> list[int]:
     """Return the addresses behind direct calls of a function."""
-    step = 1 if machine is X86_64 else 4
+    if machine is X86_64:
+        candidates = [found.start() + 5 for found in re.finditer(b"\xe8", process.image)]
+    else:
+        candidates = list(range(8, len(process.image), 4))
     return [
         address
-        for address in range(8, len(process.image), step)
+        for address in candidates
         if machine.call_target(bytes(process.image[address - 5 : address]), address) == function
     ]
 

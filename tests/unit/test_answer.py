@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from counts import count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -322,7 +323,7 @@ THREAD = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(50, thorough=150), deadline=None)
 @given(st.lists(THREAD, max_size=6), st.integers(2, 60), TEXT)
 def test_any_threads(threads: list[PythonThread], limit: int, text: str) -> None:
     facts = Facts(trigger="timeout", pid=1, nodeid=text, deadline_source=text, folders=Folders(ROOT))

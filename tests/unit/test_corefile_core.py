@@ -89,6 +89,7 @@ def test_readelf_has_no_complaint(tmp_path: Path, machine: Machine) -> None:
     assert listing.count("NT_PRSTATUS") == 2
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("count", [65_533, 65_534, 70_000])
 def test_many_segments(tmp_path: Path, count: int) -> None:
     """``e_phnum`` counts PT_NOTE too: 65,533 segments fit it, 65,534 do not."""

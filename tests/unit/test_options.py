@@ -87,6 +87,7 @@ def test_precedence(
     assert getattr(settings, case.name) == expected
 
 
+@pytest.mark.slow(rows=6)
 @pytest.mark.parametrize(("in_ini", "in_command_line"), list(itertools.product((None, False, True), BOOLS)))
 @pytest.mark.parametrize("in_marker", [None, False, True])
 def test_precedence_of_on_fail(
@@ -180,6 +181,7 @@ def test_old_names_of_methods(pytester: pytest.Pytester, old: str, new: str) -> 
     assert marker.method == new
 
 
+@pytest.mark.slow(rows=5)
 @pytest.mark.parametrize(
     "keywords",
     [
