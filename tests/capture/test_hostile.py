@@ -110,6 +110,7 @@ def test_unprivileged_and_not_dumpable(open_path: Path, method: str) -> None:
     assert_done(answer, open_path / "out")
 
 
+@pytest.mark.slow(rows=1)
 @needs_root
 @BOTH
 def test_without_the_right_to_trace(tmp_path: Path, method: str) -> None:
@@ -170,6 +171,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow(rows=1)
 @BOTH
 def test_process_that_ends_at_once(tmp_path: Path, method: str) -> None:
     archive = Path(run_subject(VANISHING, tmp_path / "out", method)["archive"])
@@ -224,6 +226,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
+@pytest.mark.slow(rows=1)
 @needs_root
 @BOTH
 def test_seven_digit_pid(tmp_path: Path, method: str) -> None:
@@ -234,6 +237,7 @@ def test_seven_digit_pid(tmp_path: Path, method: str) -> None:
     assert assert_done(answer, tmp_path / "out")["pid"] == answer["pid"]
 
 
+@pytest.mark.slow(rows=1)
 @needs_root
 @BOTH
 def test_coredump_filter_that_cannot_be_written(tmp_path: Path, method: str) -> None:

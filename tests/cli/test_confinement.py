@@ -43,6 +43,7 @@ def path_with(folder: Path, bubblewrap: str | None) -> str:
     return str(folder)
 
 
+@pytest.mark.slow(rows=1)
 @needs("pystack")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
@@ -114,6 +115,7 @@ def test_limits_of_pystack(
     assert gencore("stacks", real_archive).stdout.endswith("\n1800 0 0 False\n")
 
 
+@pytest.mark.slow(rows=1)
 @needs("gdb")
 @pytest.mark.parametrize("options", [["--batch"], []])
 def test_limits_of_gdb(run_program: RunProgram, real_archive: Path, options: list[str]) -> None:

@@ -110,6 +110,7 @@ def check(text: str, functions: int) -> None:
     assert text.count("# CAPTURED LINE") == 1
 
 
+@pytest.mark.slow(rows=1)
 @needs("pystack")
 @pytest.mark.timeout(60)
 def test_lines_of_pystack(gencore: Gencore, foreign: Foreign, protection: str) -> None:
@@ -126,7 +127,7 @@ def needs_script(archive: Path, gencore: Gencore) -> None:
         pytest.skip("no commands of CPython for gdb")
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @needs("gdb")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("command", ["stacks", "debug"])

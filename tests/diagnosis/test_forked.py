@@ -168,7 +168,7 @@ def test_lock_of_a_handler_held_across_a_fork(project: Project, arguments: tuple
     assert any(line.startswith("    MainThread (test_a.py:9) waits") for line in diagnosis["lines"])
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("test", "told"),
     [

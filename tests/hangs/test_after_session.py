@@ -68,7 +68,7 @@ HANGS = {
 }
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("case", HANGS)
 def test_process_that_does_not_end(project: Project, case: str) -> None:
     source, place, verdict, evidence = HANGS[case]
@@ -87,6 +87,7 @@ def test_process_that_does_not_end(project: Project, case: str) -> None:
     assert ended.announced() == [str(project.only_archive())]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_cancelled_then(project: Project, number: signal.Signals) -> None:
     project.write(

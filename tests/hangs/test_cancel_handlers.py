@@ -156,6 +156,7 @@ def test_ignored_hangup_stays_ignored(project: Project) -> None:
     assert "cancelled by SIGTERM" in ended.err
 
 
+@pytest.mark.slow
 def test_test_that_takes_the_signal_itself(project: Project) -> None:
     """It passes, and the junit XML says so: nobody's run is cancelled."""
     project.write(

@@ -106,6 +106,7 @@ BEGINNINGS = {
 }
 
 
+@pytest.mark.slow(rows=2)
 @pytest.mark.parametrize("place", BEGINNINGS)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "workers"])
 def test_interrupted_early_while_it_starts(project: Project, place: str, workers: list[str]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 
+@pytest.mark.slow
 def test_no_deadline_in_the_debugger(project: Project) -> None:
     """With ``--pdb``, after ``breakpoint()`` and under a tracer a person may be thinking."""
     project.write(
@@ -28,6 +29,7 @@ def test_no_deadline_in_the_debugger(project: Project) -> None:
     assert not project.find_archives()
 
 
+@pytest.mark.slow
 def test_no_deadline_after_breakpoint(project: Project) -> None:
     project.write(
         test_a="""

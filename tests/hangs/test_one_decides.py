@@ -47,7 +47,7 @@ def test_no_deadline_passes_during_a_crash(project: Project, deadline: tuple[str
     assert case.archives == (str(project.only_archive()),)
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_no_deadline_passes_while_a_failure_is_reported(project: Project, workers: list[str]) -> None:
     project.write(

@@ -37,6 +37,7 @@ def test_own_timeout_alone_lets_the_test_pass(project: Project) -> None:
     assert "took longer than 0.5 s (timeout of gencore)" in ended.out
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("armed", ["option", "marker"])
 def test_timeout_of_a_marker(project: Project, armed: str) -> None:
     project.write(
@@ -136,6 +137,7 @@ def test_fixtures_of_a_wider_scope(project: Project, workers: list[str]) -> None
     )
 
 
+@pytest.mark.slow
 def test_fixture_within_a_fixture(project: Project) -> None:
     """The outer one hangs, after the inner one was set up: it is the one that is named."""
     project.write(

@@ -41,7 +41,7 @@ def test_import_that_hangs(project: Project, workers: list[str], exits: bool) ->
         assert ended.counts() == {"passed": 1}
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("on_fail", [True, False], ids=["on_fail", "alone"])
 def test_conftest_that_hangs(project: Project, on_fail: bool) -> None:
     """Before pytest is configured."""
@@ -56,6 +56,7 @@ def test_conftest_that_hangs(project: Project, on_fail: bool) -> None:
     assert ended.announced() == [str(project.only_archive())]
 
 
+@pytest.mark.slow
 def test_hook_that_hangs_after_the_collection(project: Project) -> None:
     """Nothing is collected then: no module is named."""
     project.write(

@@ -129,6 +129,7 @@ def test_handlers_of_real_time_signals(project: Project) -> None:
     assert list(project.archives()) == ["test_a.py::test_4 call"]
 
 
+@pytest.mark.slow
 @pytest.mark.field
 def test_faulthandler_timeout(project: Project) -> None:
     """Its own watchdog prints and ends the process; ours has been before."""

@@ -89,7 +89,7 @@ FAILURES = """
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_a_failing_thread_does_not_wait(project: Project, pystack: bool) -> None:
     """It ran our hook; whatever stands on the line of the failure."""
@@ -155,7 +155,7 @@ DEEP = """
 """
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("pystack", PYSTACK)
 def test_deep_recursion(project: Project, pystack: bool) -> None:
     """faulthandler's walk ends before it comes to the test, and that is said; pystack's does not."""

@@ -22,7 +22,7 @@ from pytest_gencore.protocol import Stage
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = needs("gcc")
+pytestmark = [needs("gcc"), pytest.mark.xdist_group("driver")]  # others would wait for what is compiled
 STOPPED, CALLING, MASKED = "2", "3", "4"
 BUSY = str(int(Stage.BUSY))
 RunDriver = Callable[..., str]
@@ -210,7 +210,7 @@ def test_the_aarch64_part_compiles_without_warnings(aarch64_driver: Path) -> Non
     assert aarch64_driver.exists()
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @needs("aarch64", "qemu")
 @pytest.mark.parametrize("mode", ["registers", "stop"])
 def test_the_aarch64_part_runs_under_qemu(

@@ -83,6 +83,7 @@ def test_untouched_memory_is_a_hole(capture: Capture) -> None:
     assert MARK.decode() in run_gdb(captured.core.parent, f"x/s {where:#x}")
 
 
+@pytest.mark.slow
 def test_shared_memory_that_changes_meanwhile(capture: Capture) -> None:
     captured = capture("shared")
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
@@ -96,12 +97,14 @@ def test_madv_dontdump(capture: Capture, method: str) -> None:
     assert segment is None or segment.file_size == 0
 
 
+@pytest.mark.slow
 def test_madv_dontfork(capture: Capture) -> None:
     captured = capture("dontfork")
     assert segment_of(captured.core, captured.facts["address"]) is None
     assert captured.notice(f"{16 * PAGE} bytes are not in the core: MADV_DONTFORK")
 
 
+@pytest.mark.slow
 @needs("root")
 def test_a_device(capture: Capture) -> None:
     """As a GPU's driver maps it; the oracle is what the kernel says of the mapping."""
@@ -113,12 +116,14 @@ def test_a_device(capture: Capture) -> None:
     assert not captured.notice("MADV_DONTFORK")
 
 
+@pytest.mark.slow
 def test_madv_wipeonfork(capture: Capture) -> None:
     captured = capture("wipeonfork")
     assert MARK not in read_memory(captured.core, captured.facts["address"], len(MARK))
     assert captured.notice("MADV_WIPEONFORK")
 
 
+@pytest.mark.slow
 def test_memfd(capture: Capture) -> None:
     captured = capture("memfd")
     assert read_memory(captured.core, captured.facts["address"], len(MARK)) == MARK
@@ -137,6 +142,7 @@ def _huge_pages() -> Iterator[None]:
     HUGE_PAGES.write_text(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_huge_pages")
 def test_huge_pages(capture: Capture) -> None:
     if not has_huge_pages():

@@ -64,7 +64,7 @@ def test_reason_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, 
     assert ", in test_x\n" in text, "the stacks are kept"
 
 
-@pytest.mark.slow(rows=1)
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_page_is_attached(pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]) -> None:
     pytester.makepyfile(test_a="def test_x(): assert 0")

@@ -107,6 +107,7 @@ def test_unexpected_error_in_a_capture(pytester: pytest.Pytester, run_gencore: R
     result.stdout.fnmatch_lines(["failed: unexpected ZeroDivisionError: oops"])
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_capture_is_impossible(
     pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]
@@ -163,7 +164,7 @@ FLAKY = """
 """
 
 
-@pytest.mark.slow(rows=3)
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("options", "status"),

@@ -147,6 +147,7 @@ def test_no_thread_without_the_option(project: Project) -> None:
     assert project.run(*ALONE, "--gencore-on-fail").status == 0
 
 
+@pytest.mark.slow
 def test_no_watch_is_left(project: Project) -> None:
     """A program that calls ``pytest.main`` gets its process back."""
     project.write(

@@ -70,7 +70,7 @@ def test_failing(project: Project, system: System, workers: tuple[str, ...]) -> 
     assert "\nci: " not in ended.out
 
 
-@pytest.mark.slow(rows=2)
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("kind", ["crash", "hang", "cancel"])
 def test_dying(project: Project, system: System, kind: str) -> None:
     """The process ends before it can tell: its collector does."""
@@ -181,6 +181,7 @@ def test_secrets_are_overwritten(project: Project) -> None:
     assert "hunter2" not in text
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("options", [("--gencore-ci=none",), ("-o", "gencore_ci=none")])
 def test_switched_off(project: Project, options: tuple[str, ...]) -> None:
     system = System("github", project.folder)
@@ -208,6 +209,7 @@ def test_a_page_that_cannot_be_written_is_one_line(project: Project) -> None:
     assert [read_github(line)[0] for line in COMMAND.findall(ended.out)] == ["notice"] * 2
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("options", [(), ("--gencore-dir=mine",)], ids=["default", "chosen"])
 def test_bazel_keeps_the_archives(project: Project, options: tuple[str, ...]) -> None:
     project.write(test_a=FAILS)

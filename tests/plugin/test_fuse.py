@@ -59,6 +59,7 @@ def test_list_of_tests_that_cannot_be_mapped(tmp_path: Path) -> None:
     assert "the last test that began: test_a.py::test_dies, at " in said
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("options", "run_says", "check_says"),
     [

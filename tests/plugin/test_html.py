@@ -67,6 +67,7 @@ def test_links(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     assert f'href="../{page.relative_to(pytester.path)}"' in written.replace("\\", "")
 
 
+@pytest.mark.slow
 def test_records_of_others(pytester: pytest.Pytester, run_gencore: RunGencore) -> None:
     """Lines of pytest-reportlog, and the span of whoever traces tests with OpenTelemetry."""
     pytester.makepyfile(test_a=BAD)

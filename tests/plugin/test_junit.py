@@ -81,6 +81,7 @@ def test_junit_of_reruns(pytester: pytest.Pytester, run_gencore: RunGencore) -> 
     assert [len(case.attachments) for case in read_junit(pytester.path / "j.xml")] == [1, 1]
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize(
     ("environ", "base"),
     [
@@ -130,6 +131,7 @@ def test_junit_permissions_and_link_stay(pytester: pytest.Pytester, run_gencore:
     assert list(pytester.path.glob(".j.xml*")) == list(pytester.path.glob(".target.xml*")) == []
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["local", "xdist"])
 def test_collector_that_fails_corrects_everything(
     pytester: pytest.Pytester, run_gencore: RunGencore, workers: list[str]

@@ -19,7 +19,7 @@ def test_leaves_it():
 """
 
 
-@pytest.mark.slow(rows=4)
+@pytest.mark.slow(rows=1)
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("module", "name"),

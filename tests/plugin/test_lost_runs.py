@@ -43,6 +43,7 @@ def test_killed_while_an_archive_is_written(project: Project) -> None:
     assert re.search(SAYS, project.run(*QUICK, "-k", "one").out)
 
 
+@pytest.mark.slow
 def test_name_that_is_cut(project: Project) -> None:
     """And not inside of an escape, which would be no JSON."""
     project.write(

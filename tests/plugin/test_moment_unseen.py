@@ -168,6 +168,7 @@ def test_why_the_report_is_the_moment(
     expect_reports(result, find_archives(), reason)
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="of Python before 3.12")
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["local", "xdist"])
 def test_old_python(

@@ -138,7 +138,7 @@ def find(data: bytes) -> set[str]:
 
 
 @pytest.mark.field
-@pytest.mark.parametrize("redact", ["on", "off"])
+@pytest.mark.parametrize("redact", ["on", pytest.param("off", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("how", "method"),
     [

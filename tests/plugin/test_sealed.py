@@ -160,7 +160,7 @@ def test_keys_that_do_not_open_it(project: Project) -> None:
     assert sorted(project.folder.rglob("*")) == before
 
 
-@pytest.mark.slow(rows=6)
+@pytest.mark.slow(rows=3)
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -330,6 +330,7 @@ def test_nothing_of_the_core_is_written_to_the_disk(
         assert data.startswith(b"age-encryption.org/v1\n")
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("is_sealed", [True, False])
 def test_no_clear_text(project: Project, *, is_sealed: bool) -> None:
     more = [f"--gencore-recipient={make_key(project.folder)}"] if is_sealed else []

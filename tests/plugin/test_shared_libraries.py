@@ -163,6 +163,7 @@ def functions(text: str) -> str:
     return re.sub(r"\b0x[0-9a-f]+|\b\d{4,}\b", "N", text)
 
 
+@pytest.mark.slow
 def test_no_room_for_the_libraries(project: Project, tmp_path: Path) -> None:
     """The archive is there all the same, and says what it lacks."""
     project.write(

@@ -18,6 +18,7 @@ def find_text(project: Project) -> Path:
     return text
 
 
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("kind", ["full", "text"])
 def test_failure(project: Project, kind: str) -> None:
     project.write(test_a="def test_x():\n    total = 41\n    assert total == 42\n")

@@ -82,6 +82,7 @@ def names_in(archive: Path) -> set[str]:
         return {name.partition("/")[2] for name in tar.getnames()}
 
 
+@pytest.mark.slow(rows=1)
 @needs("pystack")
 @pytest.mark.parametrize("method", ["auto", "kernel"])
 def test_text(failing: Project, method: str) -> None:
@@ -137,6 +138,7 @@ def run_to_the_end(folder: Path, end: str, dump_type: str) -> Project:
     return project
 
 
+@pytest.mark.slow(rows=1)
 @ENDS
 def test_text_of_what_does_not_fail(tmp_path: Path, end: str, trigger: str) -> None:
     archive = run_to_the_end(tmp_path, end, "text").only_archive()
