@@ -154,7 +154,7 @@ def note_on(manifest: dict[str, Any], part: str) -> str:
     return str(note)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(rows=1)
 @pytest.mark.parametrize("row", ROWS)
 def test_our_tools_and_gdb_open_it(table: Table, row: str, tmp_path: Path) -> None:
     folder = read_archive(table.archives(row)["test_x call"]).unpack(tmp_path)
