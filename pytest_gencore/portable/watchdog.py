@@ -41,6 +41,12 @@ class Watchdog:
         if hasattr(os, "register_at_fork"):  # the thread may hold the lock just then, and is not in the child
             os.register_at_fork(after_in_child=self._begin)
 
+    def _begin(self) -> None:
+        self._deadlines: dict[int, _Deadline] = {}
+        self._changed = _Condition()  # reentrant: a signal handler may ask what has passed
+        self._process = 0
+        """In which the thread runs; 0: in none."""
+
     def set(self, which: int, seconds: float, what: Any) -> None:
         """Let a deadline pass in so many seconds."""
         with self._changed:
@@ -62,12 +68,6 @@ class Watchdog:
         with self._changed:
             found = self._deadlines.get(which)
             return None if found is None else self._await(found)
-
-    def _begin(self) -> None:
-        self._deadlines: dict[int, _Deadline] = {}
-        self._changed = _Condition()  # reentrant: a signal handler may ask what has passed
-        self._process = 0
-        """In which the thread runs; 0: in none."""
 
     def _await(self, found: _Deadline) -> Any:
         """Return what came of it; the action of one that is passing is waited for."""
